@@ -1,0 +1,339 @@
+"""The configuration of a campaign: every key, its unit, default, limits and meaning.
+
+The models below are the one source: `config.yaml`, its JSON schema and the documentation follow
+them. A key that is not here is an error, so a typing mistake never goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vitrion.compositions import Composition, read_compositions
+from vitrion.errors import InputError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Temperature = Annotated[float, Field(ge=50, le=5000)]
+Fraction01 = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def whole_multiple(total: float, part: float) -> int | None:
+    """How often `part` fits into `total`, or None when it does not divide it."""
+    times = round(total / part)
+    return times if times > 0 and math.isclose(times * part, total, rel_tol=1e-9) else None
+
+
+class Sample(Section):
+    """Frames worth labelling, drawn from packings and molten MD."""
+
+    frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
+    formula_units: PositiveInt = Field(4, description="cell size in formula units")
+    temperatures_K: tuple[Temperature, ...] = Field(
+        (800.0, 1500.0, 2500.0), description="MD temperatures the frames come from"
+    )
+    relative_densities: tuple[Positive, ...] = Field(
+        (0.75, 0.9, 1.05), description="densities over the composition's density guess"
+    )
+
+
+class Gpaw(Section):
+    """Plane-wave DFT with GPAW; each calculation runs as its own process."""
+
+    cutoff_eV: Positive = Field(600.0, description="plane-wave cutoff")
+    smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
+
+
+class Label(Section):
+    """Labelling of sampled frames with DFT."""
+
+    engine: Literal["none", "gpaw"] = Field(
+        "none", description="none trains on dataset.sources alone; gpaw labels sampled frames too"
+    )
+    gpaw: Gpaw = Gpaw()
+
+
+class Split(Section):
+    """Who trains, who validates, who tests."""
+
+    held_out: tuple[str, ...] = Field(
+        (), description="compositions that are tested on and never trained on"
+    )
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(
+        0.15, description="share of each training composition's trajectories used for validation"
+    )
+
+
+class Dataset(Section):
+    """DFT data to train on."""
+
+    sources: tuple[str, ...] = Field(
+        ("resources/dft",), description="files or folders of labelled frames"
+    )
+    max_force_eV_A: Positive = Field(30.0, description="frames with a larger force are left out")
+    sample: Sample = Sample()
+    label: Label = Label()
+    split: Split = Split()
+
+
+class LossWeights(Section):
+    """Relative weights of the parts of the loss."""
+
+    energy: NonNegative = 1.0
+    force: NonNegative = 1.0
+    stress: NonNegative = 0.1
+
+
+class Finetune(Section):
+    """Fine-tuning of CHGNet."""
+
+    model: str = Field(
+        "train", description="train, pretrained (the start model as it is), or a .safetensors file"
+    )
+    start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
+    epochs: PositiveInt = Field(100, description="most epochs")
+    patience: PositiveInt = Field(
+        20, description="epochs without a better validation force error before stopping"
+    )
+    batch_size: PositiveInt = Field(8, description="frames in a batch")
+    learning_rate: Positive = Field(1e-3, description="largest learning rate")
+    loss: LossWeights = LossWeights()
+    gradient_clip: Positive = Field(10.0, description="largest gradient norm")
+
+
+class Dynamics(Section):
+    """What every MD run shares."""
+
+    timestep_fs: Annotated[float, Field(ge=0.1, le=10)] = Field(2.0, description="MD time step")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the potential runs")
+    threads: PositiveInt = Field(2, description="CPU threads of an MD job")
+    thermostat_tau_fs: Positive = Field(100.0, description="relaxation time of the temperature")
+    barostat_tau_fs: Positive = Field(1000.0, description="relaxation time of the pressure")
+    pressure_GPa: float = Field(0.0, description="pressure of NPT runs")
+    checkpoint_interval_ps: Positive = Field(10.0, description="simulated time between checkpoints")
+
+
+class GlassLimits(Section):
+    """Limits of the glass checks; a glass outside them is flagged."""
+
+    least_melt_displacement_A: NonNegative = Field(
+        4.0, description="root mean squared displacement of alkali and metal in the melt"
+    )
+    least_distance_A: NonNegative = Field(1.2, description="shortest distance of two atoms")
+    temperature_tolerance: Positive = Field(
+        0.1, description="relative deviation of the mean temperature from the target"
+    )
+    density_drift: Positive = Field(
+        0.05, description="relative drift of the density over the last half of the NPT stage"
+    )
+    density_ratio: tuple[Positive, Positive] = Field(
+        (0.5, 1.3), description="final density over the composition's density guess, least and most"
+    )
+
+
+class Quench(Section):
+    """From a random packing to a glass: pack, melt, quench, anneal."""
+
+    packing_density: Positive = Field(
+        0.8, description="density of the packing over the composition's density guess"
+    )
+    melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
+    melt_ps: Positive = Field(50.0, description="NVT melt, then the same in NPT")
+    quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
+    glass_temperature_K: Temperature = Field(300.0, description="temperature at the end of the quench")
+    anneal_ps: Positive = Field(50.0, description="NPT at the glass temperature")
+    attempts: PositiveInt = Field(3, description="seeds tried before the glass is reported failed")
+    limits: GlassLimits = GlassLimits()
+
+
+class Production(Section):
+    """NPT equilibration at each temperature, then long NVT production."""
+
+    equilibrate_ps: Positive = Field(
+        50.0, description="NPT to find the density, then the same in NVT at that density"
+    )
+    length_ps: Positive = Field(10_000.0, description="production length of one trajectory")
+    segment_ps: Positive = Field(1_000.0, description="length of one job and one file")
+    frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
+    position_precision_A: Positive = Field(0.001, description="precision of stored positions")
+
+    @cached_property
+    def segments(self) -> int:
+        """Number of segments in one trajectory."""
+        return whole_multiple(self.length_ps, self.segment_ps) or 0
+
+
+class Transport(Section):
+    """Analysis of one trajectory."""
+
+    discard_ps: NonNegative = Field(50.0, description="left out at the start of production")
+    reference_frame: Literal["center_of_mass", "framework", "none"] = Field(
+        "center_of_mass", description="whose drift is removed; framework is metal, halogen, oxygen"
+    )
+    charges: dict[str, int] = Field(
+        {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
+        description="formal charges in e",
+    )
+    rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
+    cutoffs_A: dict[str, Positive] = Field(
+        {}, description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; else from g(r)"
+    )
+    residence_tolerance_ps: NonNegative = Field(
+        0.5, description="an alkali away for no longer than this has not left"
+    )
+
+
+class Report(Section):
+    """Figures and report."""
+
+    exclude_flagged: bool = Field(True, description="leave flagged trajectories out of summaries")
+
+
+class Config(Section):
+    """A whole campaign."""
+
+    campaign: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="name; results/<campaign>")
+    seed: Annotated[int, Field(ge=0)] = Field(20260106, description="seed of the campaign")
+    compositions: str = Field(
+        "resources/compositions.tsv", description="table of the compositions to run"
+    )
+    formula_units: PositiveInt = Field(248, description="size of a glass; 248 give 1302 atoms")
+    replicas: PositiveInt = Field(3, description="independent glasses of each composition")
+    temperatures_K: tuple[Annotated[int, Field(ge=50, le=5000)], ...] = Field(
+        (500, 600, 700, 800), min_length=1, description="production temperatures"
+    )
+    dataset: Dataset = Dataset()
+    finetune: Finetune = Finetune()
+    dynamics: Dynamics = Dynamics()
+    quench: Quench = Quench()
+    production: Production = Production()
+    transport: Transport = Transport()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Config:
+        production, step_ps = self.production, self.dynamics.timestep_fs / 1000
+        for key, total, part_key, part in (
+            ("production.length_ps", production.length_ps, "production.segment_ps",
+             production.segment_ps),
+            ("production.segment_ps", production.segment_ps, "production.frame_interval_ps",
+             production.frame_interval_ps),
+            ("production.frame_interval_ps", production.frame_interval_ps, "dynamics.timestep_fs",
+             step_ps),
+        ):  # fmt: skip
+            if whole_multiple(total, part) is None:
+                raise InputError(key, total, f"make it a whole multiple of {part_key} ({part:g})")
+        if self.transport.discard_ps >= production.length_ps:
+            raise InputError(
+                "transport.discard_ps",
+                self.transport.discard_ps,
+                f"leave something to analyse: less than production.length_ps "
+                f"({production.length_ps:g})",
+            )
+        if len(set(self.temperatures_K)) != len(self.temperatures_K):
+            raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
+        return self
+
+    def read_compositions(self, folder: Path | str = ".") -> dict[str, Composition]:
+        """The compositions of the campaign, checked against the rest of the configuration.
+
+        Args:
+            folder: where a relative `compositions` path starts from.
+        """
+        compositions = read_compositions(Path(folder) / self.compositions)
+        for name, composition in compositions.items():
+            missing = sorted(set(composition.amounts) - set(self.transport.charges))
+            if missing:
+                raise InputError(
+                    "transport.charges", self.transport.charges, f"add {', '.join(missing)} ({name})"
+                )
+            if composition.charge(self.transport.charges) != 0:
+                raise InputError(
+                    f"formula of {name}",
+                    composition.formula,
+                    f"not neutral with transport.charges "
+                    f"({float(composition.charge(self.transport.charges)):+g} e); "
+                    "correct the formula or the charges",
+                )
+            composition.counts(self.formula_units)
+        return compositions
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one configuration over another as Snakemake does: dictionaries merge, the rest replaces."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            value = merge(merged[key], value)
+        merged[key] = value
+    return merged
+
+
+def load_config(*paths: Path | str) -> Config:
+    """Read YAML files, each laid over the one before, and validate the result.
+
+    Raises:
+        InputError: a missing file, bad YAML, or anything that the models refuse.
+    """
+    merged: dict[str, Any] = {}
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise InputError("configfile", str(path), "no such file")
+        try:
+            read = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise InputError("configfile", str(path), f"is not YAML: {error}") from error
+        if not isinstance(read, Mapping):
+            raise InputError("configfile", str(path), "must hold keys and values")
+        merged = merge(merged, read)
+    return validate_config(merged)
+
+
+def validate_config(values: Mapping[str, Any]) -> Config:
+    """Validate merged values.
+
+    Raises:
+        InputError: names each offending key with its value and the remedy.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _as_input_error(error) from None
+
+
+def _as_input_error(error: ValidationError) -> InputError:
+    """The first fault as an InputError; the others are told in its remedy."""
+    faults = [
+        (".".join(map(str, fault["loc"])), fault["input"], _remedy(fault))
+        for fault in error.errors()
+    ]
+    key, value, remedy = faults[0]
+    for other_key, other_value, other_remedy in faults[1:]:
+        remedy += f"\n{other_key} = {other_value!r}: {other_remedy}"
+    return InputError(key, value, remedy)
+
+
+def _remedy(fault: Mapping[str, Any]) -> str:
+    if fault["type"] != "extra_forbidden":
+        return fault["msg"]
+    section: type[BaseModel] = Config
+    for part in fault["loc"][:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    name = str(fault["loc"][-1])
+    close = difflib.get_close_matches(name, section.model_fields, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(section.model_fields)}"
+    return f"unknown key; {hint}"

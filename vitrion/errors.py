@@ -1,0 +1,19 @@
+"""The one exception for mistakes a user can mend."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Bad input, told in one message: which key, which value, what to do.
+
+    Every command turns it into that message on stderr and exit code 2, without a traceback.
+
+    Args:
+        key: name of the option, configuration key, file or column that is wrong.
+        value: what was found there.
+        remedy: what to write instead.
+    """
+
+    def __init__(self, key: str, value: object, remedy: str) -> None:
+        self.key, self.value, self.remedy = key, value, remedy
+        super().__init__(f"{key} = {value!r}: {remedy}")

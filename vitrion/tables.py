@@ -1,0 +1,287 @@
+"""The tables that Vitrion writes: their columns, units and meaning, and how to write and read them.
+
+Every table is tidy Parquet. The unit and meaning of a column are in its field metadata, and what
+the table was made from (campaign, hashes, versions, seeds, reference frame) in the file metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vitrion import __version__
+from vitrion.errors import InputError
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's type (pandas name), unit (empty where it has none) and meaning."""
+
+    dtype: str
+    unit: str
+    meaning: str
+
+
+def _text(meaning: str) -> Column:
+    return Column("str", "", meaning)
+
+
+def _count(meaning: str) -> Column:
+    return Column("int64", "", meaning)
+
+
+def _flag(meaning: str) -> Column:
+    return Column("bool", "", meaning)
+
+
+def _real(unit: str, meaning: str) -> Column:
+    return Column("float64", unit, meaning)
+
+
+# What names a trajectory; the first columns of every table of the transport analysis.
+TRAJECTORY_KEY = {
+    "composition": _text("name of the composition"),
+    "alkali": _text("mobile cation"),
+    "metal": _text("centre of the tetrahedra"),
+    "halogen": _text("halide ligand"),
+    "temperature_K": Column("int64", "K", "temperature of the production run"),
+    "replica": _count("independent glass"),
+}
+COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:4]}
+
+_STANDARD_ERROR = "one standard error"
+
+TABLES: dict[str, dict[str, Column]] = {
+    "trajectories": {
+        **TRAJECTORY_KEY,
+        "n_atoms": _count("atoms in the cell"),
+        "volume_A3": _real("Å³", "mean cell volume"),
+        "density_g_cm3": _real("g/cm³", "mean density"),
+        "length_ps": _real("ps", "length analysed"),
+        "frame_interval_ps": _real("ps", "time between frames"),
+        "discard_ps": _real("ps", "left out at the start"),
+        "mean_temperature_K": _real("K", "mean kinetic temperature; NaN without velocities"),
+        "drift_removed": _text("what was subtracted: center_of_mass, framework or none"),
+        "flags": _text("failed checks, separated by commas; empty when there is none"),
+        "wall_hours": _real("h", "wall time of the dynamics; NaN when unknown"),
+        "steps_per_s": _real("1/s", "MD steps per second; NaN when unknown"),
+    },
+    "msd": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "msd_A2": _real("Å²", "mean squared displacement"),
+        "msd_err_A2": _real("Å²", _STANDARD_ERROR),
+    },
+    "diffusion": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "D_cm2_s": _real("cm²/s", "tracer diffusion coefficient; NaN when not diffusive"),
+        "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
+        "fit_start_ps": _real("ps", "first lag of the fit"),
+        "fit_stop_ps": _real("ps", "last lag of the fit"),
+        "loglog_slope": _real("", "d log MSD / d log lag in the fit window; 1 is diffusive"),
+        "diffusive": _flag("whether a diffusive window was found"),
+    },
+    "conductivity": {
+        **TRAJECTORY_KEY,
+        "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
+        "sigma_mS_cm": _real("mS/cm", "ionic conductivity"),
+        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "t_alkali": _real("", "transference number of the alkali"),
+        "t_alkali_err": _real("", _STANDARD_ERROR),
+    },
+    "onsager": {
+        **TRAJECTORY_KEY,
+        "species_i": _text("element"),
+        "species_j": _text("element"),
+        "L": _real("S/cm", "Onsager coefficient; all of them sum to the Einstein conductivity"),
+        "L_err": _real("S/cm", _STANDARD_ERROR),
+        "L_self": _real("S/cm", "single-ion part (zero between species)"),
+        "L_distinct": _real("S/cm", "L - L_self"),
+    },
+    "haven": {
+        **TRAJECTORY_KEY,
+        "haven_ratio": _real("", "Haven ratio of the alkali, L_self / L"),
+        "haven_ratio_err": _real("", _STANDARD_ERROR),
+    },
+    "clusters": {
+        **TRAJECTORY_KEY,
+        "cluster": _text("formula of the cluster"),
+        "n_cations": _count("metals and alkalis in the cluster"),
+        "n_anions": _count("halogens and oxygens in the cluster"),
+        "charge": _count("formal charge in e"),
+        "mean_count": _real("", "mean number in the cell"),
+        "D_cm2_s": _real("cm²/s", "diffusion coefficient of the cluster's centre"),
+    },
+    "rdf": {
+        **TRAJECTORY_KEY,
+        "center": _text("element at the origin"),
+        "neighbor": _text("element counted"),
+        "r_A": _real("Å", "distance (middle of the bin)"),
+        "g": _real("", "radial distribution function"),
+        "coordination": _real("", "neighbours within r (running coordination number)"),
+    },
+    "coordination": {
+        **TRAJECTORY_KEY,
+        "environment": _text("ligands in the centre's first shell, for example Cl3O1"),
+        "fraction": _real("", "mean fraction of the centres"),
+        "fraction_err": _real("", _STANDARD_ERROR),
+    },
+    "network": {
+        **TRAJECTORY_KEY,
+        "fragment_size": _count("metals in a fragment of corner-sharing polyhedra"),
+        "fraction": _real("", "mean fraction of the metals in fragments of this size"),
+    },
+    "residence": {
+        **TRAJECTORY_KEY,
+        "environment": _text("environment of the centre at the start"),
+        "tau_ps": _real("ps", "residence time of the alkali; NaN with too few events"),
+        "tau_err_ps": _real("ps", _STANDARD_ERROR),
+        "n_events": _count("departures seen"),
+        "model": _text("definition and tail of the integral"),
+    },
+    "residence_curve": {
+        **TRAJECTORY_KEY,
+        "environment": _text("environment of the centre at the start"),
+        "lag_ps": _real("ps", "time since the start"),
+        "P": _real("", "probability to be still there"),
+        "P_err": _real("", _STANDARD_ERROR),
+    },
+    "arrhenius": {
+        **COMPOSITION_KEY,
+        "quantity": _text("D_alkali, sigma_einstein, residence:Cl4, ..."),
+        "Ea_eV": _real("eV", "activation energy; NaN below three temperatures"),
+        "Ea_err_eV": _real("eV", _STANDARD_ERROR),
+        "ln_prefactor": _real("", "intercept of the fit at 1/T = 0"),
+        "value_300K": _real("as the quantity", "extrapolation to 300 K"),
+        "value_300K_low": _real("as the quantity", "lower end of its one-sigma interval"),
+        "value_300K_high": _real("as the quantity", "upper end of its one-sigma interval"),
+        "n_points": _count("temperatures used"),
+        "flags": _text("why the fit should not be trusted; empty when there is no reason"),
+    },
+    "dataset": {
+        "frame_id": _text("name of the frame"),
+        "composition": _text("name of the composition; empty when it is none of the campaign's"),
+        "source": _text("file the frame came from"),
+        "engine": _text("code that labelled it"),
+        "split": _text("train, val, test or none (left out)"),
+        "n_atoms": _count("atoms"),
+        "density_g_cm3": _real("g/cm³", "density"),
+        "energy_eV_atom": _real("eV/atom", "label as read"),
+        "aligned_energy_eV_atom": _real("eV/atom", "label after alignment"),
+        "max_force_eV_A": _real("eV/Å", "largest force on an atom"),
+        "pressure_GPa": _real("GPa", "minus the mean of the diagonal stress"),
+        "flags": _text("why the frame was left out; empty when it was not"),
+    },
+    "model_metrics": {
+        "model": _text("pretrained or fine-tuned"),
+        "split": _text("train, val or test"),
+        "composition": _text("name of the composition, or all"),
+        "energy_mae_meV_atom": _real("meV/atom", "mean absolute error of the energy"),
+        "energy_rmse_meV_atom": _real("meV/atom", "root mean squared error of the energy"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
+        "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
+        "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
+        "n_frames": _count("frames"),
+    },
+    "learning": {
+        "epoch": _count("epoch, from 0"),
+        "learning_rate": _real("", "learning rate in that epoch"),
+        "train_energy_mae_meV_atom": _real("meV/atom", "training energy error"),
+        "train_force_mae_meV_A": _real("meV/Å", "training force error"),
+        "train_stress_mae_GPa": _real("GPa", "training stress error"),
+        "val_energy_mae_meV_atom": _real("meV/atom", "validation energy error"),
+        "val_force_mae_meV_A": _real("meV/Å", "validation force error"),
+        "val_stress_mae_GPa": _real("GPa", "validation stress error"),
+        "wall_s": _real("s", "wall time of the epoch"),
+    },
+    "thermo": {
+        "stage": _text("melt, quench, anneal, equilibrate, produce, ..."),
+        "time_ps": _real("ps", "time since the start of the run"),
+        "target_temperature_K": _real("K", "temperature asked for"),
+        "temperature_K": _real("K", "kinetic temperature, 3N-3 degrees of freedom"),
+        "potential_energy_eV_atom": _real("eV/atom", "potential energy"),
+        "conserved_energy_eV_atom": _real("eV/atom", "conserved quantity of the integrator"),
+        "pressure_GPa": _real("GPa", "pressure; NaN when not computed"),
+        "density_g_cm3": _real("g/cm³", "density"),
+    },
+    "glass_checks": {
+        "check": _text("what was checked"),
+        "value": _real("", "what was found"),
+        "limit_low": _real("", "least allowed; NaN when there is none"),
+        "limit_high": _real("", "most allowed; NaN when there is none"),
+        "unit": _text("unit of value and limits"),
+        "passed": _flag("whether the value lies within the limits"),
+    },
+}
+
+
+def write_table(
+    path: Path | str, name: str, frame: pd.DataFrame, metadata: Mapping[str, object] | None = None
+) -> None:
+    """Write a table with its schema; the file appears whole or not at all.
+
+    Args:
+        path: Parquet file to write; its folder is made.
+        name: key of `TABLES`.
+        frame: the rows; exactly the columns of the table, in any order.
+        metadata: what the table was made from; stored as JSON in the file metadata.
+
+    Raises:
+        ValueError: a column is missing or not in the contract.
+    """
+    columns = TABLES[name]
+    if set(frame.columns) != set(columns):
+        raise ValueError(
+            f"table {name}: missing {sorted(set(columns) - set(frame.columns))}, "
+            f"unexpected {sorted(set(frame.columns) - set(columns))}"
+        )
+    frame = frame[list(columns)].astype({key: column.dtype for key, column in columns.items()})
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    schema = pa.schema(
+        [
+            table.schema.field(key).with_metadata({"unit": c.unit, "meaning": c.meaning})
+            for key, c in columns.items()
+        ],
+        metadata={
+            **(table.schema.metadata or {}),
+            b"vitrion": json.dumps(
+                {"table": name, "code_version": __version__, **(metadata or {})}, default=str
+            ).encode(),
+        },
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(table.cast(schema), partial, compression="zstd")
+    os.replace(partial, path)
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a table; its file metadata is in `attrs`.
+
+    Raises:
+        InputError: the file is missing or not a Parquet file.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError("table", str(path), f"cannot be read as Parquet ({error})") from error
+    frame = table.to_pandas()
+    frame.attrs = json.loads((table.schema.metadata or {}).get(b"vitrion", b"{}"))
+    return frame
+
+
+def column_units(path: Path | str) -> dict[str, str]:
+    """Unit of every column of a written table, from its field metadata."""
+    schema = pq.read_schema(path)
+    return {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
