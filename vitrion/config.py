@@ -7,6 +7,8 @@ them. A key that is not here is an error, so a typing mistake never goes unnotic
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from functools import cached_property
@@ -39,16 +41,26 @@ def whole_multiple(total: float, part: float) -> int | None:
 
 
 class Sample(Section):
-    """Frames worth labelling, drawn from packings and molten MD."""
+    """Frames worth labelling: random packings, melted and cooled with the current potential."""
 
     frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
+    large_frames: Annotated[int, Field(ge=0)] = Field(
+        1, description="how many of them come from a cell of twice the formula units"
+    )
     formula_units: PositiveInt = Field(4, description="cell size in formula units")
-    temperatures_K: tuple[Temperature, ...] = Field(
-        (800.0, 1500.0, 2500.0), description="MD temperatures the frames come from"
-    )
     relative_densities: tuple[Positive, ...] = Field(
-        (0.75, 0.9, 1.05), description="densities over the composition's density guess"
+        (0.75, 0.9, 1.05),
+        min_length=1,
+        description="densities over the composition's density guess",
     )
+    packings_per_density: PositiveInt = Field(2, description="independent packings of each")
+    temperatures_K: tuple[Temperature, ...] = Field(
+        (2500.0, 1500.0, 800.0, 300.0),
+        min_length=1,
+        description="MD temperatures, one after the other in this order",
+    )
+    steps_per_temperature: PositiveInt = Field(100, description="MD steps of 2 fs at each")
+    frame_interval: PositiveInt = Field(20, description="MD steps between candidate frames")
 
 
 class Gpaw(Section):
@@ -248,13 +260,18 @@ class Config(Section):
             raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
         return self
 
-    def read_compositions(self, folder: Path | str = ".") -> dict[str, Composition]:
+    def hash(self) -> str:
+        """First 16 hexadecimal characters of the SHA-256 of all values."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def read_compositions(self, path: Path | str | None = None) -> dict[str, Composition]:
         """The compositions of the campaign, checked against the rest of the configuration.
 
         Args:
-            folder: where a relative `compositions` path starts from.
+            path: where the table lies, when not at `compositions` from the working folder.
         """
-        compositions = read_compositions(Path(folder) / self.compositions)
+        compositions = read_compositions(path or self.compositions)
         for name, composition in compositions.items():
             missing = sorted(set(composition.amounts) - set(self.transport.charges))
             if missing:

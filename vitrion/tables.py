@@ -224,6 +224,10 @@ TABLES: dict[str, dict[str, Column]] = {
     },
 }
 
+# Written for each trajectory, and over the whole campaign.
+TRANSPORT_TABLES = tuple(name for name, columns in TABLES.items() if "replica" in columns)
+SUMMARY_TABLES = (*TRANSPORT_TABLES, "arrhenius")
+
 
 def write_table(
     path: Path | str, name: str, frame: pd.DataFrame, metadata: Mapping[str, object] | None = None

@@ -1,0 +1,34 @@
+# Vitrion: from DFT data to transport numbers of amorphous alkali oxyhalides.
+#
+#   snakemake                                         the campaign of config.yaml
+#   snakemake --configfile tests/toy/config.yaml      the toy campaign
+#   snakemake -n ...                                  what would be done
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/finetune.smk"
+include: "rules/quench.smk"
+include: "rules/production.smk"
+include: "rules/transport.smk"
+include: "rules/report.smk"
+
+
+report: "report/campaign.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        "<results>/report/index.html",
+        summary_tables(),
+    default_target: True

@@ -1,0 +1,138 @@
+# Validation of the configuration and the functions that the rules' inputs and resources use.
+# Everything that knows physics or files is in the package; this file only names paths.
+import os
+from pathlib import Path
+
+# Rule environments (--sdm conda) import the package beside this workflow.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
+)
+
+from snakemake.exceptions import WorkflowError
+
+from vitrion.config import validate_config
+from vitrion.errors import InputError
+from vitrion.report.figures import FIGURES
+from vitrion.seeds import derive_seed
+from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
+
+
+def locate(path):
+    """A path of the configuration: as it is from the working directory, else beside the workflow."""
+    beside = Path(workflow.basedir) / path
+    return str(beside) if beside.exists() and not Path(path).exists() else str(path)
+
+
+try:
+    CAMPAIGN = validate_config({key: config[key] for key in config if key != "pathvars"})
+    COMPOSITIONS = CAMPAIGN.read_compositions(locate(CAMPAIGN.compositions))
+except InputError as error:
+    raise WorkflowError(f"configuration: {error}") from None
+
+
+RESULTS = f"results/{CAMPAIGN.campaign}"
+
+
+pathvars:
+    results=RESULTS,
+
+
+wildcard_constraints:
+    composition="|".join(COMPOSITIONS),
+    temperature=r"\d{4}",
+    replica=r"\d+",
+    segment=r"\d{4}",
+    frame=r"\d{3}",
+
+
+def settings(*sections):
+    """Slices of the configuration for `params`, so that a change reruns only the jobs that use it."""
+    return {section: getattr(CAMPAIGN, section).model_dump(mode="json") for section in sections}
+
+
+def seed(stage):
+    """Seed of a job from the campaign's seed, the stage and the job's wildcards."""
+    return lambda wildcards: derive_seed(CAMPAIGN.seed, stage, *wildcards)
+
+
+def provenance():
+    """What every table records about where it came from."""
+    return {"campaign": CAMPAIGN.campaign, "campaign_seed": CAMPAIGN.seed}
+
+
+def package_modules(*folders):
+    """Modules of the package whose change must rerun a job."""
+    root = Path(workflow.basedir)
+    return sorted(str(p) for folder in folders for p in (root / "vitrion" / folder).rglob("*.py"))
+
+
+def atoms(wildcards):
+    """Atoms in a glass."""
+    return sum(COMPOSITIONS[wildcards.composition].counts(CAMPAIGN.formula_units).values())
+
+
+def md_mem_mb(wildcards, attempt):
+    """Memory of one MD job: the libraries, then what CHGNet holds per atom."""
+    return attempt * (3000 + 8 * atoms(wildcards))
+
+
+MD_GPUS = 0 if CAMPAIGN.dynamics.device == "cpu" else 1
+
+
+def previous_state(wildcards):
+    """What a segment starts from: the segment before, or the equilibrated glass."""
+    folder = "<results>/production/{composition}/T{temperature}/r{replica}/"
+    number = int(wildcards.segment)
+    return folder + ("equilibrated.h5" if number == 0 else f"segment-{number - 1:04d}.h5")
+
+
+def trajectory_tables():
+    """The `trajectories` table of every trajectory of the campaign."""
+    return collect(
+        "<results>/transport/{composition}/T{temperature:04d}/r{replica}/trajectories.parquet",
+        composition=COMPOSITIONS,
+        temperature=CAMPAIGN.temperatures_K,
+        replica=range(CAMPAIGN.replicas),
+    )
+
+
+def glass_tables(table):
+    """One table of every glass of the campaign."""
+    return collect(
+        f"<results>/quench/{{composition}}/r{{replica}}/{table}.parquet",
+        composition=COMPOSITIONS,
+        replica=range(CAMPAIGN.replicas),
+    )
+
+
+def summary_tables():
+    """The tables over the whole campaign."""
+    return collect("<results>/summary/{table}.parquet", table=SUMMARY_TABLES)
+
+
+def potential_tables():
+    """What tells how good the potential is."""
+    tables = ["model_metrics", "parity"]
+    if CAMPAIGN.finetune.model == "train":
+        tables.append("learning")
+    return collect("<results>/finetune/{table}.parquet", table=tables)
+
+
+def labelled_frames():
+    """Sampled frames with labels; none when dataset.label.engine is none."""
+    if CAMPAIGN.dataset.label.engine == "none":
+        return []
+    return collect(
+        "<results>/dataset/labelled/{composition}/{frame:03d}.extxyz",
+        composition=COMPOSITIONS,
+        frame=range(CAMPAIGN.dataset.sample.frames_per_composition),
+    )
+
+
+def dataset_sources():
+    """Files of the data sets that the configuration names."""
+    found = []
+    for source in map(locate, CAMPAIGN.dataset.sources):
+        path = Path(source)
+        found += sorted(str(p) for p in path.rglob("*") if p.is_file()) if path.is_dir() else [source]
+    return found

@@ -1,0 +1,77 @@
+# The potential: CHGNet fine-tuned on the data set, or a model taken as it is.
+
+if CAMPAIGN.finetune.model == "train":
+
+    rule finetune_model:
+        input:
+            train=rules.prepare_dataset.output.train,
+            val=rules.prepare_dataset.output.val,
+        output:
+            model="<results>/finetune/model.safetensors",
+            card="<results>/finetune/model.json",
+            learning="<results>/finetune/learning.parquet",
+        params:
+            settings=settings("finetune"),
+            seed=seed("finetune"),
+            device=CAMPAIGN.dynamics.device,
+        log:
+            "<results>/logs/finetune_model.log",
+        benchmark:
+            "<results>/benchmarks/finetune_model.tsv"
+        threads: CAMPAIGN.dynamics.threads
+        resources:
+            mem_mb=lambda wildcards, attempt: attempt * 8000,
+            runtime=1440,
+            gpu=MD_GPUS,
+        conda:
+            "../envs/vitrion.yaml"
+        script:
+            "../scripts/finetune_model.py"
+
+else:
+
+    rule adopt_model:
+        output:
+            model="<results>/finetune/model.safetensors",
+            card="<results>/finetune/model.json",
+        params:
+            settings=settings("finetune"),
+        log:
+            "<results>/logs/adopt_model.log",
+        benchmark:
+            "<results>/benchmarks/adopt_model.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        conda:
+            "../envs/vitrion.yaml"
+        script:
+            "../scripts/adopt_model.py"
+
+
+rule evaluate_model:
+    input:
+        model="<results>/finetune/model.safetensors",
+        train=rules.prepare_dataset.output.train,
+        val=rules.prepare_dataset.output.val,
+        test=rules.prepare_dataset.output.test,
+    output:
+        metrics="<results>/finetune/model_metrics.parquet",
+        parity="<results>/finetune/parity.parquet",
+    params:
+        start=CAMPAIGN.finetune.start,
+        device=CAMPAIGN.dynamics.device,
+    log:
+        "<results>/logs/evaluate_model.log",
+    benchmark:
+        "<results>/benchmarks/evaluate_model.tsv"
+    threads: CAMPAIGN.dynamics.threads
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=MD_GPUS,
+    conda:
+        "../envs/vitrion.yaml"
+    script:
+        "../scripts/evaluate_model.py"

@@ -1,0 +1,28 @@
+# One glass for every composition and replica: pack, melt, quench, anneal, check.
+
+
+rule quench_glass:
+    input:
+        model="<results>/finetune/model.safetensors",
+    output:
+        glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
+        thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",
+        checks="<results>/quench/{composition}/r{replica}/glass_checks.parquet",
+    params:
+        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        formula_units=CAMPAIGN.formula_units,
+        settings=settings("quench", "dynamics"),
+        seed=seed("quench"),
+    log:
+        "<results>/logs/quench_glass/{composition}-r{replica}.log",
+    benchmark:
+        "<results>/benchmarks/quench_glass/{composition}-r{replica}.tsv"
+    threads: CAMPAIGN.dynamics.threads
+    resources:
+        mem_mb=md_mem_mb,
+        runtime=1440,
+        gpu=MD_GPUS,
+    conda:
+        "../envs/vitrion.yaml"
+    script:
+        "../scripts/quench_glass.py"

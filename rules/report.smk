@@ -1,0 +1,84 @@
+# The campaign's tables, figures and report.
+
+
+rule summarize_campaign:
+    input:
+        trajectories=trajectory_tables(),
+        modules=package_modules("transport"),
+    output:
+        **{table: f"<results>/summary/{table}.parquet" for table in SUMMARY_TABLES},
+    params:
+        exclude_flagged=CAMPAIGN.report.exclude_flagged,
+        provenance=provenance(),
+    log:
+        "<results>/logs/summarize_campaign.log",
+    benchmark:
+        "<results>/benchmarks/summarize_campaign.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../envs/vitrion.yaml"
+    script:
+        "../scripts/summarize_campaign.py"
+
+
+rule plot_figure:
+    input:
+        summary=summary_tables(),
+        potential=potential_tables(),
+        thermo=glass_tables("thermo"),
+        modules=package_modules("report"),
+    output:
+        svg=report(
+            "<results>/report/figures/{figure}.svg",
+            category="Figures",
+            labels={"figure": "{figure}"},
+            caption="../report/figure.rst",
+        ),
+        png="<results>/report/figures/{figure}.png",
+    params:
+        results=RESULTS,
+    log:
+        "<results>/logs/plot_figure/{figure}.log",
+    benchmark:
+        "<results>/benchmarks/plot_figure/{figure}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/vitrion.yaml"
+    script:
+        "../scripts/plot_figure.py"
+
+
+rule build_report:
+    input:
+        figures=collect("<results>/report/figures/{figure}.svg", figure=FIGURES),
+        summary=summary_tables(),
+        potential=potential_tables(),
+        checks=glass_tables("glass_checks"),
+        modules=package_modules("report"),
+    output:
+        html=report(
+            "<results>/report/index.html",
+            category="Report",
+            labels={"figure": "whole report"},
+            caption="../report/figure.rst",
+        ),
+    params:
+        results=RESULTS,
+    log:
+        "<results>/logs/build_report.log",
+    benchmark:
+        "<results>/benchmarks/build_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/vitrion.yaml"
+    script:
+        "../scripts/build_report.py"

@@ -1,0 +1,19 @@
+"""Bring one glass to a production temperature and its density."""
+
+from pathlib import Path
+
+from vitrion.config import Dynamics
+from vitrion.dynamics import equilibrate
+from vitrion.logs import job_log
+
+title = "equilibrate {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
+with job_log(snakemake.log[0], title):
+    equilibrate(
+        Path(snakemake.input.glass),
+        Path(snakemake.output.state),
+        temperature_K=int(snakemake.wildcards.temperature),
+        equilibrate_ps=snakemake.params.equilibrate_ps,
+        dynamics=Dynamics(**snakemake.params.settings["dynamics"]),
+        model=snakemake.input.model,
+        seed=snakemake.params.seed,
+    )

@@ -1,0 +1,15 @@
+"""Errors of the start model and of the campaign's model on every split."""
+
+from pathlib import Path
+
+from vitrion.logs import job_log
+from vitrion.training import evaluate
+
+with job_log(snakemake.log[0], "evaluate"):
+    evaluate(
+        {"pretrained": snakemake.params.start, "fine-tuned": snakemake.input.model},
+        {split: Path(snakemake.input[split]) for split in ("train", "val", "test")},
+        Path(snakemake.output.metrics).parent,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+    )

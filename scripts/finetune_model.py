@@ -1,0 +1,18 @@
+"""Fine-tune CHGNet on the data set."""
+
+from pathlib import Path
+
+from vitrion.config import Finetune
+from vitrion.logs import job_log
+from vitrion.training import finetune
+
+with job_log(snakemake.log[0], "finetune"):
+    finetune(
+        Path(snakemake.input.train),
+        Path(snakemake.input.val),
+        Path(snakemake.output.model).parent,
+        settings=Finetune(**snakemake.params.settings["finetune"]),
+        seed=snakemake.params.seed,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+    )

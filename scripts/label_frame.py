@@ -1,0 +1,15 @@
+"""Label one sampled frame with DFT."""
+
+from pathlib import Path
+
+from vitrion.config import Label
+from vitrion.dataset import label_frame
+from vitrion.logs import job_log
+
+with job_log(snakemake.log[0], "label {composition} {frame}".format(**snakemake.wildcards)):
+    label_frame(
+        Path(snakemake.input.frames),
+        Path(snakemake.output.frame),
+        index=int(snakemake.wildcards.frame),
+        settings=Label(**snakemake.params.settings),
+    )

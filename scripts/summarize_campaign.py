@@ -1,0 +1,14 @@
+"""Every table over the whole campaign, and the Arrhenius fits."""
+
+from pathlib import Path
+
+from vitrion.logs import job_log
+from vitrion.transport import summarize
+
+with job_log(snakemake.log[0], "summarize"):
+    summarize(
+        [Path(table).parent for table in snakemake.input.trajectories],
+        Path(snakemake.output.arrhenius).parent,
+        exclude_flagged=snakemake.params.exclude_flagged,
+        metadata=snakemake.params.provenance,
+    )

@@ -1,0 +1,57 @@
+"""Where a job's messages go."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from vitrion.errors import InputError
+
+
+@contextmanager
+def job_log(path: Path | str, title: str) -> Iterator[None]:
+    """Send everything that a job prints to its log, and its progress to the terminal as well.
+
+    Bad input ends the job with exit code 2 and its one message; any other error with exit code 1,
+    the traceback in the log and a line on the terminal that says where to look.
+
+    Args:
+        path: log file; its folder is made.
+        title: name of the job, put before its lines on the terminal.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = sys.stderr
+    with path.open("a", buffering=1) as file:
+        to_file = logging.StreamHandler(file)
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        to_terminal = logging.StreamHandler(terminal)
+        to_terminal.setFormatter(
+            logging.Formatter(f"[%(asctime)s] {title}: %(message)s", datefmt="%H:%M:%S")
+        )
+        logger = logging.getLogger("vitrion")
+        logger.setLevel(logging.INFO)
+        logger.handlers[:] = [to_file, to_terminal]
+        logger.propagate = False
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").handlers[:] = [to_file]
+        warnings.simplefilter("default")
+        try:
+            with redirect_stdout(file), redirect_stderr(file):
+                yield
+        except InputError as error:
+            logger.error("%s", error)
+            sys.exit(2)
+        except Exception as error:
+            file.write(traceback.format_exc())
+            to_terminal.handle(
+                logger.makeRecord(
+                    logger.name, logging.ERROR, __file__, 0, f"{error}; see {path}", (), None
+                )
+            )
+            sys.exit(1)
