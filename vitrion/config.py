@@ -103,28 +103,66 @@ class Dataset(Section):
 
 
 class LossWeights(Section):
-    """Relative weights of the parts of the loss."""
+    """Relative weights of the parts of the loss (energy in eV/atom, force in eV/Å, stress in GPa)."""
 
+    criterion: Literal["MSE", "MAE", "Huber"] = Field(
+        "Huber", description="loss of one component; Huber is quadratic below 0.1, then linear"
+    )
     energy: NonNegative = 1.0
     force: NonNegative = 1.0
-    stress: NonNegative = 0.1
+    stress: NonNegative = Field(0.1, description="0 leaves stress out and trains faster")
+
+
+class Accept(Section):
+    """What a model must reach before dynamics runs with it."""
+
+    force_mae_ratio: Positive = Field(
+        0.5, description="largest held-out force error over the start model's"
+    )
+    force_mae_meV_A: Positive | None = Field(
+        None, description="largest held-out force error; null for no absolute limit"
+    )
+    force_parity_slope: tuple[Positive, Positive] = Field(
+        (0.97, 1.03), description="least and largest slope of predicted on true held-out forces"
+    )
+    hot_md_ps: NonNegative = Field(2.0, description="NVE after a melt, per composition; 0 skips it")
+    hot_md_temperature_K: Temperature = Field(1500.0, description="temperature of that run")
+    least_distance_A: NonNegative = Field(1.0, description="closest two atoms may come in it")
+    nve_drift_meV_atom_ps: Positive = Field(
+        1.0, description="largest drift of the conserved energy in it"
+    )
+    override: tuple[str, ...] = Field(
+        (), description="checks that may fail, by their name in acceptance.parquet"
+    )
 
 
 class Finetune(Section):
     """Fine-tuning of CHGNet."""
 
     model: str = Field(
-        "train", description="train, pretrained (the start model as it is), or a .safetensors file"
+        "train",
+        description="train; pretrained (the start model as it is); shipped (the model in "
+        "resources/models); or a .safetensors file",
     )
     start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
     epochs: PositiveInt = Field(100, description="most epochs")
     patience: PositiveInt = Field(
         20, description="epochs without a better validation force error before stopping"
     )
-    batch_size: PositiveInt = Field(8, description="frames in a batch")
+    batch_size: PositiveInt = Field(4, description="frames in a batch")
     learning_rate: Positive = Field(1e-3, description="largest learning rate")
-    loss: LossWeights = LossWeights()
+    warmup_epochs: NonNegative = Field(
+        1.0, description="epochs of linear rise; a cosine to zero follows"
+    )
     gradient_clip: Positive = Field(10.0, description="largest gradient norm")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="decay a step of the weights' running average, which is what is kept; 0 off"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="layers of chgnet left as they are, e.g. [atom_embedding, bond_embedding]"
+    )
+    loss: LossWeights = LossWeights()
+    accept: Accept = Accept()
 
 
 class Dynamics(Section):

@@ -57,6 +57,10 @@ TRAJECTORY_KEY = {
 COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:4]}
 
 _STANDARD_ERROR = "one standard error"
+_EVALUATED = {
+    "model": _text("pretrained, fine-tuned, ... as named in the evaluation"),
+    "split": _text("train, val or test"),
+}
 
 TABLES: dict[str, dict[str, Column]] = {
     "trajectories": {
@@ -182,20 +186,63 @@ TABLES: dict[str, dict[str, Column]] = {
         "flags": _text("why the frame was left out; empty when it was not"),
     },
     "model_metrics": {
-        "model": _text("pretrained or fine-tuned"),
-        "split": _text("train, val or test"),
+        **_EVALUATED,
         "composition": _text("name of the composition, or all"),
         "energy_mae_meV_atom": _real("meV/atom", "mean absolute error of the energy"),
         "energy_rmse_meV_atom": _real("meV/atom", "root mean squared error of the energy"),
         "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
         "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
         "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
+        "stress_rmse_GPa": _real("GPa", "root mean squared error of stress components"),
         "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
         "n_frames": _count("frames"),
     },
+    "element_metrics": {
+        **_EVALUATED,
+        "element": _text("element the force acts on"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
+        "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
+        "n_atoms": _count("atoms"),
+    },
+    "frame_errors": {
+        **_EVALUATED,
+        "composition": _text("name of the composition"),
+        "frame_id": _text("name of the frame; the worst force errors come first"),
+        "energy_error_meV_atom": _real("meV/atom", "predicted minus true energy"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_max_error_meV_A": _real("meV/Å", "largest error of a force component"),
+        "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
+    },
+    "parity": {
+        **_EVALUATED,
+        "composition": _text("name of the composition"),
+        "frame_id": _text("name of the frame"),
+        "quantity": _text("energy (eV/atom), force (eV/Å) or stress (GPa); one row a component"),
+        "element": _text("element the force acts on; empty for energy and stress"),
+        "reference": _real("as the quantity", "label"),
+        "predicted": _real("as the quantity", "prediction"),
+    },
+    "acceptance": {
+        "check": _text("what was checked; the name that finetune.accept.override takes"),
+        "value": _real("", "what was found"),
+        "limit_low": _real("", "least allowed; NaN when there is none"),
+        "limit_high": _real("", "most allowed; NaN when there is none"),
+        "unit": _text("unit of value and limits"),
+        "passed": _flag("whether the value lies within the limits"),
+        "overridden": _flag("whether the configuration lets it fail"),
+    },
+    "hot_md": {
+        "composition": _text("name of the composition"),
+        "n_atoms": _count("atoms"),
+        "length_ps": _real("ps", "length of the NVE run; shorter than asked for after a blow-up"),
+        "mean_temperature_K": _real("K", "mean kinetic temperature in NVE, 3N-3 degrees of freedom"),
+        "least_distance_A": _real("Å", "closest two atoms came"),
+        "nve_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
+    },
     "learning": {
-        "epoch": _count("epoch, from 0"),
-        "learning_rate": _real("", "learning rate in that epoch"),
+        "epoch": _count("epochs done; 0 is the start model"),
+        "learning_rate": _real("", "learning rate at the end of the epoch"),
         "train_energy_mae_meV_atom": _real("meV/atom", "training energy error"),
         "train_force_mae_meV_A": _real("meV/Å", "training force error"),
         "train_stress_mae_GPa": _real("GPa", "training stress error"),
