@@ -1,0 +1,63 @@
+# make toy    set everything up and run the toy campaign, end to end
+# make test   set everything up and run the tests
+# make lint   set everything up and check style, types of files and the workflow
+# make bench  measure speed and memory side by side with others; figures go to benchmarks/
+# make lock   renew the pinned versions
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORES ?= all
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+TOY := --configfile tests/toy/config.yaml
+
+.PHONY: toy test lint bench lock setup clean
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/.ready
+
+# The stamp comes last, so that a set-up that was killed is taken up again.
+$(VENV)/.ready: envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Vitrion needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# GPAW compiles with any C++ compiler; its sources are C++ in files named .c.
+$(VENV)/.dft-ready: envs/dft.lock $(VENV)/.ready
+	CC=$${CXX:-g++} $(BIN)/pip install --quiet --disable-pip-version-check -r envs/dft.lock
+	touch $@
+
+# A lock left behind by a killed run is removed, but only when that run and its jobs are gone:
+# they hold the file lock until they end.
+toy: $(VENV)/.ready
+	@mkdir -p .snakemake && exec 9> .snakemake/make-toy.lock && \
+	  { flock --nonblock 9 || { echo "make toy: another run is still going on; wait for it or end it" >&2; exit 2; }; } && \
+	  $(SNAKEMAKE) $(TOY) --unlock --quiet all && $(SNAKEMAKE) $(TOY)
+	@echo "Report: results/toy/report/index.html   tables: results/toy/summary/"
+
+test: $(VENV)/.ready $(VENV)/.dft-ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+	$(SNAKEMAKE) $(TOY) --lint
+
+bench: $(VENV)/.ready
+	$(BIN)/vitrion bench md --json benchmarks/md.json
+	$(BIN)/vitrion bench analyze --json benchmarks/analyze.json
+
+lock:
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
+	$(VENV)-lock/bin/pip-compile --quiet --upgrade --extra dev --strip-extras --allow-unsafe \
+	  --no-emit-find-links --no-emit-index-url --no-header --no-annotate -o envs/requirements.lock pyproject.toml
+	sed -i 's/+cpu$$//' envs/requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) results/toy
