@@ -17,3 +17,7 @@ class InputError(Exception):
     def __init__(self, key: str, value: object, remedy: str) -> None:
         self.key, self.value, self.remedy = key, value, remedy
         super().__init__(f"{key} = {value!r}: {remedy}")
+
+
+class PotentialError(RuntimeError):
+    """A configuration the potential cannot describe: atoms flown apart, a collapsed cell."""

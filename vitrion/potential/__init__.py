@@ -1,0 +1,24 @@
+"""CHGNet as the potential: its weights, a fast exact inference, and an ASE calculator."""
+
+from __future__ import annotations
+
+from vitrion.potential.calculator import CHGNetCalculator
+from vitrion.potential.engine import CHGNetPotential, PotentialResult
+from vitrion.potential.weights import (
+    export_chgnet,
+    import_chgnet,
+    load_model,
+    model_hash,
+    save_model,
+)
+
+__all__ = [
+    "CHGNetCalculator",
+    "CHGNetPotential",
+    "PotentialResult",
+    "export_chgnet",
+    "import_chgnet",
+    "load_model",
+    "model_hash",
+    "save_model",
+]

@@ -1,0 +1,217 @@
+"""The equations of CHGNet, arranged for inference.
+
+Deng et al., Nature Machine Intelligence 5, 1031 (2023), as chgnet 0.4.2 implements them. Atoms v,
+bonds e and angles a carry 64 features each; with φ a gated MLP, w smooth cutoffs, L linear maps:
+
+    v_i   ← v_i   + L_v Σ_j w^a_ij φ_v(v_i, e_ij, v_j)
+    e_ij  ← e_ij  + L_e Σ_k w^b_ij w^b_ik φ_e(e_ij, e_ik, a_jik, v_i)
+    a_jik ← a_jik + φ_a(e_ij, e_ik, a_jik, v_i)
+
+What is arranged differently, with the same result:
+
+- The first linear map of φ is a sum of one map per input. Those of atoms and bonds are made once
+  per atom and bond and gathered, not once per neighbour or angle. So each message is
+  φ(own[source] + other[target] + between), and one operator serves atoms and bonds.
+- The factor w^b_ij is common to the sum over k and stands before it.
+- Bonds beyond the angle cutoff never change: their embedding and first map are one matrix.
+- The last angle update, which nothing reads, is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from types import ModuleType
+
+import numpy as np
+import torch
+from chgnet.model import CHGNet
+from chgnet.model.functions import GatedMLP
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from vitrion.errors import InputError
+from vitrion.potential.graph import Graph
+from vitrion.potential.operators import Gate
+
+# What chgnet's constructor may be asked for, and what these equations cover.
+ARCHITECTURE = {
+    "update_bond": True,
+    "update_angle": True,
+    "angle_layer_hidden_dim": 0,
+    "mlp_first": True,
+    "non_linearity": "silu",
+    "gMLP_norm": "layer",
+    "readout_norm": "layer",
+    "conv_norm": None,
+}
+
+
+class Network:
+    """CHGNet's energy of one system as a function of its bond vectors.
+
+    Args:
+        model: the weights.
+        numbers: (n) atomic numbers.
+        device: where to compute.
+        dtype: precision of the network; geometry and the sum of energies are in float64.
+        operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
+
+    Raises:
+        InputError: an architecture that these equations do not cover, or an unknown element.
+    """
+
+    def __init__(
+        self,
+        model: CHGNet,
+        numbers: np.ndarray,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        operators: ModuleType,
+    ) -> None:
+        for key, value in ARCHITECTURE.items():
+            if model.model_args.get(key, value) != value:
+                raise InputError(
+                    f"model: {key}", model.model_args[key], f"only {value!r} runs here"
+                )
+        known = model.atom_embedding.embedding.num_embeddings
+        if len(numbers) == 0 or numbers.min() < 1 or numbers.max() > known:
+            raise InputError("atomic numbers", sorted(set(numbers.tolist())), f"use 1 to {known}")
+        model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
+        self.dtype, self._operators = dtype, operators
+        species = torch.from_numpy(numbers.astype(np.int64) - 1).to(device)
+        self._atoms = model.atom_embedding.embedding(species)
+        reference = model.composition_model
+        self._reference_eV = (
+            0.0 if reference is None else reference.fc.weight[0, species].double().sum().item()
+        )
+
+        self._radial = model.bond_basis_expansion.rbf_expansion_ag
+        self._radial_short = model.bond_basis_expansion.rbf_expansion_bg
+        self._angular = model.angle_basis_expansion.fourier_expansion.frequencies
+        self._embed_bond = model.bond_embedding.weight
+        self._embed_angle = model.angle_embedding.weight
+        self._weigh_bond = model.bond_weights_ag.weight
+        self._weigh_short = model.bond_weights_bg.weight
+
+        self._atom_layers = [_Layer(c.twoBody_atom, 3, c.mlp_out) for c in model.atom_conv_layers]
+        self._bond_layers = [_Layer(c.twoBody_bond, 4, c.mlp_out) for c in model.bond_conv_layers]
+        self._angle_layers = [_Layer(c.twoBody_bond, 4) for c in model.angle_layers[:-1]]
+        self._readout = nn.Sequential(model.readout_norm, model.mlp)
+
+    def energy_eV(self, vectors_A: Tensor, graph: Graph) -> Tensor:
+        """Energy of the whole cell, float64.
+
+        Args:
+            vectors_A: (bonds, 3) float64, `graph.vectors_A`, differentiable.
+            graph: the bonds and angles.
+        """
+        messages, update = self._operators.messages, self._operators.update
+        edges, angles, bond, short = graph.edges, graph.angles, graph.bond, graph.short
+        # A spoke is a short bond seen from one of its atoms; spokes are the nodes of `angles`.
+        hub, spoke_bond = edges.source[graph.spoke], bond[graph.spoke]
+
+        lengths = vectors_A.norm(dim=1)
+        radial = self._bessel(self._radial, lengths)
+        weight = linear(radial, self._weigh_bond)
+        radial_short = self._bessel(self._radial_short, lengths[:short])
+        weight_short = linear(radial_short, self._weigh_short)
+        spoke_weight = weight_short.index_select(0, spoke_bond)
+        v = self._atoms
+        e = linear(radial[:short], self._embed_bond)
+        directions = (vectors_A[:short] / lengths[:short, None]).index_select(0, spoke_bond)
+        directions = directions * graph.sign[graph.spoke, None]
+        a = linear(self._fourier(directions, graph), self._embed_angle)
+
+        for depth, layer in enumerate(self._atom_layers):
+            own, between, other = layer.first
+            far = linear(radial[short:], between @ self._embed_bond)
+            gathered = messages(
+                layer.gate, edges,
+                linear(v, own, layer.bias), linear(v, other),
+                torch.cat((linear(e, between), far)), bond, weight, bond,
+            )  # fmt: skip
+            v = v + layer.out(gathered)
+
+            if depth < len(self._bond_layers):
+                layer = self._bond_layers[depth]
+                gathered = messages(
+                    layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
+                    linear(a, layer.first[2]), None, spoke_weight, angles.target,
+                )  # fmt: skip
+                gathered = gathered.index_select(0, graph.spokes_of_bond.flatten())
+                gathered = gathered.unflatten(0, (-1, 2)).sum(1)
+                e = e + layer.out(gathered * weight_short)
+
+            if depth < len(self._angle_layers):
+                layer = self._angle_layers[depth]
+                a = a + update(
+                    layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
+                    linear(a, layer.first[2]),
+                )  # fmt: skip
+
+        return self._readout(v).double().sum() + self._reference_eV
+
+    @staticmethod
+    def _spokes(
+        layer: _Layer, v: Tensor, e: Tensor, hub: Tensor, spoke_bond: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """First linear map of (e_ij, v_i) and of e_ik on each spoke."""
+        first, second, _, center = layer.first
+        own = linear(e, first).index_select(0, spoke_bond)
+        own = own + linear(v, center, layer.bias).index_select(0, hub)
+        return own, linear(e, second).index_select(0, spoke_bond)
+
+    def _bessel(self, basis: nn.Module, lengths: Tensor) -> Tensor:
+        """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial)."""
+        r = lengths[:, None].to(self.dtype)
+        envelope = cutoff_polynomial(r * basis.inv_cutoff, basis.smooth_cutoff.p)
+        return basis.norm_const * envelope / r * torch.sin(r * basis.inv_cutoff * basis.frequencies)
+
+    def _fourier(self, directions: Tensor, graph: Graph) -> Tensor:
+        """1/√2, sin(f θ), cos(f θ) over √π of each angle, (angles, angular)."""
+        angles = graph.angles
+        cosine = directions.index_select(0, angles.source) * directions.index_select(
+            0, angles.target
+        )
+        # chgnet's guard of acos at 0 and π; part of the function.
+        theta = torch.acos(cosine.sum(1) * (1 - 1e-6))[:, None].to(self.dtype)
+        phase = theta * self._angular
+        constant = torch.full_like(theta, 1 / math.sqrt(2))
+        return torch.cat((constant, phase.sin(), phase.cos()), dim=1) / math.sqrt(math.pi)
+
+
+class _Layer:
+    """One convolution: its first linear map split by input, the rest of φ, and L."""
+
+    def __init__(self, gated: GatedMLP, inputs: int, out: nn.Module | None = None) -> None:
+        halves = [
+            [m for m in half.layers if isinstance(m, nn.Linear)]
+            for half in (gated.mlp_core, gated.mlp_gate)
+        ]
+        self.first = [
+            part.contiguous()
+            for part in torch.cat([half[0].weight for half in halves]).chunk(inputs, dim=1)
+        ]
+        self.bias = torch.cat([half[0].bias for half in halves])
+        hidden = None
+        if len(halves[0]) == 2:
+            hidden = (
+                torch.stack([half[1].weight for half in halves]),
+                torch.stack([half[1].bias for half in halves]),
+            )
+        self.gate = Gate(
+            hidden=hidden,
+            scale=torch.stack((gated.bn1.weight, gated.bn2.weight)),
+            shift=torch.stack((gated.bn1.bias, gated.bn2.bias)),
+            epsilon=gated.bn1.eps,
+        )
+        self.out = out
+
+
+def cutoff_polynomial(scaled: Tensor, power: float) -> Tensor:
+    """1 at 0, and 0 with two derivatives at 1 (Gasteiger et al., ICLR 2020); 0 beyond."""
+    a, b, c = -(power + 1) * (power + 2) / 2, power * (power + 2), -power * (power + 1) / 2
+    value = 1 + scaled**power * (a + scaled * (b + scaled * c))
+    return torch.where(scaled < 1, value, torch.zeros_like(value))

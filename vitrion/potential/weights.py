@@ -1,0 +1,188 @@
+"""CHGNet weights: chgnet's published models, our safetensors files, and back.
+
+Nothing here unpickles code. chgnet's own checkpoints are read with torch's `weights_only`
+unpickler, which builds tensors and plain containers and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.resources
+import io
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from chgnet.model import CHGNet
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vitrion.errors import InputError
+
+PUBLISHED = {
+    "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
+    "r2scan": "chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
+}
+_ARGUMENTS = "chgnet_arguments"
+
+
+def load_model(model: str | os.PathLike[str]) -> CHGNet:
+    """Load a CHGNet.
+
+    Args:
+        model: `0.3.0` or `r2scan` (published with chgnet), or the path of a `.safetensors` file
+            that `save_model` wrote.
+
+    Returns:
+        The model on the CPU, in float32 and evaluation mode.
+
+    Raises:
+        InputError: no such model, or a file that is damaged, incomplete, of the wrong shape, or
+            holds numbers that are not finite.
+    """
+    name = os.fspath(model)
+    if name in PUBLISHED:
+        checkpoint = importlib.resources.files("chgnet") / "pretrained" / name / PUBLISHED[name]
+        with importlib.resources.as_file(checkpoint) as path:
+            return import_chgnet(path, version=name)
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        raise InputError("model", name, f"use {', '.join(PUBLISHED)} or a .safetensors file")
+    if not path.is_file():
+        raise InputError("model", name, "no such file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            arguments = (file.metadata() or {}).get(_ARGUMENTS)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            "model", name, f"is not a whole safetensors file ({error}); copy or train it again"
+        ) from None
+    if arguments is None:
+        raise InputError("model", name, f"lacks `{_ARGUMENTS}`; write it with save_model")
+    try:
+        parsed = json.loads(arguments)
+    except ValueError:
+        raise InputError("model", name, f"`{_ARGUMENTS}` is not JSON") from None
+    return _build(name, parsed, state)
+
+
+def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> CHGNet:
+    """Read a checkpoint that chgnet's own trainer wrote, without executing anything in it.
+
+    Args:
+        path: a `.pth.tar` file.
+        version: name to record in the model's arguments.
+
+    Raises:
+        InputError: not such a checkpoint, or one that needs more than tensors and containers.
+    """
+    name = os.fspath(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        arguments, state = dict(content["model_args"]), content["state_dict"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError("model", name, f"is not a plain chgnet checkpoint ({reason})") from None
+    if version is not None:
+        # What CHGNet.load passes: only 0.2.0 had a bias in the output layers.
+        arguments |= {"version": version, "mlp_out_bias": False}
+    return _build(name, arguments, state)
+
+
+def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, object]) -> None:
+    """Write weights as safetensors and the model card as JSON beside them (same stem).
+
+    Args:
+        model: the model; its architecture goes into the file's metadata.
+        path: ends in `.safetensors`.
+        card: what the model is and how it came about (JSON).
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError("path", str(path), "must end in .safetensors")
+    state = {
+        key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
+    }
+    metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model)), "format": "pt"}
+    text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
+    _replace(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+    _replace(path.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+
+
+def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint that `chgnet.model.CHGNet.from_file` loads (a pickle of tensors)."""
+    content = {"model": {"state_dict": model.state_dict(), "model_args": _plain_arguments(model)}}
+    _replace(Path(path), lambda temporary: torch.save(content, temporary))
+
+
+def model_hash(model: str | os.PathLike[str] | CHGNet) -> str:
+    """The first 16 hex characters of a sha256 over the weights, the same in any file format.
+
+    Args:
+        model: as for `load_model`, or a loaded model.
+    """
+    if not isinstance(model, CHGNet):
+        model = load_model(model)
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _plain_arguments(model: CHGNet) -> dict[str, Any]:
+    arguments = dict(model.model_args)
+    if isinstance(arguments.get("composition_model"), torch.nn.Module):
+        # Its weights are in the state; the name only says that there is such a part.
+        arguments["composition_model"] = "MPtrj"
+    return arguments
+
+
+def _build(name: str, arguments: object, state: Mapping[str, torch.Tensor]) -> CHGNet:
+    """A CHGNet of the given architecture and weights, both checked."""
+    if not isinstance(arguments, dict):
+        raise InputError("model", name, "its architecture is not a table of arguments")
+    try:
+        # chgnet prints a line for every model it makes.
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = CHGNet(**arguments)
+    except Exception as error:
+        raise InputError("model", name, f"chgnet refuses its architecture: {error}") from None
+    expected = model.state_dict()
+    wrong = sorted(expected.keys() ^ state.keys())
+    wrong += sorted(
+        key
+        for key in expected.keys() & state.keys()
+        if not isinstance(state[key], torch.Tensor) or state[key].shape != expected[key].shape
+    )
+    if wrong:
+        raise InputError("model", name, f"does not fit its architecture: {', '.join(wrong[:3])}")
+    for key, value in state.items():
+        if not value.is_floating_point() or not torch.isfinite(value).all():
+            raise InputError("model", name, f"{key} holds values that are not finite; train again")
+    model.load_state_dict(state)
+    return model.float().eval()
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary file beside `path`, sync, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
