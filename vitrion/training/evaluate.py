@@ -1,0 +1,187 @@
+"""Errors of models on labelled frames: per composition, element and frame, and parity.
+
+Universal potentials are too soft: their forces are too small away from equilibrium (Deng et al.,
+npj Comput. Mater. 11, 9, 2025). The parity slope shows it; 1 is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+
+from vitrion.potential import CHGNetPotential, load_model, model_hash
+from vitrion.progress import Progress
+from vitrion.tables import TABLES, write_table
+from vitrion.training.frames import read_frames
+from vitrion.units import EV_A3_TO_GPA
+
+
+def evaluate(
+    models: Mapping[str, str],
+    datasets: Mapping[str, Path],
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Compare models with labels, side by side.
+
+    Args:
+        models: what to call each model, and what `load_model` takes.
+        datasets: labelled frames (extxyz, may be empty) by split.
+        out: folder for model_metrics, element_metrics, frame_errors and parity (.parquet).
+        device: cpu, cuda or auto.
+        threads: CPU threads; None leaves PyTorch's choice.
+        metadata: added to the tables' metadata.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    frames = {split: read_frames(path) for split, path in datasets.items()}
+    total = len(models) * sum(map(len, frames.values()))
+    parts = []
+    with Progress(total, "evaluate", unit="frame") as progress:
+        for label, model in models.items():
+            for split, members in frames.items():
+                for rows in _parity(model, members, device):
+                    parts.append(rows.assign(model=label, split=split))
+                    progress.update()
+    parity = (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=list(TABLES["parity"]))
+    )
+    tables = {
+        "model_metrics": model_metrics(parity),
+        "element_metrics": element_metrics(parity),
+        "frame_errors": frame_errors(parity),
+        "parity": parity,
+    }
+    metadata = {
+        **(metadata or {}),
+        "models": {label: {"model": m, "hash": model_hash(m)} for label, m in models.items()},
+    }
+    for name, table in tables.items():
+        write_table(Path(out) / f"{name}.parquet", name, table, metadata)
+
+
+def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the `model_metrics` table from those of the `parity` table."""
+    both = pd.concat([parity, parity.assign(composition="all")])
+    rows = []
+    for key, group in _groups(both, ["model", "split", "composition"]):
+        error = {name: _error(part) for name, part in group.groupby("quantity")}
+        rows.append(
+            {
+                **key,
+                "energy_mae_meV_atom": _mae(error["energy"]) * 1000,
+                "energy_rmse_meV_atom": _rmse(error["energy"]) * 1000,
+                "force_mae_meV_A": _mae(error["force"]) * 1000,
+                "force_rmse_meV_A": _rmse(error["force"]) * 1000,
+                "stress_mae_GPa": _mae(error["stress"]),
+                "stress_rmse_GPa": _rmse(error["stress"]),
+                "force_parity_slope": parity_slope(group[group["quantity"] == "force"]),
+                "n_frames": group["frame_id"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(TABLES["model_metrics"]))
+
+
+def element_metrics(parity: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the `element_metrics` table from those of the `parity` table."""
+    rows = []
+    forces = parity[parity["quantity"] == "force"]
+    for key, group in _groups(forces, ["model", "split", "element"]):
+        error = _error(group)
+        rows.append(
+            {
+                **key,
+                "force_mae_meV_A": _mae(error) * 1000,
+                "force_rmse_meV_A": _rmse(error) * 1000,
+                "force_parity_slope": parity_slope(group),
+                "n_atoms": len(group) // 3,
+            }
+        )
+    return pd.DataFrame(rows, columns=list(TABLES["element_metrics"]))
+
+
+def frame_errors(parity: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the `frame_errors` table, the worst force errors of a model and split first."""
+    rows = []
+    for key, group in _groups(parity, ["model", "split", "composition", "frame_id"]):
+        error = {name: _error(part) for name, part in group.groupby("quantity")}
+        rows.append(
+            {
+                **key,
+                "energy_error_meV_atom": float(error["energy"].iloc[0]) * 1000,
+                "force_mae_meV_A": _mae(error["force"]) * 1000,
+                "force_max_error_meV_A": float(error["force"].abs().max()) * 1000,
+                "stress_mae_GPa": _mae(error["stress"]),
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(TABLES["frame_errors"]))
+    return table.sort_values(
+        ["model", "split", "force_mae_meV_A"], ascending=[True, True, False], ignore_index=True
+    )
+
+
+def parity_slope(rows: pd.DataFrame) -> float:
+    """Least-squares slope, through the origin, of predicted on reference values."""
+    reference = rows["reference"].to_numpy(float)
+    return float(reference @ rows["predicted"].to_numpy(float) / (reference @ reference))
+
+
+def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.DataFrame]:
+    """For each frame its rows of the `parity` table, without model and split."""
+    network = load_model(model)
+    potentials: dict[tuple[int, ...], CHGNetPotential] = {}
+    for number, frame in enumerate(frames):
+        numbers = tuple(frame.numbers.tolist())
+        if numbers not in potentials:
+            potentials[numbers] = CHGNetPotential(network, frame.numbers, device=device)
+        found = potentials[numbers].compute(frame.positions, frame.cell.array, stress=True)
+        assert found.stress_eV_A3 is not None
+        values = {
+            "energy": (frame.get_potential_energy() / len(frame), found.energy_eV / len(frame)),
+            "force": (frame.get_forces().ravel(), found.forces_eV_A.ravel()),
+            "stress": tuple(
+                (stress * EV_A3_TO_GPA).ravel()
+                for stress in (frame.get_stress(voigt=False), found.stress_eV_A3)
+            ),
+        }
+        rows = pd.concat(
+            [
+                pd.DataFrame(
+                    {"reference": np.atleast_1d(true), "predicted": np.atleast_1d(predicted)}
+                ).assign(quantity=quantity, element="")
+                for quantity, (true, predicted) in values.items()
+            ],
+            ignore_index=True,
+        )
+        rows.loc[rows["quantity"] == "force", "element"] = np.repeat(frame.symbols, 3)
+        yield rows.assign(
+            composition=frame.info.get("composition", ""),
+            frame_id=str(frame.info.get("frame_id", number)),
+        )
+
+
+def _groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    for values, group in table.groupby(keys, sort=False):
+        yield dict(zip(keys, values, strict=True)), group
+
+
+def _error(rows: pd.DataFrame) -> pd.Series:
+    return rows["predicted"] - rows["reference"]
+
+
+def _mae(error: pd.Series) -> float:
+    return float(error.abs().mean())
+
+
+def _rmse(error: pd.Series) -> float:
+    return float(np.sqrt((error**2).mean()))

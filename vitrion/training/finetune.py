@@ -1,0 +1,346 @@
+"""Fine-tuning of CHGNet on energies, forces and stresses.
+
+The loss is chgnet's `CombinedLoss` and batches are made by its `collate_graphs`. The loop around
+them is ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does not clip
+gradients, freeze layers or stop early, saves neither the order of the batches nor the best weights
+(`best_model` is the live model, chosen by energy), needs a validation set, and pickles its state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+from chgnet.data.dataset import collate_graphs
+from chgnet.model import CHGNet
+from chgnet.trainer.trainer import CombinedLoss
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from vitrion import __version__
+from vitrion.config import Finetune
+from vitrion.errors import InputError
+from vitrion.potential.engine import choose_device
+from vitrion.potential.weights import load_model, model_hash, save_model
+from vitrion.progress import Progress
+from vitrion.seeds import derive_seed
+from vitrion.tables import write_table
+from vitrion.training.checkpoint import (
+    TrainingState,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
+from vitrion.training.frames import Sample, read_frames, to_samples
+
+logger = logging.getLogger("vitrion")
+
+
+def finetune(
+    train: Path,
+    val: Path,
+    out: Path,
+    *,
+    settings: Finetune,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Fine-tune the start model and write the weights of the best epoch.
+
+    The best epoch is the one with the smallest validation force error (of the averaged weights),
+    the start model itself included as epoch 0. Without validation frames all epochs are run and
+    the last one is kept. A killed run goes on from its last epoch and, on a CPU with the same
+    number of threads, ends in the same weights bit for bit.
+
+    Args:
+        train: training frames (extxyz).
+        val: validation frames (extxyz, may be empty).
+        out: folder for model.safetensors, model.json (model card) and learning.parquet.
+        settings: the `finetune` section of the configuration.
+        seed: fixes the order of the batches.
+        device: cpu, cuda or auto.
+        threads: CPU threads; None leaves PyTorch's choice.
+        metadata: added to the card and to the table's metadata.
+
+    Raises:
+        InputError: unreadable or unlabelled frames, no training frame, an unknown layer to freeze,
+            or a training that diverges.
+    """
+    train, val, out, metadata = Path(train), Path(val), Path(out), dict(metadata or {})
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    frames = {"train": read_frames(train), "val": read_frames(val)}
+    if not frames["train"]:
+        raise InputError("train", str(train), "no frames to train on; see the dataset's table")
+    start = load_model(settings.start)
+    card: dict[str, object] = {
+        "start_model": settings.start,
+        "start_model_hash": model_hash(start),
+        "dataset": {
+            split: {"sha256": _sha256(path), "n_frames": len(frames[split])}
+            for split, path in (("train", train), ("val", val))
+        },
+        "settings": settings.model_dump(mode="json", exclude={"accept"}),
+        "seed": seed,
+        "versions": {
+            "vitrion": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "chgnet", "ase")},
+        },
+    }
+    key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / ".finetune.checkpoint"
+    run = _Run(
+        start,
+        {split: to_samples(frames[split], start.graph_converter) for split in frames},
+        settings=settings,
+        seed=seed,
+        device=choose_device(device),
+    )
+    saved = read_checkpoint(checkpoint, key)
+    if saved is None:
+        run.measure_start()
+    else:
+        run.restore(saved)
+        logger.info("fine-tune: going on after epoch %d", run.epoch)
+    with Progress(settings.epochs, "fine-tune", unit="epoch") as progress:
+        progress.update(run.epoch)
+        while not run.finished:
+            run.train_epoch()
+            write_checkpoint(checkpoint, key, run.state())
+            row = run.history[-1]
+            progress.update(note=f"validation force error {row['val_force_mae_meV_A']:.0f} meV/Å")
+
+    best = load_model(settings.start)
+    best.load_state_dict(run.best)
+    history = pd.DataFrame(run.history)
+    card |= {
+        "model_hash": model_hash(best),
+        "device": run.device.type,
+        "epochs": run.epoch,
+        "best_epoch": run.best_epoch,
+        "metrics": {
+            "start": _plain_row(run.history[0]),
+            "best": _plain_row(run.history[run.best_epoch]),
+        },
+        "wall_s": round(float(history["wall_s"].sum()), 1),
+        "campaign": metadata,
+    }
+    if run.best_epoch == 0:
+        logger.warning("fine-tune: no epoch was better than the start model, which is kept")
+    save_model(best, out / "model.safetensors", card)
+    write_table(
+        out / "learning.parquet", "learning", history, {**metadata, "best_epoch": run.best_epoch}
+    )
+    remove_checkpoint(checkpoint)
+
+
+def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
+    """Learning rate of a step counted from 0: a linear rise, then a cosine to zero.
+
+    The step after the last one would be at zero.
+    """
+    total = settings.epochs * steps_per_epoch
+    warmup = min(settings.warmup_epochs * steps_per_epoch, total / 2)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / (math.ceil(warmup) + 1)
+    return settings.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+
+class _Run:
+    """A training run: weights, their average, the optimizer, and what was learned by epoch."""
+
+    def __init__(
+        self,
+        model: CHGNet,
+        samples: Mapping[str, Sequence[Sample]],
+        *,
+        settings: Finetune,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model, self.settings, self.seed, self.device = model, settings, seed, device
+        model.to(device)
+        self.samples = {
+            split: [
+                (graph.to(device), {name: target.to(device) for name, target in targets.items()})
+                for graph, targets in members
+            ]
+            for split, members in samples.items()
+        }
+        _freeze(model, settings.freeze)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
+        self.averaged = AveragedModel(model, avg_fn=self._average).eval()
+        self.task = "efs" if settings.loss.stress > 0 else "ef"
+        self.loss = CombinedLoss(
+            target_str=self.task,
+            criterion=settings.loss.criterion,
+            energy_loss_ratio=settings.loss.energy,
+            force_loss_ratio=settings.loss.force,
+            stress_loss_ratio=settings.loss.stress,
+        )
+        self.history: list[dict[str, float]] = []
+        self.best, self.best_epoch = _copy(model.state_dict()), 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history) - 1
+
+    @property
+    def finished(self) -> bool:
+        stale = bool(self.samples["val"]) and self.epoch - self.best_epoch >= self.settings.patience
+        return stale or self.epoch >= self.settings.epochs
+
+    def state(self) -> TrainingState:
+        optimizer = {
+            f"{index}/{name}": tensor
+            for index, members in self.optimizer.state_dict()["state"].items()
+            for name, tensor in members.items()
+        }
+        groups = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best": self.best,
+            "optimizer": optimizer,
+        }
+        return TrainingState(groups, self.history, self.best_epoch)
+
+    def restore(self, state: TrainingState) -> None:
+        self.model.load_state_dict(state.groups["model"])
+        self.averaged.load_state_dict(state.groups["averaged"])
+        members: dict[int, dict[str, Tensor]] = {}
+        for full_name, tensor in state.groups["optimizer"].items():
+            index, name = full_name.split("/")
+            members.setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": members})
+        self.history, self.best_epoch = state.history, state.best_epoch
+        self.best = state.groups["best"]
+
+    def measure_start(self) -> None:
+        """Errors of the start model, as epoch 0."""
+        started = time.monotonic()
+        batches = {split: list(self._batches(split)) for split in self.samples}
+        errors = {split: self._errors(self.model, batches[split]) for split in batches}
+        self._record(errors, rate=0.0, wall_s=time.monotonic() - started)
+
+    def train_epoch(self) -> None:
+        started = time.monotonic()
+        number = self.epoch + 1
+        order = torch.randperm(
+            len(self.samples["train"]),
+            generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches", number)),
+        )
+        batches = list(self._batches("train", order.tolist()))
+        step = (number - 1) * len(batches)
+        rate = 0.0
+
+        def update(loss: Tensor) -> None:
+            nonlocal step, rate
+            rate = learning_rate(step, len(batches), self.settings)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+            if not torch.isfinite(norm):
+                raise InputError(
+                    "finetune.learning_rate",
+                    self.settings.learning_rate,
+                    f"training diverged in epoch {number}; lower it, or finetune.gradient_clip",
+                )
+            self.optimizer.step()
+            self.averaged.update_parameters(self.model)
+            step += 1
+
+        self.model.train()
+        errors = {
+            "train": self._errors(self.model, batches, update),
+            "val": self._errors(self.averaged, self._batches("val")),
+        }
+        self._record(errors, rate=rate, wall_s=time.monotonic() - started)
+        scores = [row["val_force_mae_meV_A"] for row in self.history]
+        # Without validation frames every comparison is with NaN, and the last epoch is the best.
+        if not scores[-1] >= scores[self.best_epoch]:
+            self.best_epoch = number
+            self.best = _copy(self.averaged.module.state_dict())
+
+    def _average(self, averaged: Tensor, new: Tensor, number: Tensor) -> Tensor:
+        """Exponential moving average that forgets the start faster in the first steps."""
+        decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
+        return torch.lerp(averaged, new, 1 - decay)
+
+    def _batches(
+        self, split: str, order: Sequence[int] | None = None
+    ) -> Iterable[tuple[list, dict[str, Tensor]]]:
+        samples, size = self.samples[split], self.settings.batch_size
+        order = range(len(samples)) if order is None else order
+        for first in range(0, len(order), size):
+            yield collate_graphs([samples[index] for index in order[first : first + size]])
+
+    def _errors(
+        self,
+        model: torch.nn.Module,
+        batches: Iterable[tuple[list, dict[str, Tensor]]],
+        update: Callable[[Tensor], None] | None = None,
+    ) -> dict[str, float]:
+        """Mean absolute errors over batches in chgnet's units; `update` gets each batch's loss."""
+        sums, counts = dict.fromkeys(self.task, 0.0), dict.fromkeys(self.task, 0)
+        for graphs, targets in batches:
+            targets["e"] = targets["e"].to(self.device)  # collate_graphs builds it on the CPU
+            result = self.loss(targets, model(graphs, task=self.task))
+            if update is not None:
+                update(result["loss"])
+            for part in self.task:
+                sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
+                counts[part] += result[f"{part}_MAE_size"]
+        return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
+
+    def _record(
+        self, errors: Mapping[str, dict[str, float]], *, rate: float, wall_s: float
+    ) -> None:
+        row: dict[str, float] = {"epoch": len(self.history), "learning_rate": rate}
+        for split, found in errors.items():
+            row[f"{split}_energy_mae_meV_atom"] = found["e"] * 1000
+            row[f"{split}_force_mae_meV_A"] = found["f"] * 1000
+            row[f"{split}_stress_mae_GPa"] = found.get("s", math.nan)
+        self.history.append({**row, "wall_s": wall_s})
+
+
+def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
+    """Freeze layers by name, and what gets no gradient from energies, forces and stresses."""
+    known = [name for name, _ in model.named_children()]
+    unknown = [layer for layer in layers if layer not in known]
+    if unknown:
+        raise InputError("finetune.freeze", unknown[0], f"no such layer; chgnet has {known}")
+    # The reference energies stay: labels are aligned to them. site_wise gives magnetic moments.
+    for layer in {*layers, "composition_model", "site_wise"}:
+        getattr(model, layer).requires_grad_(False)
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def _plain_row(row: Mapping[str, float]) -> dict[str, float | None]:
+    """A row for JSON, which knows no NaN."""
+    return {name: round(x, 6) if math.isfinite(x) else None for name, x in row.items()}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
