@@ -28,7 +28,7 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         "<results>/report/index.html",
         summary_tables(),
-    default_target: True

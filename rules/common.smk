@@ -134,5 +134,7 @@ def dataset_sources():
     found = []
     for source in map(locate, CAMPAIGN.dataset.sources):
         path = Path(source)
-        found += sorted(str(p) for p in path.rglob("*") if p.is_file()) if path.is_dir() else [source]
+        found += (
+            sorted(str(p) for p in path.rglob("*") if p.is_file()) if path.is_dir() else [source]
+        )
     return found

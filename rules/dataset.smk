@@ -4,21 +4,21 @@
 rule sample_frames:
     output:
         frames="<results>/dataset/sampled/{composition}.extxyz",
+    log:
+        "<results>/logs/sample_frames/{composition}.log",
+    benchmark:
+        "<results>/benchmarks/sample_frames/{composition}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
         settings=CAMPAIGN.dataset.sample.model_dump(mode="json"),
         model=CAMPAIGN.finetune.start,
         seed=seed("sample"),
-    log:
-        "<results>/logs/sample_frames/{composition}.log",
-    benchmark:
-        "<results>/benchmarks/sample_frames/{composition}.tsv"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    conda:
-        "../envs/vitrion.yaml"
     script:
         "../scripts/sample_frames.py"
 
@@ -28,18 +28,18 @@ rule label_frame:
         frames=rules.sample_frames.output.frames,
     output:
         frame="<results>/dataset/labelled/{composition}/{frame}.extxyz",
-    params:
-        settings=CAMPAIGN.dataset.label.model_dump(mode="json"),
     log:
         "<results>/logs/label_frame/{composition}/{frame}.log",
     benchmark:
         "<results>/benchmarks/label_frame/{composition}/{frame}.tsv"
+    conda:
+        "../envs/dft.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
         runtime=lambda wildcards, attempt: attempt * 60,
-    conda:
-        "../envs/dft.yaml"
+    params:
+        settings=CAMPAIGN.dataset.label.model_dump(mode="json"),
     script:
         "../scripts/label_frame.py"
 
@@ -54,19 +54,19 @@ rule prepare_dataset:
         test="<results>/dataset/test.extxyz",
         table="<results>/dataset/dataset.parquet",
         alignment="<results>/dataset/alignment.json",
-    params:
-        settings=settings("dataset"),
-        model=CAMPAIGN.finetune.start,
-        seed=seed("dataset"),
     log:
         "<results>/logs/prepare_dataset.log",
     benchmark:
         "<results>/benchmarks/prepare_dataset.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        settings=settings("dataset"),
+        model=CAMPAIGN.finetune.start,
+        seed=seed("dataset"),
     script:
         "../scripts/prepare_dataset.py"

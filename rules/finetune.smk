@@ -10,21 +10,21 @@ if CAMPAIGN.finetune.model == "train":
             model="<results>/finetune/model.safetensors",
             card="<results>/finetune/model.json",
             learning="<results>/finetune/learning.parquet",
-        params:
-            settings=settings("finetune"),
-            seed=seed("finetune"),
-            device=CAMPAIGN.dynamics.device,
         log:
             "<results>/logs/finetune_model.log",
         benchmark:
             "<results>/benchmarks/finetune_model.tsv"
+        conda:
+            "../envs/vitrion.yaml"
         threads: CAMPAIGN.dynamics.threads
         resources:
             mem_mb=lambda wildcards, attempt: attempt * 8000,
             runtime=1440,
             gpu=MD_GPUS,
-        conda:
-            "../envs/vitrion.yaml"
+        params:
+            settings=settings("finetune"),
+            seed=seed("finetune"),
+            device=CAMPAIGN.dynamics.device,
         script:
             "../scripts/finetune_model.py"
 
@@ -34,18 +34,18 @@ else:
         output:
             model="<results>/finetune/model.safetensors",
             card="<results>/finetune/model.json",
-        params:
-            settings=settings("finetune"),
         log:
             "<results>/logs/adopt_model.log",
         benchmark:
             "<results>/benchmarks/adopt_model.tsv"
+        conda:
+            "../envs/vitrion.yaml"
         threads: 1
         resources:
             mem_mb=2000,
             runtime=10,
-        conda:
-            "../envs/vitrion.yaml"
+        params:
+            settings=settings("finetune"),
         script:
             "../scripts/adopt_model.py"
 
@@ -59,19 +59,19 @@ rule evaluate_model:
     output:
         metrics="<results>/finetune/model_metrics.parquet",
         parity="<results>/finetune/parity.parquet",
-    params:
-        start=CAMPAIGN.finetune.start,
-        device=CAMPAIGN.dynamics.device,
     log:
         "<results>/logs/evaluate_model.log",
     benchmark:
         "<results>/benchmarks/evaluate_model.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
     resources:
         mem_mb=4000,
         runtime=120,
         gpu=MD_GPUS,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        start=CAMPAIGN.finetune.start,
+        device=CAMPAIGN.dynamics.device,
     script:
         "../scripts/evaluate_model.py"

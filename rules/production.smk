@@ -8,21 +8,21 @@ rule equilibrate_glass:
     output:
         state="<results>/production/{composition}/T{temperature}/r{replica}/equilibrated.h5",
         thermo="<results>/production/{composition}/T{temperature}/r{replica}/thermo.parquet",
-    params:
-        settings=settings("dynamics"),
-        equilibrate_ps=CAMPAIGN.production.equilibrate_ps,
-        seed=seed("equilibrate"),
     log:
         "<results>/logs/equilibrate_glass/{composition}-T{temperature}-r{replica}.log",
     benchmark:
         "<results>/benchmarks/equilibrate_glass/{composition}-T{temperature}-r{replica}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
     resources:
         mem_mb=md_mem_mb,
         runtime=1440,
         gpu=MD_GPUS,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        settings=settings("dynamics"),
+        equilibrate_ps=CAMPAIGN.production.equilibrate_ps,
+        seed=seed("equilibrate"),
     script:
         "../scripts/equilibrate_glass.py"
 
@@ -33,21 +33,21 @@ rule produce_segment:
         model="<results>/finetune/model.safetensors",
     output:
         segment="<results>/production/{composition}/T{temperature}/r{replica}/segment-{segment}.h5",
-    params:
-        settings=settings("dynamics"),
-        segment_ps=CAMPAIGN.production.segment_ps,
-        frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
-        position_precision_A=CAMPAIGN.production.position_precision_A,
     log:
         "<results>/logs/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.log",
     benchmark:
         "<results>/benchmarks/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
     resources:
         mem_mb=md_mem_mb,
         runtime=1440,
         gpu=MD_GPUS,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        settings=settings("dynamics"),
+        segment_ps=CAMPAIGN.production.segment_ps,
+        frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
+        position_precision_A=CAMPAIGN.production.position_precision_A,
     script:
         "../scripts/produce_segment.py"

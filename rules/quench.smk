@@ -8,21 +8,21 @@ rule quench_glass:
         glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
         thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",
         checks="<results>/quench/{composition}/r{replica}/glass_checks.parquet",
-    params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-        formula_units=CAMPAIGN.formula_units,
-        settings=settings("quench", "dynamics"),
-        seed=seed("quench"),
     log:
         "<results>/logs/quench_glass/{composition}-r{replica}.log",
     benchmark:
         "<results>/benchmarks/quench_glass/{composition}-r{replica}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
     resources:
         mem_mb=md_mem_mb,
         runtime=1440,
         gpu=MD_GPUS,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        formula_units=CAMPAIGN.formula_units,
+        settings=settings("quench", "dynamics"),
+        seed=seed("quench"),
     script:
         "../scripts/quench_glass.py"

@@ -7,19 +7,19 @@ rule summarize_campaign:
         modules=package_modules("transport"),
     output:
         **{table: f"<results>/summary/{table}.parquet" for table in SUMMARY_TABLES},
-    params:
-        exclude_flagged=CAMPAIGN.report.exclude_flagged,
-        provenance=provenance(),
     log:
         "<results>/logs/summarize_campaign.log",
     benchmark:
         "<results>/benchmarks/summarize_campaign.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        exclude_flagged=CAMPAIGN.report.exclude_flagged,
+        provenance=provenance(),
     script:
         "../scripts/summarize_campaign.py"
 
@@ -38,18 +38,18 @@ rule plot_figure:
             caption="../report/figure.rst",
         ),
         png="<results>/report/figures/{figure}.png",
-    params:
-        results=RESULTS,
     log:
         "<results>/logs/plot_figure/{figure}.log",
     benchmark:
         "<results>/benchmarks/plot_figure/{figure}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        results=RESULTS,
     script:
         "../scripts/plot_figure.py"
 
@@ -68,17 +68,17 @@ rule build_report:
             labels={"figure": "whole report"},
             caption="../report/figure.rst",
         ),
-    params:
-        results=RESULTS,
     log:
         "<results>/logs/build_report.log",
     benchmark:
         "<results>/benchmarks/build_report.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        results=RESULTS,
     script:
         "../scripts/build_report.py"

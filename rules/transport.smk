@@ -14,19 +14,19 @@ rule analyze_trajectory:
             table: f"<results>/transport/{{composition}}/T{{temperature}}/r{{replica}}/{table}.parquet"
             for table in TRANSPORT_TABLES
         },
-    params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-        settings=settings("transport"),
-        provenance=provenance(),
     log:
         "<results>/logs/analyze_trajectory/{composition}-T{temperature}-r{replica}.log",
     benchmark:
         "<results>/benchmarks/analyze_trajectory/{composition}-T{temperature}-r{replica}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
         runtime=lambda wildcards, attempt: attempt * 120,
-    conda:
-        "../envs/vitrion.yaml"
+    params:
+        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        settings=settings("transport"),
+        provenance=provenance(),
     script:
         "../scripts/analyze_trajectory.py"

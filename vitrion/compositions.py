@@ -114,7 +114,9 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
         density = float("nan")
     if not 0.1 < density < 20:
         raise InputError(
-            f"density_guess_g_cm3 {where}", row["density_guess_g_cm3"], "give it in g/cm³, 0.1 to 20"
+            f"density_guess_g_cm3 {where}",
+            row["density_guess_g_cm3"],
+            "give it in g/cm³, 0.1 to 20",
         )
     composition = Composition(**{**row, "density_guess_g_cm3": density})
     try:

@@ -66,17 +66,46 @@ class Sample(Section):
 class Gpaw(Section):
     """Plane-wave DFT with GPAW; each calculation runs as its own process."""
 
+    python: str = Field("", description="interpreter that has GPAW; empty for the one in use")
     cutoff_eV: Positive = Field(600.0, description="plane-wave cutoff")
     smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
+    kpoints: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (1, 1, 1), description="k-points along each cell vector, Gamma included"
+    )
+    valence_electrons: dict[str, PositiveInt] = Field(
+        {"Li": 3, "Ga": 13},
+        description="elements that need a harder PAW set than GPAW's default; generated once",
+    )
+
+
+class Vasp(Section):
+    """DFT with the user's own VASP, with inputs as for CHGNet's training set."""
+
+    command: str = Field("vasp_std", description="shell command that runs VASP in its folder")
+    input_set: Literal["MPStaticSet", "MPScanStaticSet"] = Field(
+        "MPStaticSet", description="pymatgen input set; MPScanStaticSet for r2SCAN"
+    )
+    incar: dict[str, bool | int | float | str] = Field(
+        {}, description="INCAR tags over those of the input set"
+    )
+
+
+class AseCalculator(Section):
+    """Any ASE calculator."""
+
+    calculator: str = Field("", description="import path, for example ase.calculators.emt:EMT")
+    arguments: dict[str, Any] = Field({}, description="its keyword arguments")
 
 
 class Label(Section):
     """Labelling of sampled frames with DFT."""
 
-    engine: Literal["none", "gpaw"] = Field(
-        "none", description="none trains on dataset.sources alone; gpaw labels sampled frames too"
+    engine: Literal["none", "gpaw", "vasp", "ase"] = Field(
+        "none", description="none trains on dataset.sources alone; others label sampled frames too"
     )
     gpaw: Gpaw = Gpaw()
+    vasp: Vasp = Vasp()
+    ase: AseCalculator = AseCalculator()
 
 
 class Split(Section):
@@ -103,7 +132,7 @@ class Dataset(Section):
 
 
 class LossWeights(Section):
-    """Relative weights of the parts of the loss (energy in eV/atom, force in eV/Å, stress in GPa)."""
+    """Relative weights of the losses of energy (eV/atom), force (eV/Å) and stress (GPa)."""
 
     criterion: Literal["MSE", "MAE", "Huber"] = Field(
         "Huber", description="loss of one component; Huber is quadratic below 0.1, then linear"
@@ -156,7 +185,8 @@ class Finetune(Section):
     )
     gradient_clip: Positive = Field(10.0, description="largest gradient norm")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.99, description="decay a step of the weights' running average, which is what is kept; 0 off"
+        0.99,
+        description="decay a step of the weights' running average, which is what is kept; 0 off",
     )
     freeze: tuple[str, ...] = Field(
         (), description="layers of chgnet left as they are, e.g. [atom_embedding, bond_embedding]"
@@ -171,10 +201,20 @@ class Dynamics(Section):
     timestep_fs: Annotated[float, Field(ge=0.1, le=10)] = Field(2.0, description="MD time step")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the potential runs")
     threads: PositiveInt = Field(2, description="CPU threads of an MD job")
+    thermostat: Literal["bussi", "nose_hoover"] = Field(
+        "bussi", description="of NVT production and equilibration; every other stage uses bussi"
+    )
     thermostat_tau_fs: Positive = Field(100.0, description="relaxation time of the temperature")
     barostat_tau_fs: Positive = Field(1000.0, description="relaxation time of the pressure")
+    compressibility_1_GPa: Positive = Field(
+        0.1, description="assumed by the barostat; sets how fast the volume relaxes, not its mean"
+    )
     pressure_GPa: float = Field(0.0, description="pressure of NPT runs")
+    sample_interval_ps: Positive = Field(
+        0.1, description="time between rows of thermo tables before production"
+    )
     checkpoint_interval_ps: Positive = Field(10.0, description="simulated time between checkpoints")
+    checkpoint_wall_minutes: Positive = Field(10.0, description="most wall time between checkpoints")
 
 
 class GlassLimits(Section):
@@ -193,6 +233,15 @@ class GlassLimits(Section):
     density_ratio: tuple[Positive, Positive] = Field(
         (0.5, 1.3), description="final density over the composition's density guess, least and most"
     )
+    energy_drift_meV_atom_ps: Positive = Field(
+        1.0, description="drift of the conserved quantity at the end"
+    )
+    long_range_order: Positive = Field(
+        1.0, description="largest |g(r) - 1| of like elements at long range; a crystal has peaks"
+    )
+    least_fourfold_fraction: Fraction01 = Field(
+        0.5, description="share of metals with four ligands"
+    )
 
 
 class Quench(Section):
@@ -204,7 +253,7 @@ class Quench(Section):
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
     melt_ps: Positive = Field(50.0, description="NVT melt, then the same in NPT")
     quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
-    glass_temperature_K: Temperature = Field(300.0, description="temperature at the end of the quench")
+    glass_temperature_K: Temperature = Field(300.0, description="temperature the quench ends at")
     anneal_ps: Positive = Field(50.0, description="NPT at the glass temperature")
     attempts: PositiveInt = Field(3, description="seeds tried before the glass is reported failed")
     limits: GlassLimits = GlassLimits()
@@ -314,7 +363,9 @@ class Config(Section):
             missing = sorted(set(composition.amounts) - set(self.transport.charges))
             if missing:
                 raise InputError(
-                    "transport.charges", self.transport.charges, f"add {', '.join(missing)} ({name})"
+                    "transport.charges",
+                    self.transport.charges,
+                    f"add {', '.join(missing)}, for {name}",
                 )
             if composition.charge(self.transport.charges) != 0:
                 raise InputError(
@@ -329,7 +380,7 @@ class Config(Section):
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another as Snakemake does: dictionaries merge, the rest replaces."""
+    """Lay one configuration over another as Snakemake does: dictionaries merge, others replace."""
     merged = dict(base)
     for key, value in overlay.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):

@@ -23,7 +23,9 @@ class Progress:
         interval_s: least time between two lines in a log.
     """
 
-    def __init__(self, total: int, title: str, unit: str = "step", interval_s: float = 30.0) -> None:
+    def __init__(
+        self, total: int, title: str, *, unit: str = "step", interval_s: float = 30.0
+    ) -> None:
         self.total, self.title, self.unit, self.interval_s = total, title, unit, interval_s
         self.done = 0
         self._bar = tqdm(total=total, desc=title, unit=unit) if sys.stderr.isatty() else None

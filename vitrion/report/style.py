@@ -1,0 +1,110 @@
+"""One look for every figure: sizes, fonts and colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito (2008), without yellow, which is too light for lines.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+RC = {
+    "figure.dpi": 120,
+    "savefig.dpi": 200,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "errorbar.capsize": 2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vitrion",
+}
+
+
+def color(index: int) -> str:
+    """The palette's colour of a series."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def temperature_colors(temperatures_K: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    """Colours from cold to hot, by temperature."""
+    shades = plt.get_cmap("plasma")(np.linspace(0.05, 0.8, max(len(temperatures_K), 2)))
+    return {
+        temperature: tuple(shade)
+        for temperature, shade in zip(sorted(temperatures_K), shades, strict=False)
+    }
+
+
+def panels(
+    names: Sequence[str], *, columns: int = 3, width_in: float = 2.6, height_in: float = 2.2
+) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+    """One panel for each name, in rows of `columns`, with shared axes.
+
+    Returns:
+        The figure, and the names with their axes.
+    """
+    columns = max(1, min(columns, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width_in * columns + 0.8, height_in * rows + 0.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for unused in axes.flat[len(names) :]:
+        unused.set_visible(False)
+    return figure, zip(names, axes.flat, strict=False)
+
+
+def label_outer(figure: Figure, x: str, y: str) -> None:
+    """Name the axes once for the whole figure."""
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(y, fontsize=9)
+
+
+def legend_below(figure: Figure, **options: object) -> None:
+    """One legend for all panels, below them, from whatever the panels' labelled artists are."""
+    handles: dict[str, object] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=min(len(handles), 7),
+            **options,
+        )
+
+
+def say_nothing(axes: Axes, why: str) -> None:
+    """Tell in an empty panel why it is empty."""
+    axes.text(
+        *(0.5, 0.5, why),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color="0.4",
+        fontsize=8,
+    )
