@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 # Rule environments (--sdm conda) import the package beside this workflow.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")]))
 )
 
 from snakemake.exceptions import WorkflowError

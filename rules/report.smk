@@ -48,8 +48,6 @@ rule plot_figure:
     resources:
         mem_mb=2000,
         runtime=30,
-    params:
-        results=RESULTS,
     script:
         "../scripts/plot_figure.py"
 
@@ -78,7 +76,5 @@ rule build_report:
     resources:
         mem_mb=2000,
         runtime=30,
-    params:
-        results=RESULTS,
     script:
         "../scripts/build_report.py"
