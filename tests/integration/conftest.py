@@ -1,0 +1,45 @@
+"""Running Snakemake on the workflow of this checkout, in a folder of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "config.yaml"
+TOY = ROOT / "tests/toy/config.yaml"
+SMALLEST = ROOT / "tests/toy/smallest.yaml"
+
+
+class Workflow:
+    """The workflow, run in `folder` so that nothing in the checkout is touched.
+
+    Args:
+        folder: where results are written.
+        configs: configuration files, each laid over the one before.
+    """
+
+    def __init__(self, folder: Path, *configs: Path) -> None:
+        self.folder, self.configs = folder, configs
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of one Snakemake run."""
+        return [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *("--workflow-profile", str(ROOT / "profiles/default")),
+            *("--directory", str(self.folder), "--cores", "2"),
+            *("--configfile", *map(str, self.configs), *arguments),
+        ]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> type:
+    """A maker of workflows in an empty folder."""
+    return lambda *configs: Workflow(tmp_path, *configs)

@@ -1,0 +1,139 @@
+"""A whole campaign, run for real: every stage, its tables, its report, and what reruns when."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import PAPER, ROOT, SMALLEST, TOY, Workflow
+
+from vitrion.report.figures import FIGURES
+from vitrion.tables import SUMMARY_TABLES, TABLES
+
+RESULTS = Path("results/smallest")
+DYNAMICS = {"quench_glass", "equilibrate_glass", "produce_segment", "finetune_model"}
+
+
+def planned(workflow: Workflow, *arguments: str) -> set[str]:
+    """Rules that a run would execute now."""
+    ended = workflow.run("--dry-run", "--quiet", "rules", *arguments)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    listed = workflow.run("--dry-run", *arguments).stdout
+    return {line.split()[1].rstrip(":") for line in listed.splitlines() if line.startswith("rule ")}
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A finished campaign."""
+    workflow = Workflow(tmp_path_factory.mktemp("campaign"), PAPER, TOY, SMALLEST)
+    ended = workflow.run()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return workflow
+
+
+def test_every_table_is_there_with_units_and_provenance(campaign: Workflow) -> None:
+    for name in SUMMARY_TABLES:
+        path = campaign.folder / RESULTS / f"summary/{name}.parquet"
+        schema = pq.read_schema(path)
+        assert schema.names == list(TABLES[name])
+        for key, column in TABLES[name].items():
+            assert schema.field(key).metadata[b"unit"].decode() == column.unit
+        assert json.loads(schema.metadata[b"vitrion"])["campaign"] == "smallest"
+
+
+def test_tables_hold_the_campaign(campaign: Workflow) -> None:
+    summary = campaign.folder / RESULTS / "summary"
+    trajectories = pd.read_parquet(summary / "trajectories.parquet")
+    assert len(trajectories) == 3 * 3
+    assert set(trajectories["temperature_K"]) == {600, 700, 800}
+    assert (trajectories["n_atoms"] == 21).all()
+    assert trajectories["length_ps"].between(0.7, 0.8).all()
+    assert trajectories["mean_temperature_K"].between(300, 1300).all()
+    coordination = pd.read_parquet(summary / "coordination.parquet")
+    shares = coordination.groupby(["composition", "temperature_K", "replica"])["fraction"].sum()
+    assert shares.to_numpy() == pytest.approx(1.0)
+    rdf = pd.read_parquet(summary / "rdf.parquet")
+    assert (rdf["g"] >= 0).all()
+    metrics = pd.read_parquet(campaign.folder / RESULTS / "finetune/model_metrics.parquet")
+    assert set(metrics["model"]) == {"pretrained", "fine-tuned"}
+
+
+def test_report_is_there_and_self_contained(campaign: Workflow) -> None:
+    page = (campaign.folder / RESULTS / "report/index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == len(FIGURES)
+    assert "http://" not in page.split("<pre>")[0]
+    assert "https://" not in page.split("<pre>")[0]
+
+
+def test_snakemake_report(campaign: Workflow) -> None:
+    ended = campaign.run("--report", "report.zip")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (campaign.folder / "report.zip").stat().st_size > 10_000
+
+
+def test_second_run_does_nothing(campaign: Workflow) -> None:
+    assert planned(campaign) == set()
+
+
+def test_analysis_option_reruns_the_analysis_alone(campaign: Workflow) -> None:
+    overlay = campaign.folder / "mine.yaml"
+    overlay.write_text("transport: {rdf_cutoff_A: 8.0}")
+    rules = planned(Workflow(campaign.folder, *campaign.configs, overlay))
+    assert "analyze_trajectory" in rules
+    assert not rules & DYNAMICS
+
+
+def test_longer_production_only_adds_segments(campaign: Workflow) -> None:
+    overlay = campaign.folder / "longer.yaml"
+    overlay.write_text("production: {length_ps: 1.2}")
+    longer = Workflow(campaign.folder, *campaign.configs, overlay)
+    listed = longer.run("--dry-run").stdout
+    assert listed.count("rule produce_segment:") == 3 * 3
+    assert "rule equilibrate_glass:" not in listed
+
+
+def test_touched_plot_code_never_reruns_dynamics(campaign: Workflow) -> None:
+    for path in (ROOT / "scripts/plot_figure.py", ROOT / "vitrion/report/figures.py"):
+        path.touch()
+    assert planned(campaign) == set()
+    assert planned(campaign, "--forcerun", "plot_figure") <= {"plot_figure", "build_report", "all"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_run_goes_on_to_the_same_tables(
+    campaign: Workflow, tmp_path: Path, seed: int
+) -> None:
+    """Every process is killed at random moments; the campaign ends with the same numbers."""
+    workflow = Workflow(tmp_path, *campaign.configs)
+    # Fine-tuning takes longest and has a kill test of its own.
+    for part in ("dataset", "finetune"):
+        shutil.copytree(campaign.folder / RESULTS / part, tmp_path / RESULTS / part)
+    moment = random.Random(seed)
+    for _ in range(3):
+        process = subprocess.Popen(
+            workflow.command(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moment.uniform(8, 25))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        unlocked = workflow.run("--unlock")
+        assert unlocked.returncode == 0, unlocked.stdout + unlocked.stderr
+    ended = workflow.run()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for name in ("msd", "conductivity", "rdf", "residence", "arrhenius"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / RESULTS / f"summary/{name}.parquet"),
+            pd.read_parquet(campaign.folder / RESULTS / f"summary/{name}.parquet"),
+        )

@@ -1,0 +1,107 @@
+"""Every wrong configuration ends in one message that names key, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vitrion.config import Config, load_config, merge, validate_config
+from vitrion.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())
+TOY = yaml.safe_load((ROOT / "tests/toy/config.yaml").read_text())
+
+
+def keys(values: object, prefix: str = "") -> set[str]:
+    """Dotted names of all keys of nested dictionaries."""
+    if not isinstance(values, dict):
+        return set()
+    return {prefix + key for key in values}.union(
+        *(keys(value, f"{prefix}{key}.") for key, value in values.items())
+    )
+
+
+def test_config_yaml_shows_every_key_with_its_default() -> None:
+    defaults = Config(campaign="paper").model_dump(mode="json")
+    assert keys(PAPER) == keys(defaults)
+    assert Config(**PAPER).model_dump(mode="json") == defaults
+
+
+def test_paper_campaign() -> None:
+    config = load_config(ROOT / "config.yaml")
+    assert config.production.segments == 10
+    assert len(config.read_compositions(ROOT / config.compositions)) == 27
+
+
+def test_overlay_replaces_compositions_and_merges_sections() -> None:
+    config = load_config(ROOT / "config.yaml", ROOT / "tests/toy/config.yaml")
+    assert config.campaign == "toy"
+    assert set(config.read_compositions(ROOT / config.compositions)) == {"LiAlCl", "NaGaBr", "KInI"}
+    assert config.dynamics.timestep_fs == PAPER["dynamics"]["timestep_fs"]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"productoin": {}}, "productoin = {}: unknown key; did you mean production?"),
+        ({"production": {"lenght_ps": 3}}, "lenght_ps = 3: unknown key; did you mean length_ps?"),
+        ({"dynamics": {"timestep_ps": 0.002}}, "did you mean timestep_fs?"),
+        ({"dynamics": {"timestep_fs": 0.002}}, "dynamics.timestep_fs = 0.002: Input should"),
+        ({"dynamics": {"device": "tpu"}}, "dynamics.device = 'tpu'"),
+        ({"temperatures_K": [-500]}, "temperatures_K.0 = -500: Input should be greater"),
+        ({"temperatures_K": ["500 C"]}, "temperatures_K.0 = '500 C'"),
+        ({"temperatures_K": [600, 600]}, "temperatures_K = [600, 600]: list each once"),
+        ({"temperatures_K": []}, "temperatures_K"),
+        ({"production": {"segment_ps": 3}}, "a whole multiple of production.segment_ps (3)"),
+        ({"production": {"frame_interval_ps": 0.3}}, "multiple of production.frame_interval"),
+        ({"production": {"frame_interval_ps": 0.001}}, "multiple of dynamics.timestep_fs (0.002)"),
+        ({"transport": {"discard_ps": 10_000}}, "less than production.length_ps (10000)"),
+        ({"campaign": "../elsewhere"}, "campaign = '../elsewhere'"),
+        ({"seed": -1}, "seed = -1"),
+        ({"replicas": 0}, "replicas = 0"),
+        ({"quench": {"limits": {"least_distance_A": "1.2 A"}}}, "quench.limits.least_distance_A"),
+    ],
+)  # fmt: skip
+def test_refused(overlay: dict, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        validate_config(merge(PAPER, overlay))
+    assert message in str(caught.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        validate_config(merge(PAPER, {"seeed": 1, "replicas": -2}))
+    assert "seeed" in str(caught.value)
+    assert "replicas = -2" in str(caught.value)
+
+
+def test_charged_composition_is_refused() -> None:
+    config = validate_config(merge(PAPER, {"transport": {"charges": {"Al": 2}}}))
+    with pytest.raises(InputError, match="not neutral"):
+        config.read_compositions(ROOT / config.compositions)
+
+
+def test_element_without_charge_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "compositions.tsv"
+    rows = (
+        (ROOT / "tests/toy/compositions.tsv")
+        .read_text()
+        .replace("LiAlCl2.5O0.75", "LiAlCl2.5S0.75")
+    )
+    table.write_text(rows)
+    with pytest.raises(InputError, match="add S, for LiAlCl"):
+        Config(campaign="x").read_compositions(table)
+
+
+@pytest.mark.parametrize("text", ["campaign: [", "- a\n- b\n"])
+def test_not_a_configuration(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="configfile"):
+        load_config(path)
+
+
+def test_hash_follows_the_values() -> None:
+    assert Config(campaign="a").hash() == Config(campaign="a").hash()
+    assert Config(campaign="a").hash() != Config(campaign="a", seed=1).hash()

@@ -1,0 +1,69 @@
+"""Tables carry their schema and are written whole or not at all."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vitrion.errors import InputError
+from vitrion.tables import SUMMARY_TABLES, TABLES, column_units, read_table, write_table
+
+LIALCL = {
+    "composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl",
+    "temperature_K": 600, "replica": 0,
+}  # fmt: skip
+
+
+def test_round_trip_with_units_and_metadata(tmp_path: Path) -> None:
+    frame = pd.DataFrame([{**LIALCL, "haven_ratio": 0.9, "haven_ratio_err": 0.1}])
+    path = tmp_path / "deep" / "haven.parquet"
+    write_table(path, "haven", frame, {"campaign": "toy", "seed": 3})
+    read = read_table(path)
+    pd.testing.assert_frame_equal(read, frame.astype(read.dtypes))
+    assert read.attrs["campaign"] == "toy"
+    assert read.attrs["table"] == "haven"
+    assert column_units(path)["temperature_K"] == "K"
+    assert [p.name for p in path.parent.iterdir()] == ["haven.parquet"]
+
+
+def test_empty_table_keeps_its_types(tmp_path: Path) -> None:
+    path = tmp_path / "haven.parquet"
+    write_table(path, "haven", pd.DataFrame(columns=list(TABLES["haven"])))
+    assert read_table(path)["temperature_K"].dtype == "int64"
+
+
+def test_columns_are_a_contract(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing.*haven_ratio_err.*unexpected.*'x'"):
+        write_table(tmp_path / "t", "haven", pd.DataFrame([{**LIALCL, "haven_ratio": 1, "x": 2}]))
+
+
+def test_columns_name_their_unit() -> None:
+    """A column whose unit is in its name has that unit in its metadata."""
+    suffixes = {
+        "_K": "K", "_ps": "ps", "_A": "Å", "_A2": "Å²", "_A3": "Å³", "_eV": "eV", "_GPa": "GPa",
+        "_cm2_s": "cm²/s", "_mS_cm": "mS/cm", "_g_cm3": "g/cm³", "_meV_A": "meV/Å",
+        "_meV_atom": "meV/atom", "_eV_atom": "eV/atom", "_eV_A": "eV/Å",
+        "_meV_atom_ps": "meV/atom/ps",
+    }  # fmt: skip
+    for name, columns in TABLES.items():
+        for key, column in columns.items():
+            matching = [suffix for suffix in suffixes if key.endswith(suffix)]
+            if matching:
+                assert column.unit == suffixes[max(matching, key=len)], (name, key)
+            assert column.meaning, (name, key)
+
+
+def test_contract_of_the_summary() -> None:
+    promised = {
+        "trajectories", "msd", "diffusion", "conductivity", "onsager", "haven", "clusters", "rdf",
+        "coordination", "network", "residence", "residence_curve", "arrhenius",
+    }  # fmt: skip
+    assert promised <= set(SUMMARY_TABLES)
+    assert {"dataset", "model_metrics"} <= set(TABLES)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(b"PAR1 cut short")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read_table(path)
