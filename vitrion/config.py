@@ -139,7 +139,7 @@ class LossWeights(Section):
     )
     energy: NonNegative = 1.0
     force: NonNegative = 1.0
-    stress: NonNegative = Field(0.1, description="0 leaves stress out and trains faster")
+    stress: NonNegative = 0.1
 
 
 class Accept(Section):

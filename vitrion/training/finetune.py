@@ -21,7 +21,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from chgnet.data.dataset import collate_graphs
+from chgnet.graph import CrystalGraph
 from chgnet.model import CHGNet
+from chgnet.model.model import BatchedGraph
 from chgnet.trainer.trainer import CombinedLoss
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -41,6 +43,7 @@ from vitrion.training.checkpoint import (
     write_checkpoint,
 )
 from vitrion.training.frames import Sample, read_frames, to_samples
+from vitrion.units import EV_A3_TO_GPA
 
 logger = logging.getLogger("vitrion")
 
@@ -161,6 +164,44 @@ def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
+def predict(
+    model: CHGNet, graphs: Sequence[CrystalGraph], *, create_graph: bool = False
+) -> dict[str, Tensor | list[Tensor]]:
+    """Energy, forces and stress of a batch, as `CHGNet.forward` with task `efs` gives them.
+
+    chgnet differentiates twice, by positions and by strain; once by both together halves the
+    time of training. And where nothing is trained no graph of the derivatives is built, which
+    makes validation ten times faster.
+
+    Args:
+        model: the network.
+        graphs: one for each structure.
+        create_graph: whether the loss of forces and stress will be differentiated.
+
+    Returns:
+        e (structures) in eV/atom, f a list of (n, 3) in eV/Å, s a list of (3, 3) in GPa.
+    """
+    batch = BatchedGraph.from_graphs(
+        graphs,
+        bond_basis_expansion=model.bond_basis_expansion,
+        angle_basis_expansion=model.angle_basis_expansion,
+        compute_stress=True,
+    )
+    found = model._compute(batch)
+    energies = found["e"] * found["atoms_per_graph"]
+    gradients = torch.autograd.grad(
+        energies.sum(), [*batch.atom_positions, *batch.strains], create_graph=create_graph
+    )
+    pulls, virials = gradients[: len(graphs)], gradients[len(graphs) :]
+    return {
+        "e": found["e"] + model.composition_model(graphs),
+        "f": [-pull for pull in pulls],
+        "s": [
+            v * (EV_A3_TO_GPA / volume) for v, volume in zip(virials, batch.volumes, strict=True)
+        ],
+    }
+
+
 class _Run:
     """A training run: weights, their average, the optimizer, and what was learned by epoch."""
 
@@ -186,9 +227,8 @@ class _Run:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
-        self.task = "efs" if settings.loss.stress > 0 else "ef"
         self.loss = CombinedLoss(
-            target_str=self.task,
+            target_str="efs",
             criterion=settings.loss.criterion,
             energy_loss_ratio=settings.loss.energy,
             force_loss_ratio=settings.loss.force,
@@ -271,7 +311,7 @@ class _Run:
         self.model.train()
         errors = {
             "train": self._errors(self.model, batches, update),
-            "val": self._errors(self.averaged, self._batches("val")),
+            "val": self._errors(self.averaged.module, self._batches("val")),
         }
         self._record(errors, rate=rate, wall_s=time.monotonic() - started)
         scores = [row["val_force_mae_meV_A"] for row in self.history]
@@ -295,18 +335,18 @@ class _Run:
 
     def _errors(
         self,
-        model: torch.nn.Module,
+        model: CHGNet,
         batches: Iterable[tuple[list, dict[str, Tensor]]],
         update: Callable[[Tensor], None] | None = None,
     ) -> dict[str, float]:
         """Mean absolute errors over batches in chgnet's units; `update` gets each batch's loss."""
-        sums, counts = dict.fromkeys(self.task, 0.0), dict.fromkeys(self.task, 0)
+        sums, counts = dict.fromkeys("efs", 0.0), dict.fromkeys("efs", 0)
         for graphs, targets in batches:
             targets["e"] = targets["e"].to(self.device)  # collate_graphs builds it on the CPU
-            result = self.loss(targets, model(graphs, task=self.task))
+            result = self.loss(targets, predict(model, graphs, create_graph=update is not None))
             if update is not None:
                 update(result["loss"])
-            for part in self.task:
+            for part in sums:
                 sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
                 counts[part] += result[f"{part}_MAE_size"]
         return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
@@ -318,7 +358,7 @@ class _Run:
         for split, found in errors.items():
             row[f"{split}_energy_mae_meV_atom"] = found["e"] * 1000
             row[f"{split}_force_mae_meV_A"] = found["f"] * 1000
-            row[f"{split}_stress_mae_GPa"] = found.get("s", math.nan)
+            row[f"{split}_stress_mae_GPa"] = found["s"]
         self.history.append({**row, "wall_s": wall_s})
 
 
