@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from vitrion.errors import InputError
 
@@ -16,6 +18,9 @@ from vitrion.errors import InputError
 @contextmanager
 def job_log(path: Path | str, title: str) -> Iterator[None]:
     """Send everything that a job prints to its log, and its progress to the terminal as well.
+
+    The log is also the job's lock: after the workflow alone was killed, its jobs may still run, and
+    a second process for the same job waits for the first instead of writing over its files.
 
     Bad input ends the job with exit code 2 and its one message; any other error with exit code 1,
     the traceback in the log and a line on the terminal that says where to look.
@@ -33,6 +38,9 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
         to_terminal = logging.StreamHandler(terminal)
         to_terminal.setFormatter(
             logging.Formatter(f"[%(asctime)s] {title}: %(message)s", datefmt="%H:%M:%S")
+        )
+        _lock(
+            file, lambda: terminal.write(f"{title}: waiting for the process that still runs it\n")
         )
         logger = logging.getLogger("vitrion")
         logger.setLevel(logging.INFO)
@@ -55,3 +63,14 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
                 )
             )
             sys.exit(1)
+
+
+def _lock(file: TextIO, on_wait: Callable[[], object]) -> None:
+    """Lock a file until this process ends; file systems that cannot lock go without."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        on_wait()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        logging.getLogger("vitrion").warning("%s cannot be locked on this file system", file.name)

@@ -94,3 +94,19 @@ def test_unknown_option_is_one_line(capsys: pytest.CaptureFixture) -> None:
 def test_numbers_are_numpy_safe() -> None:
     two = units.conductivity_mS_cm(np.array([1.0, 2.0]), 1000.0, 300.0)
     assert two[1] == pytest.approx(2 * two[0])
+
+
+def test_two_processes_never_run_the_same_job(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    code = (
+        "import sys, time; from vitrion.logs import job_log\n"
+        f"with job_log({str(log)!r}, 'a job'):\n"
+        "    print('start'); time.sleep(1.0); print('stop')"
+    )
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = "".join(job.communicate(timeout=60)[1] for job in jobs)
+    assert log.read_text().split() == ["start", "stop", "start", "stop"]
+    assert said.count("waiting for the process that still runs it") == 1
