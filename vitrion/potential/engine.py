@@ -10,7 +10,7 @@ import torch
 from chgnet.model import CHGNet
 
 from vitrion.errors import InputError, PotentialError
-from vitrion.potential import operators
+from vitrion.potential import kernels, operators
 from vitrion.potential.graph import GraphBuilder
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model
@@ -61,8 +61,13 @@ class CHGNetPotential:
             model = load_model(model)
         self.device = choose_device(device)
         self.numbers = np.asarray(numbers, dtype=np.int64)
+        fused = self.device.type == "cpu" and dtype == torch.float32 and kernels.available()
         self._network = Network(
-            model, self.numbers, device=self.device, dtype=dtype, operators=operators
+            model,
+            self.numbers,
+            device=self.device,
+            dtype=dtype,
+            operators=kernels if fused else operators,
         )
         self._builder = GraphBuilder(
             cutoff_A=float(model.graph_converter.atom_graph_cutoff),

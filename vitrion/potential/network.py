@@ -130,7 +130,7 @@ class Network:
             gathered = messages(
                 layer.gate, edges,
                 linear(v, own, layer.bias), linear(v, other),
-                torch.cat((linear(e, between), far)), bond, weight, bond,
+                torch.cat((linear(e, between), far)), weight, bond,
             )  # fmt: skip
             v = v + layer.out(gathered)
 
@@ -138,7 +138,7 @@ class Network:
                 layer = self._bond_layers[depth]
                 gathered = messages(
                     layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
-                    linear(a, layer.first[2]), None, spoke_weight, angles.target,
+                    linear(a, layer.first[2]), spoke_weight, None,
                 )  # fmt: skip
                 gathered = gathered.index_select(0, graph.spokes_of_bond.flatten())
                 gathered = gathered.unflatten(0, (-1, 2)).sum(1)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,11 @@ class Gate:
     scale: Tensor
     shift: Tensor
     epsilon: float
+
+    @functools.cached_property
+    def hidden_transposed(self) -> Tensor | None:
+        """(2, 64, 64) as weight[half, in, out]."""
+        return None if self.hidden is None else self.hidden[0].transpose(1, 2).contiguous()
 
     def __call__(self, first: Tensor) -> Tensor:
         """φ from the outcome (rows, 128) of the first linear map; (rows, 64)."""
@@ -66,23 +72,22 @@ def messages(
     own: Tensor,
     other: Tensor,
     between: Tensor,
-    between_row: Tensor | None,
     weight: Tensor,
-    weight_row: Tensor,
+    link: Tensor | None,
 ) -> Tensor:
     """Σ over the rows of each source of weight · φ(own[source] + other[target] + between).
 
     Args:
         gate, graph, own, other: as for `update`.
         between: (links, 128) first linear map of what sits on the rows.
-        between_row: (rows) which entry of `between` a row takes, or None: its own.
-        weight: (links or nodes, 64) smooth cutoff.
-        weight_row: (rows) which entry of `weight` a row takes.
+        weight: (links, 64) smooth cutoff; without links (nodes, 64), taken at the target.
+        link: (rows) what a row shares with its reverse, or None: each row has its own `between`.
 
     Returns:
         (nodes, 64).
     """
-    if between_row is not None:
-        between = between.index_select(0, between_row)
-    message = update(gate, graph, own, other, between) * weight.index_select(0, weight_row)
+    if link is not None:
+        between = between.index_select(0, link)
+    weight = weight.index_select(0, graph.target if link is None else link)
+    message = update(gate, graph, own, other, between) * weight
     return message.new_zeros((graph.nodes, message.shape[1])).index_add(0, graph.source, message)
