@@ -294,6 +294,12 @@ class Transport(Section):
     residence_tolerance_ps: NonNegative = Field(
         0.5, description="an alkali away for no longer than this has not left"
     )
+    diffusive_tolerance: Positive = Field(
+        0.1, description="deviation of the log-log slope of the MSD from 1 that still is diffusive"
+    )
+    least_displacement_A: NonNegative = Field(
+        1.0, description="root mean squared displacement below which nothing has diffused"
+    )
 
 
 class Report(Section):

@@ -1,0 +1,195 @@
+"""Restart data of an unfinished run: a journal of blocks that are written whole or not at all.
+
+A block holds a stretch of the trajectory: its samples, and the state at its end. A run that was
+killed goes on from the end of its last sound block, so samples are neither lost nor doubled. All
+blocks stay until the run's output is complete, so a damaged one costs only what came after it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitrion import __version__
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+
+logger = logging.getLogger("vitrion.dynamics")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a trajectory.
+
+    Attributes:
+        first_step: step at which it begins.
+        state: state at its end.
+        samples: samples taken in it.
+        wall_s: wall time it took.
+    """
+
+    first_step: int
+    state: State
+    samples: Samples
+    wall_s: float
+
+
+class DamagedBlock(Exception):
+    """A block file whose checksum does not fit."""
+
+
+class Journal:
+    """The blocks of one run, in a hidden folder beside its output.
+
+    The folder's name holds a hash of the run's inputs, so blocks of other inputs are never used;
+    they are removed. A lock keeps two processes from working on one run.
+
+    Args:
+        output: the file that the run will write.
+        inputs: everything that determines the trajectory, as JSON can hold it.
+
+    Raises:
+        RuntimeError: another process works on the same run.
+    """
+
+    def __init__(self, output: Path, inputs: Mapping[str, object]) -> None:
+        text = json.dumps({"vitrion": __version__, **inputs}, sort_keys=True, default=str)
+        stem = f".{output.name}."
+        self.folder = output.parent / (stem + hashlib.sha256(text.encode()).hexdigest()[:16])
+        for other in output.parent.glob(glob.escape(stem) + "?" * 16):
+            if other != self.folder:
+                logger.info("removing restart data of other inputs: %s", other)
+                shutil.rmtree(other)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise RuntimeError(f"another process is running {output}") from None
+        self._paths = self._sound_paths()
+        self.state = _read(self._paths[-1]).state if self._paths else None
+
+    def append(self, block: Block) -> None:
+        """Add a block; it survives anything from here on."""
+        path = self.folder / f"{len(self._paths):06d}-{block.state.step:015d}.block"
+        _write(path, block)
+        self._paths.append(path)
+        self.state = block.state
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks in order, read one by one."""
+        return map(_read, self._paths)
+
+    def samples(self, n_atoms: int, *, positions: bool = True) -> Samples:
+        """All samples; without positions their array has no atoms."""
+        parts = [Samples.none(n_atoms if positions else 0)]
+        for block in self.blocks():
+            samples = block.samples
+            parts.append(samples if positions else samples.without_positions())
+        return Samples.join(parts)
+
+    @property
+    def first_step(self) -> int:
+        """Step at which the first block begins (0 without blocks)."""
+        return _read(self._paths[0]).first_step if self._paths else 0
+
+    def wall_s(self) -> float:
+        """Wall time spent on the blocks."""
+        return sum(block.wall_s for block in self.blocks())
+
+    def clear(self) -> None:
+        """Forget all blocks."""
+        for path in self._paths:
+            path.unlink()
+        self._paths, self.state = [], None
+
+    def discard(self) -> None:
+        """Remove the journal: its output is complete."""
+        shutil.rmtree(self.folder)
+        self._lock.close()
+
+    def close(self) -> None:
+        """Leave the run to whoever comes next."""
+        self._lock.close()
+
+    def _sound_paths(self) -> list[Path]:
+        """Block files up to the first damaged or missing one; what follows it is removed."""
+        for leftover in self.folder.glob("*.partial"):
+            leftover.unlink()
+        paths = sorted(self.folder.glob("*.block"))
+        step: int | None = None
+        for number, path in enumerate(paths):
+            try:
+                block = _read(path)
+                sound = int(path.stem[:6]) == number and step in (None, block.first_step)
+            except DamagedBlock:
+                sound = False
+            if not sound:
+                logger.warning(
+                    "restart data is damaged (%s): going on from step %s instead of %d",
+                    *(path, "0, the start," if step is None else step, int(paths[-1].stem[7:])),
+                )
+                for lost in paths[number:]:
+                    lost.unlink()
+                return paths[:number]
+            step = block.state.step
+        return paths
+
+
+def _write(path: Path, block: Block) -> None:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        first_step=block.first_step,
+        wall_s=block.wall_s,
+        **{f"state_{name}": array for name, array in block.state.to_arrays().items()},
+        **{f"samples_{name}": array for name, array in block.samples.to_arrays().items()},
+    )
+    content = buffer.getbuffer()
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def _read(path: Path) -> Block:
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise DamagedBlock(path)
+    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as arrays:
+        parts: dict[str, dict[str, np.ndarray]] = {"state": {}, "samples": {}}
+        for key in arrays.files:
+            part, _, name = key.partition("_")
+            if part in parts:
+                parts[part][name] = arrays[key]
+        return Block(
+            first_step=int(arrays["first_step"]),
+            state=State.from_arrays(parts["state"]),
+            samples=Samples.from_arrays(parts["samples"]),
+            wall_s=float(arrays["wall_s"]),
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,224 @@
+"""Whether a glass can be trusted: the checks of a melt, quench and anneal, with figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from ase.data import atomic_numbers
+from scipy.ndimage import gaussian_filter1d
+from vesin import NeighborList
+
+from vitrion.compositions import Composition
+from vitrion.config import GlassLimits
+from vitrion.dynamics.samples import Samples
+from vitrion.units import U_A3_TO_G_CM3
+
+# Order is judged by g(r) of the most plentiful element between these distances, in such bins;
+# nearer than this a glass has order of its own.
+LONG_RANGE_A = (7.0, 10.0)
+LONG_RANGE_BIN_A = 0.25
+BOND_BIN_A = 0.05
+MOST_FRAMES = 100
+
+
+def check_glass(
+    samples: Samples,
+    *,
+    stages: Mapping[str, int],
+    numbers: np.ndarray,
+    masses_u: np.ndarray,
+    timestep_ps: float,
+    composition: Composition,
+    melt: Sequence[str],
+    anneal: str,
+    limits: GlassLimits,
+) -> pd.DataFrame:
+    """The table `glass_checks` of one melt and quench.
+
+    A run that ended early has no anneal; what could not be judged has the value NaN and fails.
+
+    Args:
+        samples: of the whole run.
+        stages: length of each stage in steps.
+        numbers: (n,) atomic numbers.
+        masses_u: (n,) masses.
+        timestep_ps: time of one step.
+        composition: what the glass is made of.
+        melt: names of the stages of the melt.
+        anneal: name of the last stage, at constant temperature and pressure.
+        limits: what is allowed.
+    """
+    melted = samples.where(np.isin(samples.stage, melt))
+    annealed = samples.where(samples.stage == anneal)
+    settled = annealed.where(slice(len(annealed) // 2, None))
+    time_ps = settled.step * timestep_ps
+    density = masses_u.sum() * U_A3_TO_G_CM3 / settled.volume_A3
+    structure = _Structure.of(settled, numbers, composition)
+    tolerance, (least_ratio, most_ratio) = limits.temperature_tolerance, limits.density_ratio
+    last_step = float(samples.step[-1]) if len(samples) else 0.0
+    checks: list[tuple[str, float, float, float, str]] = [
+        ("part of the protocol done", last_step / sum(stages.values()), 0.99, math.inf, ""),
+        *(
+            (
+                f"melt displacement of {element}",
+                _displacement_A(melted, numbers == atomic_numbers[element]),
+                *(limits.least_melt_displacement_A, math.inf, "Å"),
+            )
+            for element in (composition.alkali, composition.metal)
+        ),
+        (
+            "density over its guess",
+            _mean(density) / composition.density_guess_g_cm3,
+            *(least_ratio, most_ratio, ""),
+        ),
+        (
+            "relative density drift",
+            _slope(time_ps, density) * _length(time_ps) / _mean(density),
+            *(-limits.density_drift, limits.density_drift, ""),
+        ),
+        (
+            "temperature over its target",
+            _mean(annealed.temperature_K) / _mean(annealed.target_K),
+            *(1 - tolerance, 1 + tolerance, ""),
+        ),
+        (
+            "drift of the conserved energy",
+            energy_drift_meV_atom_ps(annealed, len(numbers), timestep_ps),
+            *(-limits.energy_drift_meV_atom_ps, limits.energy_drift_meV_atom_ps, "meV/atom/ps"),
+        ),
+        (
+            "least distance of two atoms",
+            structure.least_distance_A,
+            *(limits.least_distance_A, math.inf, "Å"),
+        ),
+        (
+            "long-range order in g(r)",
+            structure.long_range_order,
+            -math.inf,
+            limits.long_range_order,
+            "",
+        ),
+        (
+            "metals with four ligands",
+            structure.fourfold_fraction,
+            *(limits.least_fourfold_fraction, math.inf, ""),
+        ),
+    ]
+    return pd.DataFrame(
+        [
+            {
+                "check": check,
+                "value": value,
+                "limit_low": low if math.isfinite(low) else math.nan,
+                "limit_high": high if math.isfinite(high) else math.nan,
+                "unit": unit,
+                "passed": low <= value <= high,
+            }
+            for check, value, low, high, unit in checks
+        ]
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _length(time_ps: np.ndarray) -> float:
+    return float(time_ps[-1] - time_ps[0]) if len(time_ps) else math.nan
+
+
+def _slope(time_ps: np.ndarray, values: np.ndarray) -> float:
+    """Slope of a straight line through the values."""
+    return float(np.polyfit(time_ps, values, 1)[0]) if len(values) > 2 else math.nan
+
+
+def energy_drift_meV_atom_ps(samples: Samples, n_atoms: int, timestep_ps: float) -> float:
+    """Drift of the conserved quantity of samples of one stage; NaN for fewer than three."""
+    return _slope(samples.step * timestep_ps, 1000 / n_atoms * samples.conserved_eV)
+
+
+def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:
+    """Root mean squared displacement from the first sample to the last.
+
+    In a cell that changes, displacements are those of fractional coordinates in the last cell.
+    """
+    if len(samples) < 2:
+        return math.nan
+    first, last = (
+        samples.positions_A[i][chosen] @ np.linalg.inv(samples.cell_A[i]) for i in (0, -1)
+    )
+    return float(np.sqrt((((last - first) @ samples.cell_A[-1]) ** 2).sum(axis=1).mean()))
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """What the frames of a glass look like.
+
+    Attributes:
+        least_distance_A: shortest distance of two atoms in any frame.
+        long_range_order: largest |g(r) - 1| of the most plentiful element at long range, less
+            three standard errors of counting in one frame (a glass is one configuration, so more
+            frames do not average its own peaks away).
+        fourfold_fraction: mean share of metals with four anions within the first minimum of g(r).
+    """
+
+    least_distance_A: float
+    long_range_order: float
+    fourfold_fraction: float
+
+    @classmethod
+    def of(cls, samples: Samples, numbers: np.ndarray, composition: Composition) -> _Structure:
+        """Look at up to `MOST_FRAMES` frames."""
+        if len(samples) == 0:
+            return cls(math.nan, math.nan, math.nan)
+        frames = samples.where(np.unique(np.linspace(0, len(samples) - 1, MOST_FRAMES).astype(int)))
+        elements, counts = np.unique(numbers, return_counts=True)
+        plentiful, count = elements[counts.argmax()], counts.max()
+        metal = atomic_numbers[composition.metal]
+        cations = (metal, atomic_numbers[composition.alkali])
+        ligands = [element for element in elements if element not in cations]
+
+        least = math.inf
+        edges = np.arange(LONG_RANGE_A[0], LONG_RANGE_A[1] + 1e-9, LONG_RANGE_BIN_A)
+        pairs = np.zeros(len(edges) - 1)
+        bonds: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {e: [] for e in ligands}
+        for positions, cell in zip(frames.positions_A, frames.cell_A, strict=True):
+            i, j, distance = NeighborList(cutoff=LONG_RANGE_A[1], full_list=False).compute(
+                points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
+            )
+            least = min(least, float(distance.min()))
+            like = (numbers[i] == plentiful) & (numbers[j] == plentiful) & (i != j)
+            pairs += np.histogram(distance[like], edges)[0]
+            for element in ligands:
+                for center, other in ((i, j), (j, i)):
+                    chosen = (numbers[center] == metal) & (numbers[other] == element)
+                    bonds[element].append((center[chosen], distance[chosen]))
+        density = np.mean(count * (count - 1) / 2 / frames.volume_A3)
+        expected = density * 4 / 3 * np.pi * np.diff(edges**3)
+        excess = np.abs(pairs / (len(frames) * expected) - 1) - 3 / np.sqrt(expected)
+
+        coordination = np.zeros((len(frames), len(numbers)), dtype=int)
+        for found in bonds.values():
+            cutoff_A = _first_minimum_A(np.concatenate([distance for _, distance in found]))
+            for number, (center, distance) in enumerate(found):
+                np.add.at(coordination[number // 2], center[distance < cutoff_A], 1)
+        return cls(
+            least_distance_A=least,
+            long_range_order=max(0.0, float(excess.max())),
+            fourfold_fraction=float((coordination[:, numbers == metal] == 4).mean()),
+        )
+
+
+def _first_minimum_A(distances_A: np.ndarray) -> float:
+    """Distance of the first minimum of g(r): the middle of the lowest stretch after the peak."""
+    edges = np.arange(0, LONG_RANGE_A[1], BOND_BIN_A)
+    middles = (edges[1:] + edges[:-1]) / 2
+    smooth = gaussian_filter1d(np.histogram(distances_A, edges)[0] / middles**2, 2.0)
+    peak = int(smooth.argmax())
+    after = smooth[peak : int(1.7 * peak) + 1]
+    lowest = np.flatnonzero(after <= after.min() + 0.01 * after.max())
+    return float(middles[peak + int(np.median(lowest))])

@@ -1,0 +1,296 @@
+"""Integrators: small classes with one `step`, whose memory is all in the state.
+
+Each keeps the total momentum at zero and counts 3n - 3 degrees of freedom. Each has a conserved
+quantity, whose drift tells whether the time step is short enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from vitrion.dynamics.state import State, noise
+from vitrion.units import BOLTZMANN_eV_K, U_A2_PS2_eV
+
+
+class Forces(Protocol):
+    """What a potential gives for one configuration."""
+
+    energy_eV: float
+    forces_eV_A: np.ndarray
+    stress_eV_A3: np.ndarray | None
+
+
+Evaluate = Callable[[State], Forces]
+
+
+class Integrator(Protocol):
+    """One way to advance a state by a time step."""
+
+    needs_stress: bool
+
+    def start(self, state: State) -> State:
+        """Prepare a state that another integrator has left."""
+
+    def step(
+        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
+    ) -> tuple[State, Forces]:
+        """Advance by one step; takes the forces of `state`, gives those of the new state too."""
+
+    def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
+        """The quantity that exact dynamics at this temperature would conserve."""
+
+
+def internal_pressure_eV_A3(state: State, forces: Forces) -> float:
+    """Minus the volume derivative of kinetic and potential energy under uniform scaling."""
+    return 2 * state.kinetic_eV / (3 * state.volume_A3) - float(np.trace(forces.stress_eV_A3)) / 3
+
+
+def pressure_eV_A3(state: State, forces: Forces) -> float:
+    """Instantaneous pressure; the ideal part is n k_B T / V, T with 3n - 3 degrees of freedom."""
+    ideal = len(state.numbers) * BOLTZMANN_eV_K * state.temperature_K / state.volume_A3
+    return ideal - float(np.trace(forces.stress_eV_A3)) / 3
+
+
+def _kick(state: State, forces: Forces, time_ps: float) -> np.ndarray:
+    """Velocities after forces have acted for a time.
+
+    The net force is zero but for rounding; taking it out keeps the total momentum at zero.
+    """
+    masses = state.masses_u[:, None]
+    acceleration = forces.forces_eV_A / masses - forces.forces_eV_A.sum(axis=0) / masses.sum()
+    return state.velocities_A_ps + acceleration * (time_ps / U_A2_PS2_eV)
+
+
+def verlet(
+    state: State, forces: Forces, evaluate: Evaluate, timestep_ps: float, strain: float = 0.0
+) -> tuple[State, Forces]:
+    """One velocity-Verlet step.
+
+    Args:
+        state: where to start.
+        forces: those of `state`.
+        evaluate: the potential.
+        timestep_ps: time step.
+        strain: change of ln V, applied in the middle of the drift, where positions and cell are
+            scaled by exp(strain / 3) and velocities by its inverse.
+    """
+    scale = math.exp(strain / 3)
+    velocities = _kick(state, forces, timestep_ps / 2)
+    positions = scale * (state.positions_A + timestep_ps / 2 * velocities)
+    velocities = velocities / scale
+    state = replace(
+        state,
+        positions_A=positions + timestep_ps / 2 * velocities,
+        velocities_A_ps=velocities,
+        cell_A=state.cell_A * scale,
+        step=state.step + 1,
+    )
+    forces = evaluate(state)
+    return replace(state, velocities_A_ps=_kick(state, forces, timestep_ps / 2)), forces
+
+
+def rescale_velocities(
+    state: State, temperature_K: float, timestep_ps: float, tau_ps: float
+) -> State:
+    """Stochastic velocity rescaling: the kinetic energy relaxes towards its canonical distribution.
+
+    Exact for any time step: Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007),
+    equation A7, with the sign of Bussi and Parrinello, Comput. Phys. Commun. 179, 26 (2008).
+    """
+    random = noise(state)
+    dof, kinetic = state.degrees_of_freedom, state.kinetic_eV
+    decay = math.exp(-timestep_ps / tau_ps)
+    fresh = (1 - decay) * BOLTZMANN_eV_K * temperature_K / (2 * kinetic)
+    along = random.standard_normal()
+    others = 2 * random.standard_gamma((dof - 1) / 2)
+    factor = decay + fresh * (along**2 + others) + 2 * along * math.sqrt(decay * fresh)
+    scale = math.copysign(math.sqrt(factor), along + math.sqrt(decay / fresh))
+    return replace(
+        state,
+        velocities_A_ps=state.velocities_A_ps * scale,
+        heat_eV=state.heat_eV + (factor - 1) * kinetic,
+    )
+
+
+@dataclass(frozen=True)
+class NVE:
+    """Velocity Verlet at constant energy."""
+
+    timestep_ps: float
+    needs_stress = False
+
+    def start(self, state: State) -> State:
+        """Nothing to prepare but the heat account."""
+        return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
+
+    def step(
+        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
+    ) -> tuple[State, Forces]:
+        """Advance by one step; the temperature is not used."""
+        return verlet(state, forces, evaluate, self.timestep_ps)
+
+    def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
+        """Total energy."""
+        return state.kinetic_eV + forces.energy_eV
+
+
+@dataclass(frozen=True)
+class BussiNVT:
+    """Velocity Verlet with stochastic velocity rescaling."""
+
+    timestep_ps: float
+    tau_ps: float
+    needs_stress = False
+
+    def start(self, state: State) -> State:
+        """Nothing to prepare but the heat account."""
+        return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
+
+    def step(
+        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
+    ) -> tuple[State, Forces]:
+        """Advance by one step."""
+        state, forces = verlet(state, forces, evaluate, self.timestep_ps)
+        return rescale_velocities(state, temperature_K, self.timestep_ps, self.tau_ps), forces
+
+    def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
+        """Total energy less the heat from the thermostat."""
+        return state.kinetic_eV + forces.energy_eV - state.heat_eV
+
+
+# Weights of the fourth-order splitting of Suzuki and Yoshida.
+_YOSHIDA = 1 / (2 - 2 ** (1 / 3))
+_SPLITTING = (_YOSHIDA, 1 - 2 * _YOSHIDA, _YOSHIDA)
+
+
+@dataclass(frozen=True)
+class NoseHooverNVT:
+    """Velocity Verlet with a Nosé-Hoover chain, for a constant temperature.
+
+    Martyna, Klein and Tuckerman, J. Chem. Phys. 97, 2635 (1992); propagated as in Martyna,
+    Tuckerman, Tobias and Klein, Mol. Phys. 87, 1117 (1996).
+    """
+
+    timestep_ps: float
+    tau_ps: float
+    length: int = 3
+    needs_stress = False
+
+    def start(self, state: State) -> State:
+        """A chain at rest."""
+        return replace(state, heat_eV=0.0, chain=np.zeros((2, self.length)))
+
+    def step(
+        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
+    ) -> tuple[State, Forces]:
+        """Advance by one step."""
+        state = self._move_chain(state, temperature_K)
+        state, forces = verlet(state, forces, evaluate, self.timestep_ps)
+        return self._move_chain(state, temperature_K), forces
+
+    def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
+        """Energy of atoms and chain."""
+        position, velocity = state.chain
+        weights = self._energies_eV(state, temperature_K)
+        chain = 0.5 * self.tau_ps**2 * weights @ velocity**2 + weights @ position
+        return state.kinetic_eV + forces.energy_eV + float(chain)
+
+    def _energies_eV(self, state: State, temperature_K: float) -> np.ndarray:
+        """k_B T times the degrees of freedom that each link thermostats."""
+        energies = np.full(self.length, BOLTZMANN_eV_K * temperature_K)
+        energies[0] *= state.degrees_of_freedom
+        return energies
+
+    def _move_chain(self, state: State, temperature_K: float) -> State:
+        """Chain and velocities over half a time step."""
+        position, velocity = state.chain.copy()
+        energies = self._energies_eV(state, temperature_K)
+        masses = energies * self.tau_ps**2
+        # What drives link k: twice the kinetic energy of the link before it.
+        driving = np.empty(self.length)
+        driving[0] = 2 * state.kinetic_eV
+        scale = 1.0
+
+        def push(k: int, time_ps: float) -> None:
+            if k > 0:
+                driving[k] = masses[k - 1] * velocity[k - 1] ** 2
+            friction = math.exp(-velocity[k + 1] * time_ps / 2) if k + 1 < self.length else 1.0
+            velocity[k] *= friction
+            velocity[k] += time_ps * (driving[k] - energies[k]) / masses[k]
+            velocity[k] *= friction
+
+        for weight in _SPLITTING:
+            time_ps = weight * self.timestep_ps / 2
+            for k in reversed(range(self.length)):
+                push(k, time_ps / 2)
+            factor = math.exp(-velocity[0] * time_ps)
+            scale *= factor
+            driving[0] *= factor**2
+            position += time_ps * velocity
+            for k in range(self.length):
+                push(k, time_ps / 2)
+        return replace(
+            state,
+            velocities_A_ps=state.velocities_A_ps * scale,
+            chain=np.stack([position, velocity]),
+        )
+
+
+@dataclass(frozen=True)
+class RescaleNPT:
+    """Stochastic cell rescaling (isotropic) with stochastic velocity rescaling.
+
+    Bernetti and Bussi, J. Chem. Phys. 153, 114107 (2020), equation 7: ln V diffuses in the
+    pressure difference, which gives the volume its exact distribution whatever compressibility is
+    assumed; that only sets how fast it relaxes.
+
+    Attributes:
+        timestep_ps: time step.
+        tau_ps: relaxation time of the temperature.
+        pressure_eV_A3: pressure asked for.
+        barostat_tau_ps: relaxation time of the pressure in a body of the assumed compressibility.
+        compressibility_A3_eV: assumed compressibility.
+    """
+
+    timestep_ps: float
+    tau_ps: float
+    pressure_eV_A3: float
+    barostat_tau_ps: float
+    compressibility_A3_eV: float
+    needs_stress = True
+
+    def start(self, state: State) -> State:
+        """Nothing to prepare but the heat account."""
+        return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
+
+    def step(
+        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
+    ) -> tuple[State, Forces]:
+        """Advance by one step."""
+        thermal = BOLTZMANN_eV_K * temperature_K
+        volume, excess = state.volume_A3, self._excess_eV_A3(state, forces)
+        rate = self.compressibility_A3_eV * self.timestep_ps / self.barostat_tau_ps
+        # 2 K / 3 V lacks the centre of mass, which is at rest but free to be anywhere in V: it
+        # adds k_B T / V.
+        strain = (
+            rate * (excess + thermal / volume)
+            + math.sqrt(2 * thermal * rate / volume) * noise(state, stream=1).standard_normal()
+        )
+        state, forces = verlet(state, forces, evaluate, self.timestep_ps, strain)
+        # Energy and p V changed by minus the integral of the excess pressure (trapezoidal rule).
+        mean_excess = (excess + self._excess_eV_A3(state, forces)) / 2
+        state = replace(state, heat_eV=state.heat_eV - mean_excess * (state.volume_A3 - volume))
+        return rescale_velocities(state, temperature_K, self.timestep_ps, self.tau_ps), forces
+
+    def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
+        """Enthalpy less the energy from thermostat and barostat."""
+        work = self.pressure_eV_A3 * state.volume_A3
+        return state.kinetic_eV + forces.energy_eV + work - state.heat_eV
+
+    def _excess_eV_A3(self, state: State, forces: Forces) -> float:
+        return internal_pressure_eV_A3(state, forces) - self.pressure_eV_A3

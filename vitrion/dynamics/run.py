@@ -1,0 +1,227 @@
+"""The one loop that every dynamics of Vitrion runs in."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+
+from vitrion.dynamics.checkpoint import Block, Journal
+from vitrion.dynamics.integrators import Forces, Integrator
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+from vitrion.errors import PotentialError
+from vitrion.progress import Progress
+
+logger = logging.getLogger("vitrion.dynamics")
+
+# Beyond these nothing is left of a condensed phase; the glass checks are far narrower.
+VOLUME_A3_ATOM = (2.0, 1000.0)
+HOTTEST = 10.0  # times the target, and HOTTEST_K on top
+HOTTEST_K = 5000.0
+
+
+class Potential(Protocol):
+    """Energies, forces and stresses of configurations; a pure function of its arguments."""
+
+    def compute(
+        self, positions_A: np.ndarray, cell_A: np.ndarray, *, stress: bool = False
+    ) -> Forces:
+        """Energy of the cell (eV), forces (eV/Å) and, when asked for, stress (eV/Å³)."""
+
+
+class BlowUp(RuntimeError):
+    """The trajectory has left physics; `state` is the last good one."""
+
+    def __init__(self, message: str, state: State) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class Interrupted(SystemExit):
+    """A signal has asked to stop; the state is saved, and the same call goes on from there."""
+
+    def __init__(self) -> None:
+        super().__init__(75)  # EX_TEMPFAIL of sysexits.h: try again
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with one integrator.
+
+    Attributes:
+        name: of the stage, as in the table `thermo`.
+        steps: its length.
+        integrator: what advances the state.
+        temperature_K: temperature at its start.
+        final_temperature_K: temperature at its end, if another; linear in between.
+        prepare: changes the state once, at the start.
+    """
+
+    name: str
+    steps: int
+    integrator: Integrator
+    temperature_K: float
+    final_temperature_K: float | None = None
+    prepare: Callable[[State, Journal], State] | None = None
+
+    def target_K(self, done: int) -> float:
+        """Temperature asked for after some of its steps."""
+        if self.final_temperature_K is None:
+            return self.temperature_K
+        change = self.final_temperature_K - self.temperature_K
+        return self.temperature_K + change * done / self.steps
+
+
+def run(
+    state: State,
+    stages: Sequence[Stage],
+    potential: Potential,
+    journal: Journal,
+    *,
+    sample_every: int,
+    checkpoint_every: int,
+    checkpoint_wall_s: float = math.inf,
+    title: str = "md",
+) -> State:
+    """Run stages one after another, from where the journal ends.
+
+    The stages count from step 0; a state that is already inside one goes on there. Samples are
+    taken at multiples of `sample_every`. What is computed depends on the step alone, so stopping
+    and going on at any step gives the same trajectory.
+
+    Args:
+        state: where to start when the journal is empty.
+        stages: the whole run.
+        potential: what moves the atoms.
+        journal: where samples and states are kept.
+        sample_every: steps between samples.
+        checkpoint_every: most steps between blocks of the journal.
+        checkpoint_wall_s: most wall time between blocks.
+        title: what the progress is called.
+
+    Returns:
+        The state at the end, which is also the journal's.
+
+    Raises:
+        BlowUp: the trajectory has left physics.
+        Interrupted: on SIGTERM, SIGUSR1 or SIGINT, with the state saved.
+    """
+    state = journal.state or state
+    total = sum(stage.steps for stage in stages)
+    first = 0
+    with Progress(total - state.step, title) as progress, _stop_signals() as stopping:
+        for stage in stages:
+            if first <= state.step < first + stage.steps:
+                state = _run_stage(
+                    *(state, stage, first, potential, journal, progress, stopping),
+                    sample_every=sample_every,
+                    checkpoint_every=checkpoint_every,
+                    checkpoint_wall_s=checkpoint_wall_s,
+                )
+            first += stage.steps
+    return state
+
+
+def _run_stage(
+    state: State,
+    stage: Stage,
+    first: int,
+    potential: Potential,
+    journal: Journal,
+    progress: Progress,
+    stopping: threading.Event,
+    *,
+    sample_every: int,
+    checkpoint_every: int,
+    checkpoint_wall_s: float,
+) -> State:
+    integrator, last = stage.integrator, first + stage.steps
+
+    def evaluate(state: State) -> Forces:
+        stress = integrator.needs_stress or state.step % sample_every == 0
+        return potential.compute(state.positions_A, state.cell_A, stress=stress)
+
+    if state.step == first:
+        state = state if stage.prepare is None else stage.prepare(state, journal)
+        state = integrator.start(state)
+    block_start, block_time, taken = state.step, time.monotonic(), []
+    try:
+        forces = evaluate(state)
+        while state.step < last:
+            target_K = stage.target_K(state.step + 1 - first)
+            before, (state, forces) = state, integrator.step(state, forces, evaluate, target_K)
+            fault = _fault(state, forces, target_K)
+            if fault:
+                state = before
+                raise PotentialError(fault)
+            if state.step % sample_every == 0:
+                conserved_eV = integrator.conserved_eV(state, forces, target_K)
+                taken.append(
+                    Samples.take(
+                        *(state, forces),
+                        stage=stage.name,
+                        target_K=target_K,
+                        conserved_eV=conserved_eV,
+                    )
+                )
+            progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
+            wall_s = time.monotonic() - block_time
+            if (
+                state.step == last
+                or state.step - block_start >= checkpoint_every
+                or wall_s >= checkpoint_wall_s
+                or stopping.is_set()
+            ):
+                samples = Samples.join([Samples.none(len(state.numbers)), *taken])
+                journal.append(Block(block_start, state, samples, wall_s))
+                block_start, block_time, taken = state.step, time.monotonic(), []
+            if stopping.is_set() and state.step < last:
+                logger.warning("stopped at step %d, state saved; run again to go on", state.step)
+                raise Interrupted
+    except PotentialError as error:
+        raise BlowUp(f"{stage.name}, step {state.step + 1}: {error}", state) from error
+    return state
+
+
+def _fault(state: State, forces: Forces, target_K: float) -> str:
+    """Why a state is not physics; empty when it is."""
+    if not (math.isfinite(forces.energy_eV) and np.isfinite(forces.forces_eV_A).all()):
+        return "energy or forces are not finite"
+    if not state.temperature_K < HOTTEST * target_K + HOTTEST_K:
+        return f"the temperature is {state.temperature_K:.0f} K, {target_K:.0f} K was asked for"
+    low, high = VOLUME_A3_ATOM
+    if not low < state.volume_A3 / len(state.numbers) < high:
+        return f"the cell has {state.volume_A3 / len(state.numbers):.4g} Å³ an atom"
+    return ""
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM, SIGUSR1 and SIGINT set; a second signal acts as it did before."""
+    stopping = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    previous: dict[int, object] = {}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        previous[number] = signal.signal(number, stop)
+    try:
+        yield stopping
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
