@@ -161,7 +161,7 @@ class _Writer:
             self._observables[name] = group.create_dataset(
                 "value",
                 (0,),
-                h5py.string_dtype(length=32) if column.dtype == "str" else np.float64,
+                "S32" if column.dtype == "str" else np.float64,
                 maxshape=(None,),
                 chunks=(4096,),
                 compression="gzip",
