@@ -56,6 +56,12 @@ class Progress:
         left = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         logger.info(
             "%s: %d/%d %s, %.3g %s/s, %s left%s",
-            *(self.title, self.done, self.total, self.unit, rate, self.unit, left),
+            self.title,
+            self.done,
+            self.total,
+            self.unit,
+            rate,
+            self.unit,
+            left,
             f", {note}" if note else "",
         )

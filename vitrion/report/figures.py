@@ -117,15 +117,17 @@ def parity(tables: CampaignTables) -> Figure:
                 & (metrics["composition"] == "all")
             ].iloc[0]
             panel.plot(
-                *(chosen["reference"], chosen["predicted"]),
-                *("." if index else "x",),
+                chosen["reference"],
+                chosen["predicted"],
+                "." if index else "x",
                 color=color(1 - index),
                 alpha=0.6,
                 markersize=3,
                 label=model,
             )
             panel.text(
-                *(0.04, 0.95 - 0.08 * index),
+                0.04,
+                0.95 - 0.08 * index,
                 f"{overall['force_mae_meV_A']:.0f} meV/Å, "
                 f"slope {overall['force_parity_slope']:.2f}",
                 transform=panel.transAxes,
@@ -173,7 +175,8 @@ def quench(tables: CampaignTables) -> Figure:
             if quantity == "temperature_K":
                 first = chosen[chosen["replica"] == chosen["replica"].min()]
                 panel.plot(
-                    *(first["time_ps"], first["target_temperature_K"]),
+                    first["time_ps"],
+                    first["target_temperature_K"],
                     color="0.3",
                     linestyle="--",
                     linewidth=0.8,
@@ -296,7 +299,8 @@ def diffusion(tables: CampaignTables) -> Figure:
                 linewidth=1,
             )
             panel.text(
-                *(0.96, 0.92),
+                0.96,
+                0.92,
                 f"$E_a$ = {fit['Ea_eV']:.2f} ± {fit['Ea_err_eV']:.2f} eV",
                 transform=panel.transAxes,
                 ha="right",

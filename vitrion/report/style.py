@@ -101,7 +101,9 @@ def legend_below(figure: Figure, **options: object) -> None:
 def say_nothing(axes: Axes, why: str) -> None:
     """Tell in an empty panel why it is empty."""
     axes.text(
-        *(0.5, 0.5, why),
+        0.5,
+        0.5,
+        why,
         transform=axes.transAxes,
         ha="center",
         va="center",
