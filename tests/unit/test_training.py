@@ -1,0 +1,330 @@
+"""Fine-tuning: exact against chgnet, reproducible, and unharmed by a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from chgnet.data.dataset import StructureData, collate_graphs
+from chgnet.model import CHGNet
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from vitrion.config import Finetune, LossWeights
+from vitrion.errors import InputError
+from vitrion.potential import CHGNetCalculator, load_model, model_hash
+from vitrion.tables import read_table
+from vitrion.training import adopt, evaluate, finetune
+from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from vitrion.training.evaluate import model_metrics
+from vitrion.training.finetune import learning_rate, predict
+from vitrion.training.frames import read_frames, to_samples
+
+SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4)
+
+
+def labelled(seed: int, calculator: CHGNetCalculator) -> Atoms:
+    """A distorted LiCl cell labelled with chgnet's r2SCAN model."""
+    rng = np.random.default_rng(seed)
+    atoms = bulk("LiCl", "rocksalt", a=5.1)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True)
+    atoms.positions += rng.normal(0, 0.15, atoms.positions.shape)
+    # The grid of an extxyz file, so that what is read back is what was labelled.
+    atoms = Atoms(atoms.symbols, atoms.positions.round(8), cell=atoms.cell.array.round(8), pbc=True)
+    atoms.calc = calculator
+    forces, stress, energy = atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energy()
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+    atoms.info = {"frame_id": f"LiCl-{seed}", "composition": "LiCl"}
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    calculator = CHGNetCalculator("r2scan", device="cpu")
+    frames = [labelled(seed, calculator) for seed in range(7)]
+    ase.io.write(folder / "train.extxyz", frames[:5])
+    ase.io.write(folder / "val.extxyz", frames[5:])
+    (folder / "empty.extxyz").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    run(data, out)
+    return out
+
+
+def run(
+    data: Path, out: Path, settings: Finetune = SETTINGS, val: str = "val", seed: int = 1
+) -> None:
+    finetune(
+        data / "train.extxyz", data / f"{val}.extxyz", out,
+        settings=settings, seed=seed, device="cpu", threads=1,
+    )  # fmt: skip
+
+
+def weights_hash(folder: Path) -> str:
+    return model_hash(str(folder / "model.safetensors"))
+
+
+def test_prediction_and_gradient_are_chgnets(data: Path) -> None:
+    model = load_model("0.3.0")
+    graphs, targets = collate_graphs(
+        to_samples(read_frames(data / "train.extxyz"), model.graph_converter)
+    )
+    gradients = []
+    for outcome in (
+        predict(model, graphs, create_graph=True),
+        CHGNet.forward(model, graphs, task="efs"),
+    ):
+        loss = (outcome["e"] - targets["e"]).square().mean()
+        for part in "fs":
+            loss = loss + (torch.cat(outcome[part]) - torch.cat(targets[part])).square().mean()
+        model.zero_grad()
+        loss.backward()
+        gradients.append(
+            torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None])
+        )
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-4)
+    ours, theirs = predict(model, graphs), CHGNet.forward(model, graphs, task="efs")
+    for part in "efs":
+        torch.testing.assert_close(
+            torch.cat(list(map(torch.atleast_1d, ours[part]))),
+            torch.cat(list(map(torch.atleast_1d, theirs[part]))),
+            rtol=1e-4, atol=5e-5,
+        )  # fmt: skip
+
+
+def test_targets_are_those_of_chgnets_own_dataset(data: Path) -> None:
+    frames = read_frames(data / "train.extxyz")
+    theirs = StructureData(
+        [AseAtomsAdaptor.get_structure(frame) for frame in frames],
+        [frame.get_potential_energy() / len(frame) for frame in frames],
+        [frame.get_forces() for frame in frames],
+        stresses=[-10 * frame.get_stress(voigt=False) / units.GPa for frame in frames],
+        shuffle=False,
+    )
+    samples = to_samples(frames, theirs.graph_converter)
+    for (graph, targets), (their_graph, their_targets) in zip(samples, theirs, strict=True):
+        assert torch.equal(graph.atom_graph, their_graph.atom_graph)
+        for part in "efs":
+            torch.testing.assert_close(targets[part], their_targets[part])
+
+
+def test_training_learns_and_documents_itself(data: Path, trained: Path) -> None:
+    learning = read_table(trained / "learning.parquet")
+    card = json.loads((trained / "model.json").read_text())
+    assert learning["epoch"].tolist() == [0, 1, 2, 3]
+    best = card["best_epoch"]
+    assert learning["val_force_mae_meV_A"].idxmin() == best > 0
+    assert card["start_model_hash"] == model_hash("0.3.0")
+    assert card["model_hash"] == model_hash(str(trained / "model.safetensors"))
+    assert card["dataset"]["train"]["n_frames"] == 5
+    # The best epoch's recorded error is the error of the weights that were kept.
+    evaluate(
+        {"fine-tuned": str(trained / "model.safetensors")},
+        {"val": data / "val.extxyz"},
+        trained / "evaluation",
+    )
+    metrics = read_table(trained / "evaluation" / "model_metrics.parquet")
+    overall = metrics[metrics["composition"] == "all"].iloc[0]
+    row = learning.iloc[best]
+    assert overall["force_mae_meV_A"] == pytest.approx(row["val_force_mae_meV_A"], rel=1e-3)
+    assert overall["stress_mae_GPa"] == pytest.approx(row["val_stress_mae_GPa"], rel=1e-3)
+    assert overall["energy_mae_meV_atom"] == pytest.approx(row["val_energy_mae_meV_atom"], abs=2e-3)
+
+
+def test_same_seed_same_weights_other_seed_others(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    run(data, tmp_path / "same")
+    run(data, tmp_path / "other", seed=2)
+    assert weights_hash(tmp_path / "same") == weights_hash(trained)
+    assert weights_hash(tmp_path / "other") != weights_hash(trained)
+
+
+def test_killed_run_goes_on_to_the_same_weights(
+    data: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[3:]\n"
+        "from pathlib import Path; from test_training import run\n"
+        "run(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    process = subprocess.Popen([sys.executable, "-c", code, str(data), str(tmp_path), *here])
+    checkpoint = tmp_path / ".finetune.checkpoint"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+    assert not (tmp_path / "model.safetensors").exists()
+    with caplog.at_level("INFO", "vitrion"):
+        run(data, tmp_path)
+    assert "going on after epoch" in caplog.text
+    assert weights_hash(tmp_path) == weights_hash(trained)
+    columns = [c for c in read_table(trained / "learning.parquet") if c != "wall_s"]
+    pd.testing.assert_frame_equal(
+        read_table(tmp_path / "learning.parquet")[columns],
+        read_table(trained / "learning.parquet")[columns],
+    )
+    assert not list(tmp_path.glob(".finetune*"))
+
+
+def test_a_torn_checkpoint_falls_back_and_a_foreign_one_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    for epoch in (1, 2):
+        state = TrainingState(
+            {"model": {"w": torch.full((4,), float(epoch))}}, [{"epoch": 0}], epoch
+        )
+        write_checkpoint(path, "key", state)
+    assert read_checkpoint(path, "key").best_epoch == 2
+    assert read_checkpoint(path, "other inputs") is None
+    path.write_bytes(path.read_bytes()[:-3])
+    restored = read_checkpoint(path, "key")
+    assert restored.best_epoch == 1
+    assert torch.equal(restored.groups["model"]["w"], torch.ones(4))
+    assert read_checkpoint(tmp_path / "nothing", "key") is None
+
+
+def test_without_validation_frames_the_last_epoch_is_kept(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 2, "patience": 1}), val="empty")
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["best_epoch"] == card["epochs"] == 2
+    assert card["metrics"]["best"]["val_force_mae_meV_A"] is None
+
+
+def test_stops_early_and_keeps_the_start_model_when_nothing_is_better(
+    data: Path, tmp_path: Path
+) -> None:
+    harmful = {"learning_rate": 0.03, "warmup_epochs": 0, "loss": LossWeights(force=0)}
+    run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 50, "patience": 2, **harmful}))
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert (card["epochs"], card["best_epoch"]) == (2, 0)
+    assert card["model_hash"] == card["start_model_hash"]
+
+
+def test_frozen_layers_and_reference_energies_stay(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 1, "freeze": ("atom_embedding",)}))
+    before = load_model("0.3.0").state_dict()
+    after = load_model(str(tmp_path / "model.safetensors")).state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed.isdisjoint({"atom_embedding", "composition_model", "site_wise"})
+    assert "atom_conv_layers" in changed
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (SETTINGS.model_copy(update={"freeze": ("atom_embeding",)}), "finetune.freeze"),
+        (
+            SETTINGS.model_copy(update={"learning_rate": 1e30, "warmup_epochs": 0}),
+            "finetune.learning_rate",
+        ),
+        (SETTINGS.model_copy(update={"start": "0.9.9"}), "model"),
+    ],
+)
+def test_bad_settings_are_told(data: Path, tmp_path: Path, settings: Finetune, key: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(data, tmp_path, settings)
+    assert error.value.key == key
+
+
+def test_bad_frames_are_told(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no frames to train on"):
+        finetune(data / "empty.extxyz", data / "val.extxyz", tmp_path, settings=SETTINGS, seed=1)
+    bare = bulk("LiCl", "rocksalt", a=5.1)
+    bare.info["frame_id"] = "bare-0"
+    ase.io.write(tmp_path / "bare.extxyz", bare)
+    with pytest.raises(InputError, match="bare-0"):
+        read_frames(tmp_path / "bare.extxyz")
+    (tmp_path / "junk.extxyz").write_text("not\nextxyz\n")
+    with pytest.raises(InputError, match="extxyz"):
+        read_frames(tmp_path / "junk.extxyz")
+    with pytest.raises(InputError, match="no such file"):
+        read_frames(tmp_path / "missing.extxyz")
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    settings = Finetune(epochs=10, warmup_epochs=1, learning_rate=0.01)
+    rates = np.array([learning_rate(step, 20, settings) for step in range(201)])
+    assert 0 < rates[0] <= 0.001
+    assert np.all(np.diff(rates[:21]) > 0)
+    assert rates[20] == pytest.approx(0.01)
+    assert np.all(np.diff(rates[20:]) < 0)
+    assert rates[200] == pytest.approx(0, abs=1e-12)
+
+
+def test_adopted_model_is_the_start_model(tmp_path: Path) -> None:
+    adopt(Finetune(model="pretrained", start="r2scan"), tmp_path / "model.safetensors")
+    assert model_hash(str(tmp_path / "model.safetensors")) == model_hash("r2scan")
+    assert json.loads((tmp_path / "model.json").read_text())["adopted_from"] == "pretrained"
+
+
+def test_metrics_of_a_parity_table_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for composition, slope in (("A", 0.8), ("B", 1.0)):
+        for frame in range(3):
+            forces = rng.normal(0, 1, 6)
+            common = {"composition": composition, "frame_id": f"{composition}{frame}"}
+            rows += [{**common, "quantity": "energy", "reference": -3.0, "predicted": -2.99}]
+            rows += [
+                {**common, "quantity": "force", "reference": f, "predicted": slope * f}
+                for f in forces
+            ]
+            rows += [
+                {**common, "quantity": "stress", "reference": 1.0, "predicted": 1.0 + sign * 0.5}
+                for sign in (-1, 1)
+            ]
+    parity = pd.DataFrame(rows).assign(model="m", split="test", element="")
+    metrics = model_metrics(parity).set_index("composition")
+    assert metrics.loc["A", "force_parity_slope"] == pytest.approx(0.8)
+    assert metrics.loc["B", "force_parity_slope"] == pytest.approx(1.0)
+    assert metrics.loc["B", "force_mae_meV_A"] == pytest.approx(0)
+    forces_a = np.array([r["reference"] for r in rows if r["quantity"] == "force"][:18])
+    assert metrics.loc["A", "force_rmse_meV_A"] == pytest.approx(
+        200 * math.sqrt(np.mean(forces_a**2))
+    )
+    assert metrics.loc["all", "force_mae_meV_A"] == pytest.approx(100 * np.mean(abs(forces_a)))
+    assert metrics.loc["all", "energy_mae_meV_atom"] == pytest.approx(10)
+    assert metrics.loc["all", "stress_mae_GPa"] == pytest.approx(0.5)
+    assert metrics["n_frames"].to_dict() == {"A": 3, "B": 3, "all": 6}
+
+
+def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
+    splits = {"train": data / "train.extxyz", "test": data / "empty.extxyz"}
+    evaluate({"pretrained": "0.3.0"}, splits, tmp_path, device="cpu")
+    parity = read_table(tmp_path / "parity.parquet")
+    assert set(parity["split"]) == {"train"}
+    frames = read_frames(data / "train.extxyz")
+    chgnet = CHGNet.load(use_device="cpu", verbose=False)
+    theirs = chgnet.predict_structure(
+        [AseAtomsAdaptor.get_structure(f) for f in frames], task="efs"
+    )
+    for frame, outcome in zip(frames, theirs, strict=True):
+        rows = parity[parity["frame_id"] == frame.info["frame_id"]].groupby("quantity")
+        for quantity, part in (("energy", "e"), ("force", "f"), ("stress", "s")):
+            np.testing.assert_allclose(
+                rows.get_group(quantity)["predicted"], outcome[part].ravel(), atol=1e-3
+            )
+    worst = read_table(tmp_path / "frame_errors.parquet")["force_mae_meV_A"]
+    assert worst.is_monotonic_decreasing
+    elements = read_table(tmp_path / "element_metrics.parquet")
+    assert dict(zip(elements["element"], elements["n_atoms"], strict=True)) == {"Li": 5, "Cl": 5}
