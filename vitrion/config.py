@@ -57,7 +57,7 @@ class Sample(Section):
     temperatures_K: tuple[Temperature, ...] = Field(
         (2500.0, 1500.0, 800.0, 300.0),
         min_length=1,
-        description="MD temperatures, one after the other in this order",
+        description="MD temperatures; every packing runs through them from hot to cold",
     )
     steps_per_temperature: PositiveInt = Field(100, description="MD steps of 2 fs at each")
     frame_interval: PositiveInt = Field(20, description="MD steps between candidate frames")
@@ -125,7 +125,15 @@ class Dataset(Section):
     sources: tuple[str, ...] = Field(
         ("resources/dft",), description="files or folders of labelled frames"
     )
+    compositions: Literal["all", "campaign"] = Field(
+        "all", description="train on all frames, or on those of the campaign's compositions alone"
+    )
     max_force_eV_A: Positive = Field(30.0, description="frames with a larger force are left out")
+    max_energy_deviation_eV_atom: Positive = Field(
+        1.0,
+        description="frames further from their composition's median energy, or after alignment "
+        "from the potential, are left out",
+    )
     sample: Sample = Sample()
     label: Label = Label()
     split: Split = Split()
@@ -214,7 +222,9 @@ class Dynamics(Section):
         0.1, description="time between rows of thermo tables before production"
     )
     checkpoint_interval_ps: Positive = Field(10.0, description="simulated time between checkpoints")
-    checkpoint_wall_minutes: Positive = Field(10.0, description="most wall time between checkpoints")
+    checkpoint_wall_minutes: Positive = Field(
+        10.0, description="most wall time between checkpoints"
+    )
 
 
 class GlassLimits(Section):

@@ -1,0 +1,62 @@
+"""One energy zero for the labels of every code and the potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The shift between a level of theory and the potential.
+
+    Attributes:
+        shift_eV: what is taken off the labels, per atom of each element.
+        n_frames: frames it was fitted on.
+        rank: how many combinations of elements the frames determine; below the number of elements
+            the shift is the smallest of those that fit equally well.
+        residual_rms_eV_atom: what is left between shifted labels and the potential.
+        residual_max_eV_atom: the largest of them.
+    """
+
+    shift_eV: dict[str, float]
+    n_frames: int
+    rank: int
+    residual_rms_eV_atom: float
+    residual_max_eV_atom: float
+
+    def removed(self, symbols: Sequence[str]) -> float:
+        """Energy in eV to take off the label of a cell with these atoms."""
+        return sum(self.shift_eV.get(str(symbol), 0.0) for symbol in symbols)
+
+    as_dict = asdict
+
+
+def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[float]) -> Alignment:
+    """Least squares of the residual on element fractions, of minimum norm.
+
+    All glasses share one stoichiometry, so their fractions determine fewer combinations than there
+    are elements; the minimum-norm solution leaves out what they do not determine. In float64: the
+    normal equations in float32 lose eV per atom here.
+
+    Args:
+        symbols: elements of the atoms of each frame.
+        residual_eV_atom: label minus potential for each frame.
+    """
+    elements = sorted({str(s) for frame in symbols for s in frame})
+    fractions = np.array(
+        [[np.mean([s == e for s in frame]) for e in elements] for frame in symbols],
+        dtype=np.float64,
+    )
+    residual = np.asarray(residual_eV_atom, dtype=np.float64)
+    shift, _, rank, _ = np.linalg.lstsq(fractions, residual, rcond=1e-6)
+    left = residual - fractions @ shift
+    return Alignment(
+        shift_eV=dict(zip(elements, shift.tolist(), strict=True)),
+        n_frames=len(residual),
+        rank=int(rank),
+        residual_rms_eV_atom=float(np.sqrt(np.mean(left**2))),
+        residual_max_eV_atom=float(np.abs(left).max()),
+    )

@@ -1,0 +1,107 @@
+"""Label one frame with GPAW: run by the labelling step as its own process, never imported.
+
+    python gpaw_worker.py frames.extxyz 0 labelled.extxyz '{"cutoff_eV": 600, ...}'
+
+The arguments: a file of frames, the index of one, the file to write, the settings (those of
+`vitrion.config.Gpaw` and `safer`, which mixes more slowly and steadily). It needs GPAW and ASE
+only, so GPAW may live in an environment of its own. Exit code 3: the SCF cycle did not converge,
+the reason is the last line of stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import ase.io
+import gpaw
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from gpaw import GPAW, KohnShamConvergenceError
+
+# Loose enough for a minute a frame; forces then change by less than 1 meV/Å on tightening.
+CONVERGENCE = {"energy": 1e-5, "density": 1e-5}
+SAFER = {"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 100}, "maxiter": 400}
+
+
+def generate_paw_sets(valence_electrons: dict[str, int]) -> Path:
+    """Generate PAW sets with more valence electrons than GPAW's default, once per GPAW version."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = cache / "vitrion" / f"gpaw-{gpaw.__version__}-pbe"
+    folder.mkdir(parents=True, exist_ok=True)
+    for element, electrons in valence_electrons.items():
+        name = f"{element}.e{electrons}.PBE"
+        if (folder / name).is_file():
+            continue
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            command = ["dataset", element, "-f", "PBE", "-e", str(electrons), "-t", f"e{electrons}"]
+            subprocess.run(
+                [sys.executable, "-m", "gpaw", *command, "-w"],
+                cwd=scratch, check=True, capture_output=True,
+            )  # fmt: skip
+            os.replace(Path(scratch, name), folder / name)
+    return folder
+
+
+def calculate(atoms: Atoms, settings: dict, log: Path) -> Atoms:
+    """Energy, forces and stress of a frame.
+
+    The energy is the one whose derivative the forces are (the electrons' free energy).
+
+    Raises:
+        KohnShamConvergenceError: the SCF cycle did not converge.
+    """
+    wanted = {e: n for e, n in settings["valence_electrons"].items() if e in atoms.symbols}
+    gpaw.setup_paths.insert(0, str(generate_paw_sets(wanted)))
+    parameters = {
+        "mode": {"name": "pw", "ecut": settings["cutoff_eV"]},
+        "xc": "PBE",
+        "kpts": {"size": settings["kpoints"], "gamma": True},
+        "occupations": {"name": "fermi-dirac", "width": settings["smearing_eV"]},
+        "setups": {element: f"e{electrons}" for element, electrons in wanted.items()},
+        "symmetry": {"point_group": False},
+        "convergence": CONVERGENCE,
+        "maxiter": 100,
+        **(SAFER if settings["safer"] else {}),
+    }
+    atoms.calc = GPAW(txt=str(log), **parameters)
+    forces = atoms.get_forces()
+    stress = atoms.get_stress()
+    free_energy = atoms.get_potential_energy(force_consistent=True)
+    smearing_meV = 1000 * (atoms.get_potential_energy() - free_energy)
+    labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    labelled.info = {
+        **atoms.info,
+        "engine": "gpaw",
+        # Frames of one level share an energy zero.
+        "level": f"GPAW {gpaw.__version__} PBE {settings['cutoff_eV']:g} eV",
+        "label": {"parameters": parameters, "scf_steps": atoms.calc.get_number_of_iterations()},
+        "smearing_correction_meV": round(smearing_meV, 3),
+    }
+    labelled.calc = SinglePointCalculator(
+        labelled, energy=free_energy, forces=forces, stress=stress
+    )
+    return labelled
+
+
+def main() -> int:
+    """Read the frame, label it, write it whole or not at all."""
+    source, index, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    settings = json.loads(sys.argv[4])
+    try:
+        labelled = calculate(ase.io.read(source, index=index), settings, out.with_suffix(".txt"))
+    except KohnShamConvergenceError as error:
+        print(f"SCF not converged: {error}", file=sys.stderr)
+        return 3
+    partial = out.with_name(f".{out.name}.partial")
+    ase.io.write(partial, labelled, format="extxyz")
+    os.replace(partial, out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

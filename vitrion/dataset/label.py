@@ -1,0 +1,196 @@
+"""Label frames with DFT: energy, forces and stress from GPAW, VASP or any ASE calculator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from itertools import zip_longest
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from vitrion.config import AseCalculator, Gpaw, Label
+from vitrion.dataset.frames import LabelError, write_frames
+from vitrion.dataset.vasp import run_vasp
+from vitrion.errors import InputError
+from vitrion.progress import Progress
+
+logger = logging.getLogger("vitrion")
+
+# Threads gain nothing in cells this small; one calculation a core does.
+SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> bool:
+    """Label one frame and write it; a calculation that fails never ends the campaign.
+
+    A failed calculation is tried once more with safer settings. If that fails too, the frame is
+    written without label, its reason in ``info["label_failure"]``; every dataset leaves it out.
+
+    Args:
+        source: file of frames.
+        out: labelled extxyz file; the calculation's own log or folder appears beside it.
+        settings: engine and its settings.
+        index: which frame of the file.
+
+    Returns:
+        Whether the frame has a label.
+
+    Raises:
+        InputError: no engine chosen, or it is not installed or not usable.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atoms = ase.io.read(source, index=index)
+    reasons = []
+    for safer in (False, True):
+        try:
+            match settings.engine:
+                case "gpaw":
+                    _run_gpaw(source, index, out, safer, settings.gpaw)
+                case "vasp":
+                    folder = out.with_suffix(".vasp")
+                    write_frames(out, [run_vasp(atoms, folder, settings.vasp, safer=safer)])
+                case "ase":
+                    write_frames(out, [_run_ase(atoms, settings.ase)])
+                case _:
+                    raise InputError(
+                        "dataset.label.engine", settings.engine, "choose gpaw, vasp or ase"
+                    )
+        except LabelError as error:
+            reasons.append(str(error))
+            logger.warning("%s: %s", atoms.info.get("frame_id", source), error)
+        else:
+            return True
+    atoms.calc = None
+    atoms.info |= {"engine": settings.engine, "label_failure": "; then: ".join(reasons)}
+    write_frames(out, [atoms])
+    return False
+
+
+def label_frames(
+    sources: Sequence[Path], folder: Path, *, settings: Label, processes: int = 1
+) -> tuple[int, int]:
+    """Label every frame of some files, one file each; frames labelled already are kept.
+
+    The files take turns (the first frame of each, then the second), so that what is finished when
+    the work is stopped is balanced.
+
+    Args:
+        sources: files of frames, each with a `frame_id` in its info.
+        folder: where <frame_id>.extxyz go; what is there already is not calculated again.
+        settings: engine and its settings.
+        processes: calculations at a time.
+
+    Returns:
+        Number of frames labelled now, and of those that failed.
+
+    Raises:
+        InputError: a frame without name; an engine that is not usable.
+    """
+    jobs = [
+        (source, index, folder / f"{name}.extxyz")
+        for source, index, name in _in_turns(sources)
+        if not (folder / f"{name}.extxyz").exists()
+    ]
+
+    def label(job: tuple[Path, int, Path]) -> bool:
+        source, index, out = job
+        return label_frame(source, out, index=index, settings=settings)
+
+    failed = 0
+    pool = ThreadPoolExecutor(processes)
+    try:
+        with Progress(len(jobs), f"label with {settings.engine}", unit="frame") as bar:
+            for labelled in pool.map(label, jobs):
+                failed += not labelled
+                bar.update(note=f"{failed} failed" if failed else "")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return len(jobs) - failed, failed
+
+
+def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
+    """File, index and name of the first frame of each file, then of the second, and so on."""
+    listed = []
+    for source in sources:
+        names = [atoms.info.get("frame_id") for atoms in ase.io.read(source, index=":")]
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name:
+                raise InputError(
+                    f"frame_id in {source}", name, "name every frame, fit for a file name"
+                )
+        listed.append([(source, index, name) for index, name in enumerate(names)])
+    return [job for turn in zip_longest(*listed) for job in turn if job is not None]
+
+
+def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) -> None:
+    """One calculation in a process of its own, which writes `out`."""
+    python = settings.python or sys.executable
+    worker = Path(__file__).with_name("gpaw_worker.py")
+    request = json.dumps({**settings.model_dump(exclude={"python"}), "safer": safer})
+    try:
+        run = subprocess.run(
+            [python, str(worker), str(source), str(index), str(out), request],
+            capture_output=True, text=True, env={**os.environ, **SERIAL}, check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise InputError("dataset.label.gpaw.python", python, f"cannot be run: {error}") from None
+    if run.returncode == 0:
+        return
+    lines = run.stderr.strip().splitlines() or [f"GPAW ended with exit code {run.returncode}"]
+    if "No module named 'gpaw'" in lines[-1]:
+        raise InputError(
+            "dataset.label.gpaw.python",
+            python,
+            "has no GPAW; install it there (CC=g++ pip install gpaw gpaw-data), or name an "
+            "interpreter that has it",
+        )
+    raise LabelError(lines[-1])
+
+
+def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
+    """Label with an ASE calculator; one that has no stress labels energy and forces."""
+    module, _, name = settings.calculator.partition(":")
+    try:
+        calculator = getattr(import_module(module), name)(**settings.arguments)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            "dataset.label.ase.calculator",
+            settings.calculator,
+            f"cannot be made ({error}); write module:Class, its keywords in "
+            "dataset.label.ase.arguments",
+        ) from error
+    working = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    working.calc = calculator
+    try:
+        labels = {
+            "energy": working.get_potential_energy(
+                force_consistent="free_energy" in calculator.implemented_properties
+            ),
+            "forces": working.get_forces(),
+        }
+        if "stress" in calculator.implemented_properties:
+            labels["stress"] = working.get_stress()
+    except Exception as error:  # whatever a calculator raises is the reason for having no label
+        raise LabelError(f"{type(error).__name__}: {error}") from error
+    if not all(np.isfinite(value).all() for value in labels.values()):
+        raise LabelError(f"{settings.calculator} gave a label that is not finite")
+    labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    labelled.info = {
+        **atoms.info,
+        "engine": "ase",
+        "level": f"{settings.calculator} {json.dumps(settings.arguments, sort_keys=True)}",
+        "label": {"ase": ase.__version__, **settings.model_dump()},
+    }
+    labelled.calc = SinglePointCalculator(labelled, **labels)
+    return labelled

@@ -1,0 +1,245 @@
+"""From labelled frames of any origin to what the potential trains on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from chgnet.model import CHGNet
+
+from vitrion.compositions import Composition
+from vitrion.config import Dataset
+from vitrion.dataset.align import Alignment, fit_alignment
+from vitrion.dataset.check import check_frames
+from vitrion.dataset.frames import Frame, write_frames
+from vitrion.dataset.read import read_frames
+from vitrion.dataset.split import assign_splits
+from vitrion.errors import InputError
+from vitrion.potential import CHGNetPotential, load_model
+from vitrion.progress import Progress
+from vitrion.tables import write_table
+from vitrion.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
+
+
+def prepare_dataset(
+    sources: Sequence[Path | str],
+    out: Path,
+    *,
+    settings: Dataset,
+    model: str,
+    seed: int,
+    compositions: Mapping[str, Composition] | None = None,
+) -> pd.DataFrame:
+    """Read, check, align and split labelled frames.
+
+    Writes train.extxyz, val.extxyz and test.extxyz (labels on the potential's energy zero), the
+    table dataset.parquet with every frame and why it was left out, and alignment.json with what was
+    taken off the energies.
+
+    Args:
+        sources: files or folders of labelled frames.
+        out: folder to write to.
+        settings: limits and split.
+        model: potential whose energy zero counts, as in `vitrion.potential.load_model`.
+        seed: seed of the split.
+        compositions: the campaign's compositions, to name frames that do not name theirs.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: a source that is not there, no usable frame, or none to train or validate on.
+    """
+    frames = [frame for source in sources for frame in read_frames(source)]
+    check_frames(
+        frames,
+        max_force_eV_A=settings.max_force_eV_A,
+        max_energy_deviation_eV_atom=settings.max_energy_deviation_eV_atom,
+    )
+    names = [composition_name(frame, compositions or {}) for frame in frames]
+    if settings.compositions == "campaign":
+        for frame, name in zip(frames, names, strict=True):
+            if not frame.fault and name not in (compositions or {}):
+                frame.fault = "not one of the campaign's compositions"
+    _require_usable(frames, sources)
+
+    network = load_model(model)
+    alignments, aligned_eV = align(frames, names, settings, network)
+    _require_usable(frames, sources)
+    usable = [index for index, frame in enumerate(frames) if not frame.fault]
+    split = ["none"] * len(frames)
+    for index, part in zip(
+        usable,
+        assign_splits(
+            [names[index] for index in usable],
+            [frames[index].atoms.info["trajectory"] for index in usable],  # type: ignore[union-attr]
+            settings=settings.split,
+            seed=seed,
+        ),
+        strict=True,
+    ):
+        split[index] = part
+    for part in ("train", "val", "test"):
+        write_frames(
+            out / f"{part}.extxyz",
+            [
+                _aligned(frames[index], names[index], aligned_eV[index])
+                for index in usable
+                if split[index] == part
+            ],
+        )
+    _write_json(
+        out / "alignment.json",
+        {"model": model, "levels": {level: a.as_dict() for level, a in alignments.items()}},
+    )
+    table = frames_table(frames, names, split, aligned_eV)
+    write_table(out / "dataset.parquet", "dataset", table, {"seed": seed, "model": model})
+    return table
+
+
+def composition_name(frame: Frame, compositions: Mapping[str, Composition]) -> str:
+    """The campaign's name of a frame's composition, its own, or else its reduced formula."""
+    if frame.atoms is None or len(frame.atoms) == 0:
+        return ""
+    counts = Counter(map(str, frame.atoms.symbols))
+    for name, composition in compositions.items():
+        if set(counts) == set(composition.amounts):
+            ratios = {counts[e] / amount for e, amount in composition.amounts.items()}
+            if len(ratios) == 1:
+                return name
+    own = frame.atoms.info.get("composition")
+    return str(own) if own else frame.atoms.symbols.formula.reduce()[0].format("hill")
+
+
+def align(
+    frames: Sequence[Frame], names: Sequence[str], settings: Dataset, network: CHGNet
+) -> tuple[dict[str, Alignment], list[float]]:
+    """Bring the energies of each level of theory to the potential's zero.
+
+    Fitted on the frames that are not held out, so that the test says nothing to the training. A
+    frame that is far off after the fit gets a fault, and the fit is repeated without it.
+
+    Returns:
+        The alignment of each level, and each frame's aligned energy in eV (NaN for faulty ones).
+    """
+    sound = [index for index, frame in enumerate(frames) if not frame.fault]
+    residual = dict.fromkeys(sound, 0.0)
+    with Progress(len(sound), "energy of the start model", unit="frame") as bar:
+        for index in sound:
+            atoms = _atoms(frames[index])
+            potential = CHGNetPotential(network, atoms.numbers)
+            energy = potential.compute(atoms.positions, atoms.cell.array).energy_eV
+            residual[index] = (atoms.calc.results["energy"] - energy) / len(atoms)
+            bar.update()
+    levels: dict[str, list[int]] = defaultdict(list)
+    for index in sound:
+        levels[_atoms(frames[index]).info["level"]].append(index)
+    aligned_eV = [float("nan")] * len(frames)
+    alignments: dict[str, Alignment] = {}
+    for level, members in levels.items():
+        kept = members
+        while kept:
+            fitted = [i for i in kept if names[i] not in settings.split.held_out] or kept
+            alignment = fit_alignment(
+                [list(_atoms(frames[i]).symbols) for i in fitted], [residual[i] for i in fitted]
+            )
+            left = {
+                i: residual[i]
+                - alignment.removed(_atoms(frames[i]).symbols) / len(_atoms(frames[i]))
+                for i in kept
+            }
+            worst = max(kept, key=lambda i: abs(left[i]))
+            if abs(left[worst]) <= settings.max_energy_deviation_eV_atom:
+                alignments[level] = alignment
+                break
+            frames[
+                worst
+            ].fault = f"energy {left[worst]:+.2f} eV/atom off the potential after alignment"
+            kept = [i for i in kept if i != worst]
+        for index in kept:
+            atoms = _atoms(frames[index])
+            aligned_eV[index] = atoms.calc.results["energy"] - alignments[level].removed(
+                atoms.symbols
+            )
+    return alignments, aligned_eV
+
+
+def frames_table(
+    frames: Sequence[Frame],
+    names: Sequence[str],
+    split: Sequence[str],
+    aligned_eV: Sequence[float],
+) -> pd.DataFrame:
+    """The table `dataset`: every frame that was read, used or not."""
+    rows = []
+    for frame, name, part, aligned in zip(frames, names, split, aligned_eV, strict=True):
+        atoms = frame.atoms if frame.atoms is not None else Atoms()
+        results = atoms.calc.results if atoms.calc is not None else {}
+        n_atoms = len(atoms)
+        forces, stress = np.asarray(results.get("forces", [])), results.get("stress")
+        has_volume = n_atoms > 0 and atoms.cell.rank == 3
+        rows.append(
+            {
+                "frame_id": frame.name,
+                "composition": name,
+                "source": str(frame.source),
+                "engine": str(atoms.info.get("engine", "")),
+                "split": part,
+                "n_atoms": n_atoms,
+                "density_g_cm3": atoms.get_masses().sum() * U_A3_TO_G_CM3 / atoms.get_volume()
+                if has_volume
+                else float("nan"),
+                "energy_eV_atom": results.get("energy", float("nan")) / max(n_atoms, 1),
+                "aligned_energy_eV_atom": aligned / max(n_atoms, 1),
+                "max_force_eV_A": np.linalg.norm(forces, axis=1).max()
+                if forces.shape == (n_atoms, 3) and n_atoms
+                else float("nan"),
+                "pressure_GPa": -np.mean(stress[:3]) * EV_A3_TO_GPA
+                if np.shape(stress) == (6,)
+                else float("nan"),
+                "flags": frame.fault,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _atoms(frame: Frame) -> Atoms:
+    assert frame.atoms is not None
+    return frame.atoms
+
+
+def _require_usable(frames: Sequence[Frame], sources: Sequence[Path | str]) -> None:
+    if any(not frame.fault for frame in frames):
+        return
+    reasons = "; ".join(f"{frame.name}: {frame.fault}" for frame in frames[:5])
+    raise InputError(
+        "dataset.sources",
+        [str(source) for source in sources],
+        f"hold no usable frame ({len(frames)} read: {reasons})",
+    )
+
+
+def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
+    atoms = _atoms(frame)
+    aligned = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    aligned.info = {
+        "frame_id": frame.name,
+        "composition": name,
+        "source": str(frame.source),
+        **{key: str(atoms.info[key]) for key in ("trajectory", "engine", "level")},
+    }
+    aligned.calc = SinglePointCalculator(aligned, **{**atoms.calc.results, "energy": energy_eV})
+    return aligned
+
+
+def _write_json(path: Path, values: object) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)

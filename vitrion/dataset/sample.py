@@ -1,0 +1,203 @@
+"""Frames worth labelling: random packings, melted and cooled, the most different ones kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.optimize import FIRE
+from chgnet.model import CHGNet
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from vitrion.compositions import Composition
+from vitrion.config import Sample
+from vitrion.packing import random_packing
+from vitrion.potential import CHGNetCalculator, load_model
+from vitrion.progress import Progress
+from vitrion.seeds import derive_seed
+
+TIMESTEP_FS = 2.0
+FRICTION_FS = 0.02
+# A frame with a larger force is a collision that no glass or melt visits.
+MAX_FORCE_eV_A = 30.0
+# Packed atoms sit at equal distances whatever their size; a few steps downhill end the worst
+# overlaps, so that the first steps of MD do not throw atoms through each other.
+RELAX_STEPS = 30
+
+
+def sample_frames(
+    composition: Composition, settings: Sample, *, model: str, seed: int
+) -> list[Atoms]:
+    """Draw frames of one composition from molten and quenched MD, chosen for diversity.
+
+    Every packing runs Langevin dynamics with the potential at each temperature, from hot to cold,
+    so it melts and then cools. From all candidates the frames are chosen by farthest-point
+    selection on CHGNet's atom features, the temperatures taking turns. The result depends on the
+    arguments only (to the rounding of the machine's arithmetic, which molten MD amplifies).
+
+    Args:
+        composition: what to pack.
+        settings: how many frames, cell size, densities, temperatures.
+        model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
+        seed: seed of this composition's sampling.
+
+    Returns:
+        Frames in the order of selection, any leading part of which is diverse as well. `info` holds
+        frame_id, composition, trajectory (the packing of origin), temperature_K, density_g_cm3,
+        relative_density, step and seed.
+    """
+    network = load_model(model)
+    calculator = CHGNetCalculator(model=network)
+    n_large = min(settings.large_frames, settings.frames_per_composition)
+    small = [
+        (density, settings.formula_units)
+        for density in settings.relative_densities
+        for _ in range(settings.packings_per_density)
+    ]
+    middle = sorted(settings.relative_densities)[len(settings.relative_densities) // 2]
+    large = [(middle, 2 * settings.formula_units)] if n_large else []
+    candidates: list[Atoms] = []
+    with Progress(
+        len(small) + len(large), f"sample {composition.composition}", unit="packing"
+    ) as bar:
+        for index, (density, formula_units) in enumerate(small + large):
+            trajectory = f"{composition.composition}-{seed:08x}-p{index}"
+            packing_seed = derive_seed(seed, "packing", index)
+            atoms = random_packing(
+                composition.counts(formula_units),
+                composition.volume_A3(formula_units, density * composition.density_guess_g_cm3),
+                packing_seed,
+            )
+            atoms.info = {
+                "composition": composition.composition,
+                "trajectory": trajectory,
+                "relative_density": density,
+                "density_g_cm3": round(density * composition.density_guess_g_cm3, 4),
+                "seed": seed,
+            }
+            candidates += _melt_and_cool(atoms, calculator, settings, packing_seed)
+            bar.update()
+    sizes = np.array([len(atoms) for atoms in candidates])
+    groups = [atoms.info["temperature_K"] for atoms in candidates]
+    features = standardise(structure_features(candidates, network))
+    is_large = sizes > min(sizes)
+    chosen = farthest_points(
+        features, groups, settings.frames_per_composition - n_large, allowed=~is_large
+    )
+    chosen += farthest_points(features, groups, n_large, allowed=is_large, chosen=chosen)
+    return [candidates[index] for index in chosen]
+
+
+def _melt_and_cool(
+    atoms: Atoms, calculator: Calculator, settings: Sample, seed: int
+) -> Iterator[Atoms]:
+    """Run a packing through the temperatures; yield candidate frames without calculator."""
+    rng = np.random.default_rng(seed)
+    temperatures_K = sorted(settings.temperatures_K, reverse=True)
+    atoms.calc = calculator
+    FIRE(atoms, logfile=None).run(steps=RELAX_STEPS)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperatures_K[0], rng=rng)
+    step = 0
+    for temperature_K in temperatures_K:
+        dynamics = Langevin(
+            atoms,
+            TIMESTEP_FS * units.fs,
+            temperature_K=temperature_K,
+            friction=FRICTION_FS / units.fs,
+            rng=rng,
+        )
+        for _ in range(settings.steps_per_temperature // settings.frame_interval):
+            dynamics.run(settings.frame_interval)
+            step += settings.frame_interval
+            if np.linalg.norm(atoms.get_forces(), axis=1).max() > MAX_FORCE_eV_A:
+                continue
+            frame = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+            frame.wrap()
+            frame.info = {
+                "frame_id": f"{atoms.info['trajectory']}-s{step:05d}",
+                **atoms.info,
+                "temperature_K": temperature_K,
+                "step": step,
+            }
+            yield frame
+
+
+def structure_features(frames: Sequence[Atoms], model: CHGNet) -> np.ndarray:
+    """CHGNet's last atom features, averaged over the atoms of each element.
+
+    Returns:
+        Array (frames, elements × features); the frames must have the same elements.
+    """
+    predictions = model.predict_structure(
+        [AseAtomsAdaptor.get_structure(atoms) for atoms in frames],
+        task="e",
+        return_atom_feas=True,
+        batch_size=16,
+    )
+    elements = sorted(set(frames[0].symbols))
+    return np.array(
+        [
+            np.concatenate(
+                [prediction["atom_fea"][atoms.symbols == e].mean(axis=0) for e in elements]
+            )
+            for atoms, prediction in zip(frames, predictions, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
+def standardise(features: np.ndarray) -> np.ndarray:
+    """Features with zero mean and unit variance; constant ones become zero."""
+    spread = features.std(axis=0)
+    return (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+
+
+def farthest_points(
+    features: np.ndarray,
+    groups: Sequence[object],
+    count: int,
+    *,
+    allowed: np.ndarray,
+    chosen: Sequence[int] = (),
+) -> list[int]:
+    """Choose points far from each other, the groups taking turns.
+
+    Farthest-point selection (Gonzalez, Theor. Comput. Sci. 38, 293, 1985): the next point is the
+    one whose nearest chosen neighbour is farthest. The first is the one nearest to the mean.
+
+    Args:
+        features: coordinates of the points (n, d).
+        groups: label of each point; turns follow the order of first appearance.
+        count: points to choose; fewer are returned when there are not enough.
+        allowed: mask (n,) of the points that may be chosen.
+        chosen: points chosen already, to keep away from.
+
+    Returns:
+        Indices of the newly chosen points in the order of choice.
+    """
+    labels = np.array([list(dict.fromkeys(groups)).index(group) for group in groups])
+    free = np.array(allowed, dtype=bool)
+    distance = np.full(len(features), np.inf)
+    for index in chosen:
+        free[index] = False
+        distance = np.minimum(distance, np.linalg.norm(features - features[index], axis=1))
+    new: list[int] = []
+    turn = 0
+    while len(new) < count and free.any():
+        members = np.flatnonzero(free & (labels == turn % (labels.max() + 1)))
+        turn += 1
+        if len(members) == 0:
+            continue
+        if np.isinf(distance).all():
+            middle = np.linalg.norm(features - features[members].mean(axis=0), axis=1)
+            best = members[middle[members].argmin()]
+        else:
+            best = members[distance[members].argmax()]
+        new.append(int(best))
+        free[best] = False
+        distance = np.minimum(distance, np.linalg.norm(features - features[best], axis=1))
+    return new

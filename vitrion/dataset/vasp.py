@@ -1,0 +1,151 @@
+"""VASP: inputs as for CHGNet's training set, and reading what VASP wrote.
+
+CHGNet was trained on MPtrj, which the Materials Project computed with these input sets, so frames
+labelled here with `MPStaticSet` need no other level of theory than the potential's own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.io.vasp import Vasprun
+from pymatgen.io.vasp.inputs import PmgVaspPspDirError
+from pymatgen.io.vasp.sets import MPScanStaticSet, MPStaticSet, VaspInputSet
+
+from vitrion.config import Vasp
+from vitrion.dataset.frames import LabelError
+from vitrion.errors import InputError
+
+INPUT_SETS = {"MPStaticSet": MPStaticSet, "MPScanStaticSet": MPScanStaticSet}
+# Plain damped mixing with the robust minimiser: slower, and converges where the default does not.
+SAFER = {"ALGO": "All", "NELM": 300, "TIME": 0.2}
+
+
+def input_set(atoms: Atoms, settings: Vasp, *, safer: bool = False) -> VaspInputSet:
+    """The pymatgen input set of a frame whose atoms are grouped by element.
+
+    The sets' default, the tetrahedron method, needs a mesh of several k-points, which a larger cell
+    does not get; the smearing here is Gaussian, 0.05 eV, the same for every cell.
+    """
+    incar = {"ISMEAR": 0, "SIGMA": 0.05, **(SAFER if safer else {}), **settings.incar}
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return INPUT_SETS[settings.input_set](
+            structure, user_incar_settings=incar, sort_structure=False
+        )
+
+
+def write_inputs(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False) -> None:
+    """Write INCAR, KPOINTS (unless INCAR's KSPACING stands for it), POSCAR and POTCAR.
+
+    POTCAR comes last, so the rest is there to look at when no pseudopotentials are installed.
+
+    Raises:
+        InputError: no pseudopotentials (VASP's licence lets nobody ship them).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = input_set(atoms, settings, safer=safer)
+    (folder / "INCAR").write_text(str(inputs.incar) + "\n")
+    (folder / "POSCAR").write_text(inputs.poscar.get_str(significant_figures=10))
+    if inputs.kpoints is not None:
+        (folder / "KPOINTS").write_text(str(inputs.kpoints))
+    try:
+        potcar = inputs.potcar
+    except (PmgVaspPspDirError, OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "PMG_VASP_PSP_DIR",
+            f"{inputs.potcar_functional}: {', '.join(inputs.potcar_symbols)}",
+            f"no POTCAR ({error}); point pymatgen to your licensed files "
+            "(pmg config --add PMG_VASP_PSP_DIR <folder>)",
+        ) from None
+    potcar.write_file(str(folder / "POTCAR"))
+
+
+def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False) -> Atoms:
+    """Label a frame with the user's VASP command.
+
+    Raises:
+        InputError: no pseudopotentials.
+        LabelError: VASP failed or did not converge.
+    """
+    # POSCAR groups atoms by element; the labels are put back in the frame's own order.
+    rank = {element: number for number, element in enumerate(dict.fromkeys(atoms.symbols))}
+    order = np.argsort([rank[element] for element in atoms.symbols], kind="stable")
+    write_inputs(atoms[order], folder, settings, safer=safer)
+    with (folder / "vasp.out").open("w") as log:
+        run = subprocess.run(
+            settings.command, shell=True, cwd=folder, stdout=log, stderr=log, check=False
+        )
+    if run.returncode != 0:
+        raise LabelError(f"{settings.command} ended with exit code {run.returncode}")
+    try:
+        *_, (result, fault) = read_vasprun(folder / "vasprun.xml")
+    except ValueError as error:
+        raise LabelError(str(error)) from error
+    if result is None:
+        raise LabelError(fault)
+    if list(result.symbols) != list(atoms.symbols[order]):
+        raise LabelError("vasprun.xml holds other atoms than POSCAR")
+    original = np.argsort(order)
+    labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    labelled.info = {
+        **atoms.info,
+        "engine": "vasp",
+        "level": result.info["level"],
+        "label": {"input_set": settings.input_set, "incar": settings.incar, "safer": safer},
+    }
+    labelled.calc = SinglePointCalculator(
+        labelled,
+        energy=result.get_potential_energy(),
+        forces=result.get_forces()[original],
+        stress=result.get_stress(),
+    )
+    return labelled
+
+
+def read_vasprun(path: Path) -> Iterator[tuple[Atoms | None, str]]:
+    """The ionic steps of a vasprun.xml as labelled frames, or the fault of each.
+
+    Energies are the ones whose derivative the forces are, without the PV term of PSTRESS. A step
+    whose SCF cycle used up NELM did not converge and has no label.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frames = ase.io.read(path, index=":", format="vasp-xml")
+            run = Vasprun(
+                str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False
+            )  # fmt: skip
+        limit = run.parameters["NELM"]
+        level = f"VASP {run.vasp_version.strip()} {run.run_type} {run.parameters['ENMAX']:g} eV"
+    except (
+        Exception
+    ) as error:  # two parsers of other people's files: any exception means unreadable
+        raise ValueError(f"not a readable vasprun.xml ({type(error).__name__}: {error})") from error
+    if not frames or len(frames) != len(run.ionic_steps):
+        raise ValueError("vasprun.xml ends within its first ionic step")
+    for atoms, step in zip(frames, run.ionic_steps, strict=True):
+        if len(step["electronic_steps"]) >= limit:
+            yield None, f"SCF not converged in {limit} steps"
+            continue
+        atoms.info |= {"engine": "vasp", "level": level}
+        atoms.calc = SinglePointCalculator(
+            atoms,
+            **{
+                "energy": atoms.calc.results["free_energy"],
+                **{k: v for k, v in atoms.calc.results.items() if k in ("forces", "stress")},
+            },
+        )
+        yield atoms, ""
