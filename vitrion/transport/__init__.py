@@ -1,0 +1,1 @@
+"""From trajectories to transport numbers with error bars that hold."""

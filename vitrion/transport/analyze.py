@@ -1,0 +1,602 @@
+"""The whole analysis of one trajectory: from frames to tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vitrion.compositions import Composition
+from vitrion.config import Transport
+from vitrion.errors import InputError
+from vitrion.progress import Progress
+from vitrion.tables import TABLES, TRAJECTORY_KEY, write_table
+from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
+from vitrion.transport.collective import (
+    Coefficients,
+    Correlations,
+    coefficients,
+    correlations,
+    resamples,
+    spread,
+)
+from vitrion.transport.diffusion import Diffusion, diffusion, settled_window
+from vitrion.transport.environments import (
+    EnvironmentCounter,
+    environment_name,
+    follow_environments,
+)
+from vitrion.transport.msd import Displacements, displacements
+from vitrion.transport.network import network
+from vitrion.transport.rdf import Rdf, first_shell_cutoffs, radial_distributions
+from vitrion.transport.residence import ContactRecorder, residence
+from vitrion.transport.sources import read_segments
+from vitrion.transport.trajectory import Source, Trajectory
+from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
+
+logger = logging.getLogger("vitrion")
+
+# Blocks of origins that are resampled for errors of collective quantities.
+BLOCKS = 16
+MS_CM_TO_S_CM = 1e-3
+CONVERGENCE_PARTS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which element does what.
+
+    Attributes:
+        mobile: the ion whose transport is asked for.
+        center: centre of the polyhedra, if there are any.
+        ligands: elements of its first shell.
+        bridges: ligands that join centres to fragments; oxygen by default, if it is a ligand.
+    """
+
+    mobile: str
+    center: str | None = None
+    ligands: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ("O",)
+
+    def check(self, symbols: Sequence[str], charges: Mapping[str, float]) -> None:
+        """Refuse roles or charges that do not fit the atoms.
+
+        Raises:
+            InputError: names the element and the remedy.
+        """
+        present = sorted(set(symbols))
+        for key, element in (
+            ("mobile", self.mobile),
+            *((("center", self.center),) if self.center else ()),
+            *(("ligands", ligand) for ligand in self.ligands),
+        ):
+            if element not in present:
+                raise InputError(key, element, f"not in the trajectory; it has {present}")
+        if self.center == self.mobile or {self.mobile, self.center} & set(self.ligands):
+            raise InputError(
+                "ligands",
+                list(self.ligands),
+                "mobile, center and ligands must be different elements",
+            )
+        missing = [element for element in present if element not in charges]
+        if missing:
+            raise InputError("charges", dict(charges), f"add the charge of {', '.join(missing)}")
+        net = sum(charges[element] for element in symbols)
+        if abs(net) > 1e-6:
+            raise InputError(
+                "charges", dict(charges), f"the cell has a net charge of {net:+g} e; correct them"
+            )
+        if charges[self.mobile] == 0:
+            raise InputError("charges", dict(charges), f"{self.mobile} must have a charge")
+
+
+def analyze_trajectory(
+    segments: Sequence[Path],
+    out: Path,
+    *,
+    composition: Composition,
+    temperature_K: int,
+    replica: int,
+    settings: Transport,
+    metadata: Mapping[str, object] | None = None,
+    flags: Sequence[str] = (),
+    mean_temperature_K: float = float("nan"),
+    wall_hours: float = float("nan"),
+    steps_per_s: float = float("nan"),
+) -> None:
+    """Analyse one trajectory of a campaign and write its tables into a folder.
+
+    Args:
+        segments: H5MD segments in order.
+        out: folder of the tables.
+        composition: what the trajectory is of; gives mobile ion, centre and ligands.
+        temperature_K, replica: the rest of the trajectory's key.
+        settings: the configuration's section.
+        metadata: goes into every table's file metadata.
+        flags: checks that the run failed; the analysis adds its own.
+        mean_temperature_K, wall_hours, steps_per_s: of the run, NaN when unknown.
+
+    Raises:
+        InputError: segments that are missing, damaged, or do not follow each other.
+    """
+    key = {
+        "composition": composition.composition,
+        "alkali": composition.alkali,
+        "metal": composition.metal,
+        "halogen": composition.halogen,
+        "temperature_K": temperature_K,
+        "replica": replica,
+    }
+    run = {
+        "mean_temperature_K": mean_temperature_K,
+        "wall_hours": wall_hours,
+        "steps_per_s": steps_per_s,
+    }
+    roles = Roles(
+        mobile=composition.alkali,
+        center=composition.metal,
+        ligands=(composition.halogen, *(s for s in ("O",) if s in composition.amounts)),
+    )
+    analyze_source(
+        read_segments(segments),
+        out,
+        roles=roles,
+        key=key,
+        settings=settings,
+        metadata=metadata,
+        flags=flags,
+        run=run,
+    )
+
+
+def analyze_source(
+    source: Source,
+    out: Path,
+    *,
+    roles: Roles,
+    key: Mapping[str, object],
+    settings: Transport,
+    metadata: Mapping[str, object] | None = None,
+    flags: Sequence[str] = (),
+    run: Mapping[str, float] | None = None,
+) -> None:
+    """Analyse any trajectory and write its tables into a folder.
+
+    Args:
+        source: frames, from `vitrion.transport.sources`.
+        out: folder of the tables, and of the scratch file meanwhile.
+        roles: which element does what; tables that need a centre or ligands are left out without.
+        key: values of the trajectory key columns; `temperature_K` is used.
+        settings: the configuration's section.
+        metadata: goes into every table's file metadata.
+        flags: checks that the run failed.
+        run: mean_temperature_K, wall_hours and steps_per_s where known.
+
+    Raises:
+        InputError: roles or charges that do not fit, or frames that cannot be used.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    roles.check(source.symbols, settings.charges)
+    with Trajectory.read(
+        source,
+        discard_ps=settings.discard_ps,
+        reference_frame=settings.reference_frame,
+        mobile=roles.mobile,
+        scratch=out,
+    ) as trajectory:
+        analysis = _Analysis(trajectory, roles, key, settings)
+        with Progress(5, f"analysis of {source.name}", unit="part") as progress:
+            for part in (
+                analysis.self_diffusion,
+                analysis.structure,
+                analysis.collective,
+                analysis.encounters,
+                lambda: analysis.summary(flags, run or {}),
+            ):
+                part()
+                progress.update()
+    described = {
+        **(metadata or {}),
+        "reference_frame": settings.reference_frame,
+        "transport": settings.model_dump(mode="json"),
+        "roles": {"mobile": roles.mobile, "center": roles.center, "ligands": roles.ligands},
+    }
+    for name, (frame, notes) in analysis.tables.items():
+        write_table(out / f"{name}.parquet", name, frame, {**described, **notes})
+
+
+class _Analysis:
+    """The steps of the analysis, in order; each adds tables."""
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        roles: Roles,
+        key: Mapping[str, object],
+        settings: Transport,
+    ) -> None:
+        self.trajectory, self.roles, self.key, self.settings = trajectory, roles, key, settings
+        self.interval_ps = trajectory.frame_interval_ps
+        self.tables: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {}
+        self.flags: list[str] = []
+
+    def add(self, name: str, columns: Mapping[str, object] | list, **notes: object) -> None:
+        """Add a table; rows or columns without the key."""
+        frame = pd.DataFrame(columns, columns=[c for c in TABLES[name] if c not in TRAJECTORY_KEY])
+        for position, column in enumerate(TRAJECTORY_KEY):
+            frame.insert(position, column, self.key[column])
+        self.tables[name] = (frame, notes)
+
+    def self_diffusion(self) -> None:
+        """Mean squared displacements and tracer diffusion."""
+        self.moments: dict[str, Displacements] = {
+            s: displacements(self.trajectory, s, n_blocks=BLOCKS) for s in self.trajectory.species
+        }
+        self.diffusion: dict[str, Diffusion] = {
+            s: diffusion(
+                m,
+                frame_interval_ps=self.interval_ps,
+                tolerance=self.settings.diffusive_tolerance,
+                least_displacement_A=self.settings.least_displacement_A,
+            )
+            for s, m in self.moments.items()
+        }
+        if not self.diffusion[self.roles.mobile].window.diffusive:
+            self.flags.append("not_diffusive")
+        rows = []
+        for s, found in self.diffusion.items():
+            rows.append(
+                {
+                    "species": s,
+                    "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S,
+                    "D_err_cm2_s": found.D_err_A2_ps * A2_PS_TO_CM2_S,
+                    "fit_start_ps": found.fit_start_ps,
+                    "fit_stop_ps": found.fit_stop_ps,
+                    "loglog_slope": found.window.loglog_slope,
+                    "diffusive": found.window.diffusive,
+                }
+            )
+        self.add("diffusion", rows)
+        msd, alpha, van_hove = [], [], []
+        for s, m in self.moments.items():
+            lag_ps = m.lags * self.interval_ps
+            msd.append(
+                pd.DataFrame(
+                    {"species": s, "lag_ps": lag_ps, "msd_A2": m.msd_A2, "msd_err_A2": m.msd_err_A2}
+                )
+            )
+            alpha.append(pd.DataFrame({"species": s, "lag_ps": lag_ps, "alpha2": m.non_gaussian}))
+            middles_A = (m.van_hove_r_A[1:] + m.van_hove_r_A[:-1]) / 2
+            van_hove.append(
+                pd.DataFrame(
+                    {
+                        "species": s,
+                        "lag_ps": np.repeat(m.van_hove_lags * self.interval_ps, len(middles_A)),
+                        "r_A": np.tile(middles_A, len(m.van_hove_lags)),
+                        "density": m.van_hove.ravel(),
+                    }
+                )
+            )
+        self.add("msd", pd.concat(msd))
+        self.add("non_gaussian", pd.concat(alpha))
+        self.add("van_hove", pd.concat(van_hove))
+
+    def structure(self) -> None:
+        """g(r), cutoffs and the network."""
+        rdf = radial_distributions(self.trajectory, cutoff_A=self.settings.rdf_cutoff_A)
+        self.add(
+            "rdf",
+            pd.concat(
+                pd.DataFrame(
+                    {
+                        "center": a,
+                        "neighbor": b,
+                        "r_A": rdf.r_A,
+                        "g": rdf.g[a, b],
+                        "coordination": rdf.coordination[a, b],
+                    }
+                )
+                for a, b in rdf.g
+            ),
+            n_frames=rdf.n_frames,
+        )
+        self._find_cutoffs(rdf)
+        if self._shells_known(self.roles.ligands):
+            bridges = [b for b in self.roles.bridges if b in self.roles.ligands]
+            found = network(
+                self.trajectory,
+                self.roles.center,
+                bridges,
+                {b: self.cutoffs_A[self.roles.center, b] for b in bridges},
+            )
+            self.add(
+                "network",
+                {"fragment_size": found.sizes, "fraction": found.fraction},
+                bridges=bridges,
+                bridging_oxygen_fraction=found.bridging_fraction,
+                mean_fragment_size=found.mean_fragment_size,
+                n_frames=found.n_frames,
+            )
+
+    def _find_cutoffs(self, rdf: Rdf) -> None:
+        roles = self.roles
+        pairs = [(roles.center, s) for s in (*roles.ligands, roles.mobile)] if roles.center else []
+        self.cutoffs_A = first_shell_cutoffs(rdf, pairs, self.settings.cutoffs_A)
+        given = self.settings.cutoffs_A
+        rows = []
+        for (a, b), cutoff_A in self.cutoffs_A.items():
+            origin = "given" if {f"{a}-{b}", f"{b}-{a}"} & set(given) else "g(r)"
+            rows.append({"center": a, "neighbor": b, "cutoff_A": cutoff_A, "origin": origin})
+            if np.isnan(cutoff_A):
+                self.flags.append(f"no_first_shell:{a}-{b}")
+        self.add("cutoffs", rows)
+
+    def _shells_known(self, neighbors: Sequence[str]) -> bool:
+        center = self.roles.center
+        return bool(center and neighbors) and all(
+            np.isfinite(self.cutoffs_A[center, s]) for s in neighbors
+        )
+
+    def collective(self) -> None:
+        """Onsager coefficients, conductivities, transference numbers, Haven ratio."""
+        data = correlations(self.moments, BLOCKS)
+        self._add_correlation(data)
+        mobile = data.species.index(self.roles.mobile)
+        first = self.moments[self.roles.mobile]
+        charges = [self.settings.charges[s] for s in data.species]
+        window = self.diffusion[self.roles.mobile].window
+        if window.diffusive:
+            window = settled_window(
+                first.lags,
+                sum(
+                    z**2 * m.n_atoms * m.msd_A2
+                    for z, m in zip(charges, self.moments.values(), strict=True)
+                ),
+                first.n_frames,
+                window,
+                samples=first.n_atoms,
+                tolerance=self.settings.diffusive_tolerance,
+            )
+        fit = first.lags[window.select]
+        if len(fit) < 2:
+            logger.warning("too few frames for a slope; no conductivity")
+            return
+        arguments = {
+            "charges": charges,
+            "lags": first.lags,
+            "select": window.select,
+            "n_frames": first.n_frames,
+            "frame_interval_ps": self.interval_ps,
+        }
+        best = coefficients(data, **arguments)
+        draws = resamples(BLOCKS)
+        sampled = coefficients(data, weights=draws, **arguments)
+        usable = window.diffusive
+        notes = {
+            "fit_start_ps": float(fit[0]) * self.interval_ps,
+            "fit_stop_ps": float(fit[-1]) * self.interval_ps,
+            "diffusive": usable,
+        }
+        self._add_onsager(data, best, sampled, usable, notes)
+        haven = best.haven(mobile)
+        self.add(
+            "haven",
+            [
+                {
+                    "haven_ratio": haven if usable else np.nan,
+                    "haven_ratio_err": spread(sampled.haven(mobile), BLOCKS) if usable else np.nan,
+                }
+            ],
+            **notes,
+        )
+        rows = [
+            self._conductivity(
+                "nernst_einstein",
+                (best.nernst_einstein(), best.transference_nernst_einstein(mobile)),
+                (sampled.nernst_einstein(), sampled.transference_nernst_einstein(mobile)),
+                usable,
+            ),
+            self._conductivity(
+                "einstein",
+                (best.einstein(), best.transference(mobile)),
+                (sampled.einstein(), sampled.transference(mobile)),
+                usable,
+            ),
+        ]
+        if self._shells_known(self.roles.ligands):
+            found = clusters(
+                self.trajectory,
+                bonded_pairs(self.roles.center, self.roles.ligands, self.cutoffs_A),
+                charges=self.settings.charges,
+                mobile=self.roles.mobile,
+                fit_start=int(fit[0]),
+                fit_stop=int(fit[-1]),
+                n_blocks=BLOCKS,
+            )
+            self._add_clusters(found, usable, notes)
+            total = np.array([found.conducting_A2_ps, found.mobile_A2_ps])
+            blocks = np.einsum("rb,bk->rk", draws, np.nan_to_num(found.blocks)) / draws.sum(
+                axis=1, keepdims=True
+            )
+            rows.append(
+                self._conductivity(
+                    "cluster_nernst_einstein",
+                    (total[0], total[1] / total[0]),
+                    (blocks[:, 0], blocks[:, 1] / blocks[:, 0]),
+                    usable,
+                )
+            )
+        self.add("conductivity", rows, **notes)
+
+    def _mS_cm(self, charge2_A2_ps: float | np.ndarray) -> float | np.ndarray:
+        return conductivity_mS_cm(
+            charge2_A2_ps, self.trajectory.volume_A3, float(self.key["temperature_K"])
+        )
+
+    def _conductivity(
+        self,
+        method: str,
+        best: tuple[float, float],
+        sampled: tuple[np.ndarray, np.ndarray],
+        usable: bool,
+    ) -> dict[str, object]:
+        values = {
+            "sigma_mS_cm": self._mS_cm(best[0]),
+            "sigma_err_mS_cm": self._mS_cm(spread(sampled[0], BLOCKS)),
+            "t_alkali": best[1],
+            "t_alkali_err": spread(sampled[1], BLOCKS),
+        }
+        return {"method": method, **{k: v if usable else np.nan for k, v in values.items()}}
+
+    def _add_onsager(
+        self,
+        data: Correlations,
+        best: Coefficients,
+        sampled: Coefficients,
+        usable: bool,
+        notes: Mapping[str, object],
+    ) -> None:
+        scale = (self._mS_cm(1.0) * MS_CM_TO_S_CM) if usable else np.nan
+        error = spread(sampled.total, BLOCKS)
+        rows = []
+        for i, a in enumerate(data.species):
+            for j, b in enumerate(data.species):
+                own = best.own[i] if i == j else 0.0
+                rows.append(
+                    {
+                        "species_i": a,
+                        "species_j": b,
+                        "L": best.total[i, j] * scale,
+                        "L_err": error[i, j] * scale,
+                        "L_self": own * scale,
+                        "L_distinct": (best.total[i, j] - own) * scale,
+                    }
+                )
+        self.add("onsager", rows, **notes)
+
+    def _add_correlation(self, data: Correlations) -> None:
+        total, own = data.mean()
+        first = self.moments[self.roles.mobile]
+        samples = (first.n_frames - 1) / first.lags
+        rows = []
+        for i, a in enumerate(data.species):
+            for j, b in enumerate(data.species):
+                part = own[:, i] if i == j else np.zeros(len(total))
+                both = total[:, i, i] * total[:, j, j] + total[:, i, j] ** 2
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "species_i": a,
+                            "species_j": b,
+                            "lag_ps": first.lags * self.interval_ps,
+                            "total_A2": total[:, i, j],
+                            "self_A2": part,
+                            "distinct_A2": total[:, i, j] - part,
+                            "total_err_A2": np.sqrt(both / (3 * samples)),
+                        }
+                    )
+                )
+        self.add("correlation", pd.concat(rows))
+
+    def _add_clusters(self, found: Clusters, usable: bool, notes: Mapping[str, object]) -> None:
+        positive = np.array([self.settings.charges[s] > 0 for s in found.species])
+        self.add(
+            "clusters",
+            {
+                "cluster": [found.formula(row) for row in range(len(found.counts))],
+                "n_cations": found.counts[:, positive].sum(axis=1),
+                "n_anions": found.counts[:, ~positive].sum(axis=1),
+                "charge": found.charge,
+                "mean_count": found.mean_count,
+                "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S if usable else np.nan,
+            },
+            **notes,
+        )
+
+    def encounters(self) -> None:
+        """Environments and residence, from every frame."""
+        roles = self.roles
+        if not self._shells_known(roles.ligands):
+            return
+        center, counts = roles.center, self.trajectory.counts()
+        with_mobile = self._shells_known([roles.mobile])
+        recorder = ContactRecorder(counts[center], counts[roles.mobile], self.trajectory.n_frames)
+        counter = EnvironmentCounter(counts[center], roles.ligands)
+        for codes, contacts in follow_environments(
+            self.trajectory,
+            center,
+            {s: self.cutoffs_A[center, s] for s in roles.ligands},
+            {roles.mobile: self.cutoffs_A[center, roles.mobile]} if with_mobile else {},
+        ):
+            counter.add(codes)
+            if with_mobile:
+                recorder.add(contacts[roles.mobile], codes)
+        found = counter.result()
+        self.add(
+            "coordination",
+            {
+                "environment": found.names,
+                "fraction": found.fraction,
+                "fraction_err": found.fraction_err,
+            },
+        )
+        if not with_mobile:
+            return
+        encounters = recorder.result()
+        names = {
+            int(c): environment_name(int(c), roles.ligands) for c in np.unique(encounters.codes)
+        }
+        results = residence(
+            encounters,
+            names,
+            tolerance_ps=self.settings.residence_tolerance_ps,
+            frame_interval_ps=self.interval_ps,
+        )
+        self.add(
+            "residence",
+            [
+                {column: getattr(r, column) for column in TABLES["residence"] if hasattr(r, column)}
+                for r in results
+            ],
+        )
+        self.add(
+            "residence_curve",
+            pd.concat(
+                [
+                    pd.DataFrame(
+                        {
+                            "environment": r.environment,
+                            "lag_ps": r.lags * self.interval_ps,
+                            "P": r.survival,
+                            "P_err": r.survival_err,
+                            "C": r.intermittent,
+                            "C_err": r.intermittent_err,
+                        }
+                    )
+                    for r in results
+                ]
+                or [pd.DataFrame(columns=list(TABLES["residence_curve"]))]
+            ),
+        )
+
+    def summary(self, flags: Sequence[str], run: Mapping[str, float]) -> None:
+        """The trajectory's own row."""
+        t = self.trajectory
+        row = {
+            "n_atoms": t.n_atoms,
+            "volume_A3": t.volume_A3,
+            "density_g_cm3": t.density_g_cm3,
+            "length_ps": t.length_ps,
+            "frame_interval_ps": t.frame_interval_ps,
+            "discard_ps": self.settings.discard_ps,
+            "mean_temperature_K": run.get("mean_temperature_K", np.nan),
+            "drift_removed": t.reference_frame,
+            "flags": ",".join(dict.fromkeys([*flags, *self.flags])),
+            "wall_hours": run.get("wall_hours", np.nan),
+            "steps_per_s": run.get("steps_per_s", np.nan),
+        }
+        self.add("trajectories", [row], drift_A=t.drift_A)

@@ -1,0 +1,178 @@
+"""Mean squared displacements: windowed over all origins, with moments by block of origins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from vitrion.transport.trajectory import Trajectory
+
+LAGS_PER_DECADE = 20
+# Origins a fraction of the lag apart say nearly all that all origins say.
+ORIGINS_PER_LAG = 8
+VAN_HOVE_LAGS = 8
+VAN_HOVE_ORIGINS = 2000
+
+
+def lag_grid(n_frames: int, *, longest: float = 0.5) -> np.ndarray:
+    """Lags in frames, every one up to 10, then evenly in the logarithm.
+
+    Args:
+        n_frames: length of the trajectory.
+        longest: largest lag over the length; beyond a half there are too few origins.
+    """
+    last = max(1, int((n_frames - 1) * longest))
+    count = max(2, round(LAGS_PER_DECADE * np.log10(max(last, 2))))
+    spaced = np.geomspace(1, last, count).round().astype(int)
+    return np.unique(np.concatenate([np.arange(1, min(last, 10) + 1), spaced]))
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """What the displacements of one element say, summed over its atoms.
+
+    Attributes:
+        lags: (lags,) in frames.
+        n_atoms: walkers.
+        n_frames: length of the trajectory.
+        msd_A2: (lags,) over all origins.
+        msd_blocks_A2: (blocks, lags) sums over the origins of each block, and ...
+        origins_blocks: (blocks, lags) ... the number of terms (atoms times origins) in them.
+        kurtosis: (lags,) ⟨r⁴⟩ / ⟨r²⟩².
+        collective_A: (frames, 3) sum of the displacements of all atoms.
+        van_hove_lags: lags of the self part of the van Hove function.
+        van_hove_r_A: (bins + 1,) edges.
+        van_hove: (lags, bins) probability density of r.
+    """
+
+    lags: np.ndarray
+    n_atoms: int
+    n_frames: int
+    msd_A2: np.ndarray
+    msd_blocks_A2: np.ndarray
+    origins_blocks: np.ndarray
+    kurtosis: np.ndarray
+    collective_A: np.ndarray
+    van_hove_lags: np.ndarray
+    van_hove_r_A: np.ndarray
+    van_hove: np.ndarray
+
+    @property
+    def non_gaussian(self) -> np.ndarray:
+        """α₂ = 3⟨r⁴⟩ / 5⟨r²⟩² − 1 (Rahman, Phys. Rev. 136, A405, 1964); zero for a Gaussian."""
+        return 0.6 * self.kurtosis - 1
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Variance of r² over the Gaussian's 2/3 ⟨r²⟩²."""
+        return 1.5 * (self.kurtosis - 1)
+
+    @property
+    def msd_err_A2(self) -> np.ndarray:
+        """One standard error: N·T/τ independent samples, T the trajectory's length."""
+        samples = self.n_atoms * (self.n_frames - 1) / self.lags
+        return self.msd_A2 * np.sqrt(2 / 3 * self.spread / samples)
+
+
+def displacements(trajectory: Trajectory, species: str, *, n_blocks: int) -> Displacements:
+    """Pass once over the histories of one element.
+
+    The windowed mean squared displacement uses all origins through the correlation theorem
+    (Calandrini et al., Collection SFN 12, 201, 2011); spectra add, so only forward transforms are
+    needed per atom.
+    """
+    n_frames = trajectory.n_frames
+    lags = lag_grid(n_frames)
+    padded = fft.next_fast_len(n_frames + int(lags[-1]) + 1, real=True)
+    power = np.zeros(padded // 2 + 1)
+    squares = np.zeros(n_frames)
+    collective_A = np.zeros((n_frames, 3))
+    blocks = _BlockMoments(lags, n_frames, n_blocks)
+    van_hove = _VanHove(lags, n_frames)
+    n_atoms = 0
+    for history_A in trajectory.histories(species):
+        n_atoms += len(history_A)
+        collective_A += history_A.sum(axis=0, dtype=float).T
+        blocks.add(history_A)
+        van_hove.add(history_A)
+        for atom_A in history_A:
+            # Near its own mean a history loses no digits in the difference of the two sums.
+            centred = atom_A - atom_A.mean(axis=1, keepdims=True, dtype=float)
+            squares += np.einsum("xf,xf->f", centred, centred)
+            spectrum = fft.rfft(centred, padded, axis=1, overwrite_x=True)
+            power += np.einsum("xk,xk->k", spectrum.real, spectrum.real)
+            power += np.einsum("xk,xk->k", spectrum.imag, spectrum.imag)
+    correlation = fft.irfft(power, padded)[lags]
+    sums = np.concatenate([[0.0], np.cumsum(squares)])
+    origins = n_frames - lags
+    both_ends = sums[origins] + sums[-1] - sums[lags]
+    return Displacements(
+        lags=lags,
+        n_atoms=n_atoms,
+        n_frames=n_frames,
+        msd_A2=np.maximum((both_ends - 2 * correlation) / (origins * n_atoms), 0.0),
+        msd_blocks_A2=blocks.squares,
+        origins_blocks=blocks.terms,
+        kurtosis=blocks.kurtosis(),
+        collective_A=collective_A,
+        van_hove_lags=van_hove.lags,
+        van_hove_r_A=van_hove.edges_A,
+        van_hove=van_hove.density(),
+    )
+
+
+def block_edges(n_frames: int, n_blocks: int) -> np.ndarray:
+    """First frame of each block of origins, and the end."""
+    return np.linspace(0, n_frames, n_blocks + 1).round().astype(int)
+
+
+class _BlockMoments:
+    """Sums of r² by block of origins, and of r⁴."""
+
+    def __init__(self, lags: np.ndarray, n_frames: int, n_blocks: int) -> None:
+        self.lags, self.n_blocks = lags, n_blocks
+        self.edges = block_edges(n_frames, n_blocks)
+        self.squares = np.zeros((n_blocks, len(lags)))
+        self.terms = np.zeros((n_blocks, len(lags)))
+        self.fourth = np.zeros(len(lags))
+
+    def add(self, history_A: np.ndarray) -> None:
+        n_frames = history_A.shape[2]
+        for column, lag in enumerate(self.lags):
+            stride = max(1, lag // ORIGINS_PER_LAG)
+            step_A = history_A[:, :, lag::stride] - history_A[:, :, : n_frames - lag : stride]
+            squared = np.einsum("axf,axf->af", step_A, step_A)
+            self.fourth[column] += np.einsum("af,af->", squared, squared, dtype=float)
+            block = np.searchsorted(self.edges, np.arange(0, n_frames - lag, stride), "right") - 1
+            by_frame = squared.sum(axis=0, dtype=float)
+            self.squares[:, column] += np.bincount(block, by_frame, self.n_blocks)
+            self.terms[:, column] += np.bincount(block, minlength=self.n_blocks) * len(history_A)
+
+    def kurtosis(self) -> np.ndarray:
+        terms, squares = self.terms.sum(axis=0), self.squares.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(squares > 0, self.fourth * terms / squares**2, np.nan)
+
+
+class _VanHove:
+    """Histogram of the distance travelled, at a few lags and not too many origins."""
+
+    def __init__(self, lags: np.ndarray, n_frames: int) -> None:
+        self.lags = np.unique(lags[np.linspace(0, len(lags) - 1, VAN_HOVE_LAGS).astype(int)])
+        self.edges_A = np.arange(0, 15.05, 0.1)
+        self.counts = np.zeros((len(self.lags), len(self.edges_A) - 1))
+        self.terms = np.zeros(len(self.lags))
+
+    def add(self, history_A: np.ndarray) -> None:
+        n_frames = history_A.shape[2]
+        for row, lag in enumerate(self.lags):
+            stride = max(1, (n_frames - lag) // VAN_HOVE_ORIGINS)
+            step_A = history_A[:, :, lag::stride] - history_A[:, :, : n_frames - lag : stride]
+            distance_A = np.sqrt(np.einsum("axf,axf->af", step_A, step_A))
+            self.counts[row] += np.histogram(distance_A, self.edges_A)[0]
+            self.terms[row] += distance_A.size
+
+    def density(self) -> np.ndarray:
+        return self.counts / (self.terms[:, None] * np.diff(self.edges_A))
