@@ -1,7 +1,16 @@
 """Fine-tuning of CHGNet on labelled frames, and the proof that it got better."""
 
-from vitrion.training.adopt import adopt, resolve_model
+from vitrion.training.adopt import adopt, read_card, resolve_model
 from vitrion.training.evaluate import evaluate
 from vitrion.training.finetune import finetune
+from vitrion.training.splits import prepare_splits, settings_of
 
-__all__ = ["adopt", "evaluate", "finetune", "resolve_model"]
+__all__ = [
+    "adopt",
+    "evaluate",
+    "finetune",
+    "prepare_splits",
+    "read_card",
+    "resolve_model",
+    "settings_of",
+]

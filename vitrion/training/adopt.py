@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from vitrion.config import Finetune
 from vitrion.potential.weights import load_model, model_hash, save_model
@@ -33,8 +34,11 @@ def adopt(settings: Finetune, path: Path | str) -> None:
     """
     name = resolve_model(settings.model, settings.start)
     model = load_model(name)
-    card_path = Path(name).with_suffix(".json")
-    card = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    save_model(
-        model, path, {**card, "adopted_from": settings.model, "model_hash": model_hash(model)}
-    )
+    card = {**read_card(name), "adopted_from": settings.model, "model_hash": model_hash(model)}
+    save_model(model, path, card)
+
+
+def read_card(model: str) -> dict[str, Any]:
+    """The card of a model; empty where there is none."""
+    path = Path(model).with_suffix(".json")
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,65 @@
+"""Compare a model with labelled frames, the start model beside it.
+
+Writes into DIR model_metrics.parquet (errors by split and composition), element_metrics.parquet,
+frame_errors.parquet (the worst frames first) and parity.parquet, and prints the errors over all
+compositions. A model's card tells which compositions it has not seen; they make the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "errors of a model on labelled frames"
+EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test --out metrics"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--model", required=True, help="pretrained, shipped, or a .safetensors file"
+    )
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        metavar="PATH",
+        help="files or folders of labelled frames (default: dataset.sources)",
+    )
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="only this one (default: all three)"
+    )
+    parser.add_argument(
+        "--held-out",
+        nargs="*",
+        metavar="COMPOSITION",
+        help="compositions of the test split (default: those of the model's card, else of "
+        "dataset.split.held_out)",
+    )
+    parser.add_argument(
+        "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, help="CPU threads")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Split the frames and evaluate."""
+    from vitrion.tables import read_table
+    from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
+
+    config = settings_of(args.configfile, args.dataset, args.held_out)
+    model = resolve_model(args.model, config.finetune.start)
+    held_out = read_card(model).get("campaign", {}).get("split", {}).get("held_out")
+    if args.held_out is None and held_out is not None:
+        config = settings_of(args.configfile, args.dataset, held_out)
+    frames = prepare_splits(config, args.out / "dataset")
+    if args.split is not None:
+        frames = {args.split: frames[args.split]}
+    models = {"pretrained": config.finetune.start}
+    if args.model != "pretrained":
+        models[args.model] = model
+    evaluate(models, frames, args.out, device=args.device, threads=args.threads)
+    metrics = read_table(args.out / "model_metrics.parquet")
+    overall = metrics[metrics["composition"] == "all"].drop(columns="composition")
+    print(overall.to_string(index=False, float_format="{:.3g}".format))
