@@ -61,8 +61,7 @@ class State:
         """New velocities from the Maxwell-Boltzmann distribution, without total momentum."""
         normal = noise(self, stream=2).standard_normal(self.positions_A.shape)
         width = np.sqrt(BOLTZMANN_eV_K * temperature_K / (self.masses_u * U_A2_PS2_eV))
-        velocities = normal * width[:, None]
-        velocities -= self.masses_u @ velocities / self.masses_u.sum()
+        velocities = without_drift(normal * width[:, None], self.masses_u)
         return replace(self, velocities_A_ps=velocities)
 
     def to_atoms(self) -> Atoms:
@@ -116,6 +115,11 @@ class State:
         """The state that `to_arrays` was made from, bit for bit."""
         values = {item.name: np.asarray(arrays[item.name]) for item in fields(cls)}
         return cls(**{name: v.item() if v.ndim == 0 else v for name, v in values.items()})
+
+
+def without_drift(velocities_A_ps: np.ndarray, masses_u: np.ndarray) -> np.ndarray:
+    """Velocities (n, 3) with the centre of mass at rest."""
+    return velocities_A_ps - masses_u @ velocities_A_ps / masses_u.sum()
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:
