@@ -66,6 +66,7 @@ rule prepare_dataset:
         runtime=60,
     params:
         settings=settings("dataset"),
+        compositions=COMPOSITIONS,
         model=CAMPAIGN.finetune.start,
         seed=seed("dataset"),
     script:

@@ -3,22 +3,28 @@
 from pathlib import Path
 
 from vitrion.config import Config, Transport
-from vitrion.dynamics import failed_checks
+from vitrion.dynamics.history import run_history
 from vitrion.logs import job_log
-from vitrion.transport import analyze_trajectory
+from vitrion.transport.analyze import analyze_trajectory
 
 title = "analyze {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title):
+    segments = [Path(segment) for segment in snakemake.input.segments]
+    history = run_history(segments, Path(snakemake.input.checks))
     analyze_trajectory(
-        [Path(segment) for segment in snakemake.input.segments],
+        segments,
         Path(snakemake.output.trajectories).parent,
         composition=snakemake.params.composition,
         temperature_K=int(snakemake.wildcards.temperature),
         replica=int(snakemake.wildcards.replica),
         settings=Transport(**snakemake.params.settings["transport"]),
-        flags=failed_checks(snakemake.input.checks),
+        flags=history.flags,
+        mean_temperature_K=history.mean_temperature_K,
+        wall_hours=history.wall_hours,
+        steps_per_s=history.steps_per_s,
         metadata={
             **snakemake.params.provenance,
             "config_hash": Config(**snakemake.config).hash(),
+            "model_hash": history.model_hash,
         },
     )

@@ -13,4 +13,5 @@ with job_log(snakemake.log[0], "dataset"):
         settings=Dataset(**snakemake.params.settings["dataset"]),
         model=snakemake.params.model,
         seed=snakemake.params.seed,
+        compositions=snakemake.params.compositions,
     )

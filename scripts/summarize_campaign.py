@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vitrion.logs import job_log
-from vitrion.transport import summarize
+from vitrion.transport.summarize import summarize
 
 with job_log(snakemake.log[0], "summarize"):
     summarize(

@@ -145,8 +145,8 @@ class LossWeights(Section):
     criterion: Literal["MSE", "MAE", "Huber"] = Field(
         "Huber", description="loss of one component; Huber is quadratic below 0.1, then linear"
     )
-    energy: NonNegative = 1.0
-    force: NonNegative = 1.0
+    energy: NonNegative = Field(1.0, description="weight of the energy an atom")
+    force: NonNegative = Field(1.0, description="weight of the forces")
     stress: NonNegative = 0.1
 
 
@@ -162,15 +162,25 @@ class Accept(Section):
     force_parity_slope: tuple[Positive, Positive] = Field(
         (0.97, 1.03), description="least and largest slope of predicted on true held-out forces"
     )
-    hot_md_ps: NonNegative = Field(2.0, description="NVE after a melt, per composition; 0 skips it")
-    hot_md_temperature_K: Temperature = Field(1500.0, description="temperature of that run")
-    least_distance_A: NonNegative = Field(1.0, description="closest two atoms may come in it")
-    nve_drift_meV_atom_ps: Positive = Field(
-        1.0, description="largest drift of the conserved energy in it"
+    hot_md_ps: NonNegative = Field(
+        2.0, description="NVE run of a small melt of every composition; 0 leaves it out"
     )
-    override: tuple[str, ...] = Field(
-        (), description="checks that may fail, by their name in acceptance.parquet"
+    hot_md_temperature_K: Temperature = Field(1500.0, description="temperature of that melt")
+    least_distance_A: NonNegative = Field(1.0, description="nearest two atoms may come in it")
+    energy_drift_meV_atom_ps: Positive = Field(
+        1.0, description="largest drift of the total energy in it"
     )
+    override: tuple[
+        Literal[
+            "force_mae_ratio",
+            "force_mae",
+            "force_parity_slope",
+            "hot_md_length",
+            "hot_md_least_distance",
+            "hot_md_energy_drift",
+        ],
+        ...,
+    ] = Field((), description="checks that may fail without stopping the campaign")
 
 
 class Finetune(Section):
@@ -321,7 +331,9 @@ class Report(Section):
 class Config(Section):
     """A whole campaign."""
 
-    campaign: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="name; results/<campaign>")
+    campaign: str = Field(
+        "paper", pattern=r"^[A-Za-z0-9_.-]+$", description="name; results go to results/<campaign>"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(20260106, description="seed of the campaign")
     compositions: str = Field(
         "resources/compositions.tsv", description="table of the compositions to run"

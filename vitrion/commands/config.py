@@ -1,0 +1,33 @@
+"""Print the whole configuration with every key commented, or its JSON schema."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "print the configuration with every key commented, or its JSON schema"
+EXAMPLE = "vitrion config > mine.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `vitrion config`."""
+    parser.add_argument(
+        "--configfile",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="print these files, each laid over the one before, instead of the defaults",
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print to standard output."""
+    from vitrion.config import Config, load_config
+    from vitrion.config_text import config_schema, config_yaml
+
+    if args.schema:
+        text = config_schema()
+    else:
+        text = config_yaml(load_config(*args.configfile) if args.configfile else Config())
+    print(text, end="")
