@@ -277,11 +277,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "composition": _text("name of the composition"),
         "n_atoms": _count("atoms"),
         "length_ps": _real("ps", "length of the NVE run; shorter than asked for after a blow-up"),
-        "mean_temperature_K": _real(
-            "K", "mean kinetic temperature in NVE, 3N-3 degrees of freedom"
-        ),
-        "least_distance_A": _real("Å", "closest two atoms came"),
-        "nve_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
+        "temperature_K": _real("K", "mean kinetic temperature, 3N-3 degrees of freedom"),
+        "least_distance_A": _real("Å", "nearest two atoms came"),
+        "energy_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
     },
     "learning": {
         "epoch": _count("epochs done; 0 is the start model"),

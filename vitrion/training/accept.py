@@ -1,0 +1,223 @@
+"""Whether a model is fit for dynamics: its errors on frames, and what errors on frames miss.
+
+Small force errors do not make a potential stable (Fu et al., Trans. Mach. Learn. Res., 2023), so a
+small melt of every composition is run at constant energy as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from vesin import NeighborList
+
+from vitrion.compositions import Composition
+from vitrion.config import Accept, Dynamics
+from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.integrators import NVE, BussiNVT
+from vitrion.dynamics.protocols import relax
+from vitrion.dynamics.run import BlowUp, Stage, run
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+from vitrion.errors import InputError
+from vitrion.packing import random_packing
+from vitrion.potential import CHGNetPotential, load_model
+from vitrion.seeds import derive_seed
+from vitrion.tables import TABLES, read_table, write_table
+
+logger = logging.getLogger("vitrion")
+
+# Of the start model and the one that is judged, in model_metrics.
+PRETRAINED, FINE_TUNED = "pretrained", "fine-tuned"
+
+MELT_DENSITY = 0.85  # over the composition's density guess
+LEAST_ATOMS = 20
+SAMPLE_STEPS = 10
+LONGEST_PAIR_A = 4.0
+
+
+def accept(
+    model: str,
+    metrics: Path,
+    out: Path,
+    *,
+    compositions: Mapping[str, Composition],
+    settings: Accept,
+    dynamics: Dynamics,
+    seed: int,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Judge a model, and stop the campaign where it is not fit.
+
+    Force errors are those of the test split (held-out compositions), or where there is none of
+    the validation split. The tables are written whatever the outcome.
+
+    Args:
+        model: what `load_model` takes.
+        metrics: the model_metrics table, with the models `pretrained` and `fine-tuned`.
+        out: folder for acceptance.parquet and hot_md.parquet.
+        compositions: those that will be run.
+        settings: limits, and which checks may fail.
+        dynamics: time step, thermostat and device of the hot runs.
+        seed: seed of packings and velocities.
+        metadata: added to the tables' metadata.
+
+    Raises:
+        InputError: a check fails that `settings.override` does not name.
+    """
+    table = read_table(metrics)
+    hot = pd.DataFrame(columns=list(TABLES["hot_md"]))
+    if settings.hot_md_ps > 0:
+        torch.set_num_threads(dynamics.threads)
+        rows = [
+            hot_md(
+                model,
+                composition,
+                length_ps=settings.hot_md_ps,
+                temperature_K=settings.hot_md_temperature_K,
+                dynamics=dynamics,
+                seed=derive_seed(seed, "hot_md", composition.composition),
+            )
+            for composition in compositions.values()
+        ]
+        hot = pd.DataFrame(rows)
+    split, checks = judge(table, hot, settings)
+    metadata = {**(metadata or {}), "split": split}
+    write_table(Path(out) / "hot_md.parquet", "hot_md", hot, metadata)
+    write_table(Path(out) / "acceptance.parquet", "acceptance", checks, metadata)
+    failed = checks[~checks["passed"]]
+    for row in failed[failed["overridden"]].itertuples():
+        logger.warning("accepted although %s", _describe(row))
+    refused = failed[~failed["overridden"]]
+    if len(refused):
+        raise InputError(
+            "finetune.accept",
+            "; ".join(map(_describe, refused.itertuples())),
+            "label more frames like the worst ones in frame_errors.parquet, train longer "
+            "(finetune.epochs), or name the checks that may fail in finetune.accept.override: "
+            f"[{', '.join(refused['check'])}]",
+        )
+
+
+def judge(metrics: pd.DataFrame, hot: pd.DataFrame, settings: Accept) -> tuple[str, pd.DataFrame]:
+    """The split that errors are judged on, and the rows of the `acceptance` table."""
+    overall = metrics[metrics["composition"] == "all"].set_index(["model", "split"])
+    split = next((s for s in ("test", "val") if (FINE_TUNED, s) in overall.index), "")
+    nan = math.nan
+    force, start, slope = nan, nan, nan
+    if split:
+        force = overall.loc[(FINE_TUNED, split), "force_mae_meV_A"]
+        start = overall.loc[(PRETRAINED, split), "force_mae_meV_A"]
+        slope = overall.loc[(FINE_TUNED, split), "force_parity_slope"]
+    low, high = settings.force_parity_slope
+    rows = [
+        ("force_mae_ratio", force / start, nan, settings.force_mae_ratio, ""),
+        ("force_parity_slope", slope, low, high, ""),
+    ]
+    if settings.force_mae_meV_A is not None:
+        rows.append(("force_mae", force, nan, settings.force_mae_meV_A, "meV/Å"))
+    if settings.hot_md_ps > 0:
+        drift = settings.energy_drift_meV_atom_ps
+        worst = hot["energy_drift_meV_atom_ps"].abs().max(skipna=False)
+        rows += [
+            ("hot_md_length", hot["length_ps"].min(), settings.hot_md_ps * (1 - 1e-9), nan, "ps"),
+            (
+                "hot_md_least_distance",
+                hot["least_distance_A"].min(skipna=False),
+                settings.least_distance_A,
+                nan,
+                "Å",
+            ),
+            ("hot_md_energy_drift", worst, nan, drift, "meV/atom/ps"),
+        ]
+    checks = pd.DataFrame(rows, columns=["check", "value", "limit_low", "limit_high", "unit"])
+    # NaN limits do not bind, a NaN value passes nothing.
+    above = checks["limit_low"].isna() | (checks["value"] >= checks["limit_low"])
+    below = checks["limit_high"].isna() | (checks["value"] <= checks["limit_high"])
+    checks["passed"] = above & below & checks["value"].notna()
+    checks["overridden"] = checks["check"].isin(settings.override)
+    return split, checks
+
+
+def hot_md(
+    model: str,
+    composition: Composition,
+    *,
+    length_ps: float,
+    temperature_K: float,
+    dynamics: Dynamics,
+    seed: int,
+) -> dict[str, float | str]:
+    """Melt a small packing for `length_ps` (NVT), then run it as long at constant energy.
+
+    Returns:
+        A row of the `hot_md` table. After a blow-up the length is what was reached.
+    """
+    smallest = math.lcm(*(amount.denominator for amount in composition.amounts.values()))
+    atoms_each = sum(composition.counts(smallest).values())
+    units = smallest * math.ceil(LEAST_ATOMS / atoms_each)
+    density = MELT_DENSITY * composition.density_guess_g_cm3
+    atoms = random_packing(composition.counts(units), composition.volume_A3(units, density), seed)
+    potential = CHGNetPotential(load_model(model), atoms.numbers, device=dynamics.device)
+    atoms.positions = relax(atoms.positions, atoms.cell.array, potential)
+    state = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
+    timestep_ps = dynamics.timestep_fs / 1000
+    steps = SAMPLE_STEPS * math.ceil(length_ps / timestep_ps / SAMPLE_STEPS)
+    stages = [
+        Stage(
+            "melt", steps, BussiNVT(timestep_ps, dynamics.thermostat_tau_fs / 1000), temperature_K
+        ),
+        Stage("nve", steps, NVE(timestep_ps), temperature_K),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "hot_md", {})
+        try:
+            run(
+                *(state, stages, potential, journal),
+                sample_every=SAMPLE_STEPS,
+                checkpoint_every=10 * SAMPLE_STEPS,
+                title=f"hot MD {composition.composition}",
+            )
+        except BlowUp as blow_up:
+            logger.warning("hot MD %s: %s", composition.composition, blow_up)
+        samples = journal.samples(len(atoms))
+        journal.close()
+    nve = samples.where(samples.stage == "nve")
+    return {
+        "composition": composition.composition,
+        "n_atoms": len(atoms),
+        "length_ps": len(nve) * SAMPLE_STEPS * timestep_ps,
+        "temperature_K": float(nve.temperature_K.mean()) if len(nve) else math.nan,
+        "least_distance_A": _least_distance_A(nve),
+        "energy_drift_meV_atom_ps": _drift_meV_atom_ps(nve, len(atoms), timestep_ps),
+    }
+
+
+def _least_distance_A(samples: Samples) -> float:
+    least = LONGEST_PAIR_A if len(samples) else math.nan
+    for positions, cell in zip(samples.positions_A, samples.cell_A, strict=True):
+        (distances,) = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False).compute(
+            points=positions.astype(np.float64), box=cell, periodic=True, quantities="d"
+        )
+        least = min(least, float(distances.min(initial=least)))
+    return least
+
+
+def _drift_meV_atom_ps(samples: Samples, n_atoms: int, timestep_ps: float) -> float:
+    if len(samples) < 3:
+        return math.nan
+    energy_meV_atom = 1000 / n_atoms * samples.conserved_eV
+    return float(np.polyfit(samples.step * timestep_ps, energy_meV_atom, 1)[0])
+
+
+def _describe(row: Any) -> str:
+    limits = {"at least": row.limit_low, "at most": row.limit_high}
+    wanted = ", ".join(f"{word} {x:.3g}" for word, x in limits.items() if not math.isnan(x))
+    return f"{row.check} is {row.value:.3g} ({wanted} {row.unit}".rstrip() + ")"
