@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from vitrion.dynamics.checks import failed_checks
+from vitrion.dynamics.frames import summarize_segments
 from vitrion.dynamics.protocols import equilibrate, produce_segment, quench_glass, simulate
 
-__all__ = ["equilibrate", "produce_segment", "quench_glass", "simulate"]
+__all__ = [
+    "equilibrate",
+    "failed_checks",
+    "produce_segment",
+    "quench_glass",
+    "simulate",
+    "summarize_segments",
+]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from ase.data import atomic_numbers
 from scipy.ndimage import gaussian_filter1d
+from scipy.stats import linregress
 from vesin import NeighborList
 
 from vitrion.compositions import Composition
-from vitrion.config import GlassLimits
+from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.samples import Samples
+from vitrion.tables import read_table
 from vitrion.units import U_A3_TO_G_CM3
 
 # Order is judged by g(r) of the most plentiful element between these distances, in such bins;
@@ -25,16 +28,32 @@ BOND_BIN_A = 0.05
 MOST_FRAMES = 100
 
 
+@dataclass(frozen=True)
+class Check:
+    """A figure with the limits it must lie within; NaN fails."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value lies within the limits."""
+        return self.low <= self.value <= self.high
+
+
 def check_glass(
     samples: Samples,
     *,
     stages: Mapping[str, int],
-    numbers: np.ndarray,
-    masses_u: np.ndarray,
-    timestep_ps: float,
-    composition: Composition,
     melt: Sequence[str],
     anneal: str,
+    numbers: np.ndarray,
+    masses_u: np.ndarray,
+    composition: Composition,
+    dynamics: Dynamics,
     limits: GlassLimits,
 ) -> pd.DataFrame:
     """The table `glass_checks` of one melt and quench.
@@ -44,83 +63,106 @@ def check_glass(
     Args:
         samples: of the whole run.
         stages: length of each stage in steps.
-        numbers: (n,) atomic numbers.
-        masses_u: (n,) masses.
-        timestep_ps: time of one step.
-        composition: what the glass is made of.
         melt: names of the stages of the melt.
         anneal: name of the last stage, at constant temperature and pressure.
+        numbers: (n,) atomic numbers.
+        masses_u: (n,) masses.
+        composition: what the glass is made of.
+        dynamics: settings of the dynamics.
         limits: what is allowed.
     """
     melted = samples.where(np.isin(samples.stage, melt))
     annealed = samples.where(samples.stage == anneal)
     settled = annealed.where(slice(len(annealed) // 2, None))
-    time_ps = settled.step * timestep_ps
+    time_ps = settled.step * dynamics.timestep_fs / 1000
     density = masses_u.sum() * U_A3_TO_G_CM3 / settled.volume_A3
     structure = _Structure.of(settled, numbers, composition)
-    tolerance, (least_ratio, most_ratio) = limits.temperature_tolerance, limits.density_ratio
-    last_step = float(samples.step[-1]) if len(samples) else 0.0
-    checks: list[tuple[str, float, float, float, str]] = [
-        ("part of the protocol done", last_step / sum(stages.values()), 0.99, math.inf, ""),
+    done = float(samples.step[-1]) / sum(stages.values()) if len(samples) else 0.0
+    checks = [
+        Check("part of the protocol done", done, 0.99, math.inf),
         *(
-            (
+            Check(
                 f"melt displacement of {element}",
                 _displacement_A(melted, numbers == atomic_numbers[element]),
                 *(limits.least_melt_displacement_A, math.inf, "Å"),
             )
             for element in (composition.alkali, composition.metal)
         ),
-        (
+        Check(
             "density over its guess",
             _mean(density) / composition.density_guess_g_cm3,
-            *(least_ratio, most_ratio, ""),
+            *limits.density_ratio,
         ),
-        (
+        Check(
             "relative density drift",
-            _slope(time_ps, density) * _length(time_ps) / _mean(density),
-            *(-limits.density_drift, limits.density_drift, ""),
+            _slope(time_ps, density)[0] * _length(time_ps) / _mean(density),
+            *(-limits.density_drift, limits.density_drift),
         ),
-        (
-            "temperature over its target",
-            _mean(annealed.temperature_K) / _mean(annealed.target_K),
-            *(1 - tolerance, 1 + tolerance, ""),
-        ),
-        (
-            "drift of the conserved energy",
-            energy_drift_meV_atom_ps(annealed, len(numbers), timestep_ps),
-            *(-limits.energy_drift_meV_atom_ps, limits.energy_drift_meV_atom_ps, "meV/atom/ps"),
-        ),
-        (
+        check_temperature(annealed, len(numbers), dynamics, limits),
+        check_energy(annealed, len(numbers), dynamics, limits),
+        Check(
             "least distance of two atoms",
             structure.least_distance_A,
             *(limits.least_distance_A, math.inf, "Å"),
         ),
-        (
+        Check(
             "long-range order in g(r)",
             structure.long_range_order,
-            -math.inf,
-            limits.long_range_order,
-            "",
+            *(-math.inf, limits.long_range_order),
         ),
-        (
+        Check(
             "metals with four ligands",
             structure.fourfold_fraction,
-            *(limits.least_fourfold_fraction, math.inf, ""),
+            *(limits.least_fourfold_fraction, math.inf),
         ),
     ]
     return pd.DataFrame(
         [
             {
-                "check": check,
-                "value": value,
-                "limit_low": low if math.isfinite(low) else math.nan,
-                "limit_high": high if math.isfinite(high) else math.nan,
-                "unit": unit,
-                "passed": low <= value <= high,
+                "check": check.name,
+                "value": check.value,
+                "limit_low": check.low if math.isfinite(check.low) else math.nan,
+                "limit_high": check.high if math.isfinite(check.high) else math.nan,
+                "unit": check.unit,
+                "passed": check.passed,
             }
-            for check, value, low, high, unit in checks
+            for check in checks
         ]
     )
+
+
+def failed_checks(path: Path | str) -> tuple[str, ...]:
+    """Names of the checks that failed in a table `glass_checks`.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    checks = read_table(path)
+    return tuple(checks["check"][~checks["passed"]])
+
+
+def check_temperature(
+    samples: Samples, n_atoms: int, dynamics: Dynamics, limits: GlassLimits
+) -> Check:
+    """Mean temperature over its target.
+
+    The limits are widened by three standard errors of a canonical kinetic energy, which is
+    remembered for the thermostat's relaxation time: small cells and short runs scatter.
+    """
+    length_ps = _length(samples.step * dynamics.timestep_fs / 1000)
+    independent = max(1.0, length_ps / (2 * dynamics.thermostat_tau_fs / 1000))
+    width = limits.temperature_tolerance + 3 * math.sqrt(2 / (3 * n_atoms - 3) / independent)
+    value = _mean(samples.temperature_K) / _mean(samples.target_K)
+    return Check("temperature over its target", value, 1 - width, 1 + width)
+
+
+def check_energy(samples: Samples, n_atoms: int, dynamics: Dynamics, limits: GlassLimits) -> Check:
+    """Drift of the conserved quantity; the limits are widened by three of its standard errors."""
+    drift, error = _slope(
+        samples.step * dynamics.timestep_fs / 1000, 1000 / n_atoms * samples.conserved_eV
+    )
+    width = limits.energy_drift_meV_atom_ps + 3 * error
+    return Check("drift of the conserved energy", drift, -width, width, "meV/atom/ps")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -131,14 +173,12 @@ def _length(time_ps: np.ndarray) -> float:
     return float(time_ps[-1] - time_ps[0]) if len(time_ps) else math.nan
 
 
-def _slope(time_ps: np.ndarray, values: np.ndarray) -> float:
-    """Slope of a straight line through the values."""
-    return float(np.polyfit(time_ps, values, 1)[0]) if len(values) > 2 else math.nan
-
-
-def energy_drift_meV_atom_ps(samples: Samples, n_atoms: int, timestep_ps: float) -> float:
-    """Drift of the conserved quantity of samples of one stage; NaN for fewer than three."""
-    return _slope(samples.step * timestep_ps, 1000 / n_atoms * samples.conserved_eV)
+def _slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Slope of a straight line through the values, and its standard error for white noise."""
+    if len(values) < 3:
+        return math.nan, math.nan
+    fit = linregress(time_ps, values)
+    return float(fit.slope), float(fit.stderr)
 
 
 def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from ase import Atoms
 from vitrion.compositions import Composition
 from vitrion.config import Dynamics, GlassLimits, Quench
 from vitrion.dynamics.checkpoint import Block, Journal
-from vitrion.dynamics.checks import check_glass, energy_drift_meV_atom_ps
+from vitrion.dynamics.checks import check_energy, check_glass, check_temperature
 from vitrion.dynamics.frames import (
     read_checkpoint,
     read_samples,
@@ -104,12 +105,12 @@ def quench_glass(
         checks = check_glass(
             samples,
             stages={stage.name: stage.steps for stage in stages},
-            numbers=state.numbers,
-            masses_u=state.masses_u,
-            timestep_ps=dynamics.timestep_fs / 1000,
-            composition=composition,
             melt=MELT,
             anneal=ANNEAL,
+            numbers=state.numbers,
+            masses_u=state.masses_u,
+            composition=composition,
+            dynamics=dynamics,
             limits=settings.limits,
         )
         attempts.append(_Attempt(attempt_seed, state, samples, checks, fault, journal))
@@ -422,20 +423,17 @@ def _finish_segment(
     """Write a segment from its journal, and remove the journal."""
     n_atoms, timestep_ps = len(state.numbers), dynamics.timestep_fs / 1000
     rows = journal.samples(n_atoms, positions=False)
-    drift = energy_drift_meV_atom_ps(rows, n_atoms, timestep_ps)
-    ratio = float(rows.temperature_K.mean() / temperature_K) if len(rows) else 1.0
-    flags = [
-        flag
-        for flag, raised in (
-            ("temperature", abs(ratio - 1) > limits.temperature_tolerance),
-            ("energy_drift", abs(drift) > limits.energy_drift_meV_atom_ps),
-        )
-        if raised
-    ]
-    if flags:
+    checks = {
+        "temperature": check_temperature(rows, n_atoms, dynamics, limits),
+        "energy_drift": check_energy(rows, n_atoms, dynamics, limits),
+    }
+    if history.get("ensemble") == "nve":
+        del checks["temperature"]
+    failed = {flag: check for flag, check in checks.items() if not check.passed}
+    for check in failed.values():
         logger.warning(
-            "%s is flagged (%s): mean temperature %.1f K, energy drift %.3g meV/atom/ps",
-            *(out, ", ".join(flags), ratio * temperature_K, drift),
+            "%s is flagged: %s is %.3g %s, not within %.3g to %.3g",
+            *(out, check.name, check.value, check.unit, check.low, check.high),
         )
     wall_s, steps = journal.wall_s(), state.step - journal.first_step
     write_segment(
@@ -453,9 +451,9 @@ def _finish_segment(
             "position_precision_A": precision_A,
             "model_hash": model_hash(model),
             "dynamics": dynamics.model_dump(mode="json"),
-            "mean_temperature_K": ratio * temperature_K,
-            "energy_drift_meV_atom_ps": drift,
-            "flags": flags,
+            "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
+            "energy_drift_meV_atom_ps": checks["energy_drift"].value,
+            "flags": list(failed),
             "wall_s": wall_s,
             "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
         },
