@@ -22,6 +22,7 @@ from chgnet.data.dataset import StructureData, collate_graphs
 from chgnet.model import CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.errors import InputError
 from vitrion.potential import CHGNetCalculator, load_model, model_hash
@@ -35,10 +36,10 @@ from vitrion.training.frames import read_frames, to_samples
 SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4)
 
 
-def labelled(seed: int, calculator: CHGNetCalculator) -> Atoms:
-    """A distorted LiCl cell labelled with chgnet's r2SCAN model."""
+def labelled(seed: int, calculator: CHGNetCalculator, name: str = "LiCl") -> Atoms:
+    """A distorted rock salt labelled with chgnet's r2SCAN model."""
     rng = np.random.default_rng(seed)
-    atoms = bulk("LiCl", "rocksalt", a=5.1)
+    atoms = bulk(name, "rocksalt", a=5.1)
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True)
     atoms.positions += rng.normal(0, 0.15, atoms.positions.shape)
     # The grid of an extxyz file, so that what is read back is what was labelled.
@@ -46,7 +47,11 @@ def labelled(seed: int, calculator: CHGNetCalculator) -> Atoms:
     atoms.calc = calculator
     forces, stress, energy = atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energy()
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
-    atoms.info = {"frame_id": f"LiCl-{seed}", "composition": "LiCl"}
+    atoms.info = {
+        "frame_id": f"{name}-{seed}",
+        "composition": name,
+        "trajectory": f"{name}-{seed % 3}",
+    }
     return atoms
 
 
@@ -328,3 +333,37 @@ def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
     assert worst.is_monotonic_decreasing
     elements = read_table(tmp_path / "element_metrics.parquet")
     assert dict(zip(elements["element"], elements["n_atoms"], strict=True)) == {"Li": 5, "Cl": 5}
+
+
+def test_commands_train_and_evaluate_on_held_out_compositions(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calculator = CHGNetCalculator("r2scan", device="cpu")
+    frames = [labelled(seed, calculator, name) for name in ("LiCl", "LiF") for seed in range(4)]
+    ase.io.write(tmp_path / "frames.extxyz", frames)
+    (tmp_path / "config.yaml").write_text(
+        "campaign: test\nfinetune: {epochs: 2, batch_size: 2, learning_rate: 3.0e-4}\n"
+    )
+    common = ["--dataset", str(tmp_path / "frames.extxyz"), "--device", "cpu", "--threads", "1"]
+    out, config = tmp_path / "model", str(tmp_path / "config.yaml")
+    options = ["--configfile", config, "--held-out", "LiF", "--out", str(out), *common]
+    assert main(["finetune", *options]) == 0
+    metrics = read_table(out / "model_metrics.parquet")
+    test = metrics[(metrics["split"] == "test") & (metrics["composition"] != "all")]
+    assert set(test["composition"]) == {"LiF"}
+    assert set(test["model"]) == {"pretrained", "fine-tuned"}
+
+    model = str(out / "model.safetensors")
+    options = ["--model", model, "--split", "test", "--out", str(tmp_path / "again"), *common]
+    assert main(["evaluate", *options]) == 0
+    assert "pretrained" in capsys.readouterr().out
+    again = read_table(tmp_path / "again" / "model_metrics.parquet")
+    # The card tells which composition was held out.
+    assert set(again["composition"]) == {"LiF", "all"}
+    expected = test.set_index("model")["force_mae_meV_A"]
+    found = again[again["composition"] == "LiF"].set_index("model")["force_mae_meV_A"]
+    assert found[model] == pytest.approx(expected["fine-tuned"], rel=1e-6)
+    assert (
+        main(["evaluate", "--model", "no.safetensors", "--out", str(tmp_path / "x"), *common]) == 2
+    )
+    assert "no such file" in capsys.readouterr().err
