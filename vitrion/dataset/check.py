@@ -46,9 +46,6 @@ def check_frames(
 
 def frame_fault(atoms: Atoms, *, max_force_eV_A: float) -> str:
     """The first thing wrong with a frame on its own; empty when there is none."""
-    results = atoms.calc.results if atoms.calc is not None else {}
-    if "label_failure" in atoms.info:
-        return f"labelling failed: {atoms.info['label_failure']}"
     if len(atoms) == 0:
         return "no atoms"
     for name, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
@@ -62,16 +59,28 @@ def frame_fault(atoms: Atoms, *, max_force_eV_A: float) -> str:
                       if not 1 <= z <= LAST_ELEMENT})  # fmt: skip
     if unknown:
         return f"elements that CHGNet does not know: {', '.join(unknown)}"
+    return (
+        label_fault(atoms)
+        or _distance_fault(atoms)
+        or _force_fault(atoms.calc.results["forces"], max_force_eV_A)
+    )
+
+
+def label_fault(atoms: Atoms) -> str:
+    """Why the labels cannot be used; empty when they can. Stress may be missing."""
+    if "label_failure" in atoms.info:
+        return f"labelling failed: {atoms.info['label_failure']}"
+    results = atoms.calc.results if atoms.calc is not None else {}
     for name, shape in (("energy", ()), ("forces", (len(atoms), 3)), ("stress", (6,))):
         if name not in results:
-            if name == "stress":  # frames without stress train on energy and forces
+            if name == "stress":
                 continue
             return f"no {name}"
         if np.shape(results[name]) != shape:
             return f"{name} of shape {np.shape(results[name])} instead of {shape}"
         if not np.isfinite(results[name]).all():
             return f"{name} not finite"
-    return _distance_fault(atoms) or _force_fault(results["forces"], max_force_eV_A)
+    return ""
 
 
 def _distance_fault(atoms: Atoms) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,4 +48,12 @@ def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
         ase.io.write(file, list(frames), format="extxyz")
         file.flush()
         os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write readable JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
     os.replace(partial, path)

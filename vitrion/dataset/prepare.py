@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from vitrion.compositions import Composition
 from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment
 from vitrion.dataset.check import check_frames
-from vitrion.dataset.frames import Frame, write_frames
+from vitrion.dataset.frames import Frame, write_frames, write_json
 from vitrion.dataset.read import read_frames
 from vitrion.dataset.split import assign_splits
 from vitrion.errors import InputError
@@ -95,7 +93,7 @@ def prepare_dataset(
                 if split[index] == part
             ],
         )
-    _write_json(
+    write_json(
         out / "alignment.json",
         {"model": model, "levels": {level: a.as_dict() for level, a in alignments.items()}},
     )
@@ -237,9 +235,3 @@ def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
     }
     aligned.calc = SinglePointCalculator(aligned, **{**atoms.calc.results, "energy": energy_eV})
     return aligned
-
-
-def _write_json(path: Path, values: object) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)

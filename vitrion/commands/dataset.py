@@ -1,0 +1,146 @@
+"""Work with DFT data: sample frames to label, check, collect, and prepare labelled ones."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitrion.compositions import Composition
+    from vitrion.config import Config
+
+HELP = "sample, check, collect and prepare DFT data"
+EXAMPLE = "vitrion dataset check resources/dft"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Subcommands and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    check = actions.add_parser(
+        "check", help="count frames by composition, list faults; exit code 0 when there is none"
+    )
+    check.add_argument("sources", nargs="+", metavar="PATH", help="file or folder of frames")
+    check.set_defaults(action=_check)
+
+    sample = actions.add_parser("sample", help="draw frames worth labelling")
+    sample.add_argument("names", nargs="*", metavar="COMPOSITION", help="default: all")
+    sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    sample.set_defaults(action=_sample)
+
+    collect = actions.add_parser("collect", help="merge labelled frames into one compressed file")
+    collect.add_argument("sources", nargs="+", metavar="PATH", help="file or folder of frames")
+    collect.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="*.extxyz.xz; frames there stay"
+    )
+    collect.set_defaults(action=_collect)
+
+    prepare = actions.add_parser("prepare", help="check, align and split for training")
+    prepare.add_argument("sources", nargs="*", metavar="PATH", help="default: dataset.sources")
+    prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    prepare.set_defaults(action=_prepare)
+
+    for action in (check, sample, prepare):
+        action.add_argument(
+            "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
+        )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the chosen action."""
+    args.action(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from vitrion.dataset.check import check_frames
+    from vitrion.dataset.prepare import composition_name
+    from vitrion.dataset.read import read_frames
+
+    config = _config(args)
+    frames = [frame for source in args.sources for frame in read_frames(source)]
+    check_frames(
+        frames,
+        max_force_eV_A=config.dataset.max_force_eV_A,
+        max_energy_deviation_eV_atom=config.dataset.max_energy_deviation_eV_atom,
+    )
+    compositions = _compositions(config)
+    counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
+    for name, count in sorted(counts.items()):
+        print(f"{name:12} {count:5}")
+    faults = [frame for frame in frames if frame.fault]
+    for frame in faults:
+        print(f"{frame.source} frame {frame.index} ({frame.name}): {frame.fault}")
+    print(f"{len(frames)} frames of {len(counts)} compositions, {len(faults)} faults")
+    if faults:
+        sys.exit(1)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from vitrion.dataset.frames import write_frames
+    from vitrion.dataset.sample import sample_frames
+    from vitrion.errors import InputError
+    from vitrion.seeds import derive_seed
+
+    config = _config(args)
+    compositions = _compositions(config)
+    for name in args.names or compositions:
+        if name not in compositions:
+            raise InputError("COMPOSITION", name, f"use one of {', '.join(compositions)}")
+        out = args.out / f"{name}.extxyz"
+        if out.exists():
+            continue
+        frames = sample_frames(
+            compositions[name],
+            config.dataset.sample,
+            model=config.finetune.start,
+            seed=derive_seed(config.seed, "sample", name),
+        )
+        write_frames(out, frames)
+        print(f"{len(frames)} frames in {out}")
+
+
+def _collect(args: argparse.Namespace) -> None:
+    from vitrion.dataset.collect import collect_frames
+    from vitrion.errors import InputError
+
+    if not args.out.name.endswith(".extxyz.xz"):
+        raise InputError("--out", str(args.out), "end it in .extxyz.xz")
+    for frame in collect_frames(args.sources, args.out):
+        print(f"left out: {frame.source} frame {frame.index}: {frame.fault}")
+    print(f"written: {args.out}")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from vitrion.dataset.prepare import prepare_dataset
+    from vitrion.seeds import derive_seed
+
+    config = _config(args)
+    table = prepare_dataset(
+        args.sources or config.dataset.sources,
+        args.out,
+        settings=config.dataset,
+        model=config.finetune.start,
+        seed=derive_seed(config.seed, "dataset"),
+        compositions=_compositions(config),
+    )
+    for frame in table[table["flags"] != ""].itertuples():
+        print(f"left out: {frame.frame_id}: {frame.flags}")
+    print(table["split"].value_counts().to_string(header=False))
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from vitrion.config import load_config, validate_config
+
+    values = args.configfile
+    return load_config(*values) if values else validate_config({"campaign": "single"})
+
+
+def _compositions(config: Config) -> dict[str, Composition]:
+    """The table of the working directory, else the one that comes with Vitrion."""
+    table = Path(config.compositions)
+    return config.read_compositions(
+        table if table.exists() else Path(__file__).parents[2] / config.compositions
+    )

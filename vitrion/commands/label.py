@@ -1,0 +1,53 @@
+"""Label frames with DFT: energy, forces and stress, one file a frame.
+
+Frames that have a file in DIR already are not calculated again, so a run that was killed goes on
+where it was. Several files take turns, so what is finished at any time is balanced. Settings come
+from section dataset.label of the configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "label frames with DFT"
+EXAMPLE = "vitrion label sampled/*.extxyz --engine gpaw --processes 2 --out labelled"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("frames", nargs="+", type=Path, metavar="FRAMES", help="files of frames")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
+    )
+    parser.add_argument(
+        "--engine", choices=("gpaw", "vasp", "ase"), help="default: dataset.label.engine"
+    )
+    parser.add_argument(
+        "--gpaw-python", metavar="PATH", help="interpreter that has GPAW (default: this one)"
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="frames at a time")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Label every frame that has no file yet."""
+    from vitrion.config import Label, load_config
+    from vitrion.dataset import label_frames
+    from vitrion.errors import InputError
+
+    if args.processes < 1:
+        raise InputError("--processes", args.processes, "at least 1")
+    for path in args.frames:
+        if not path.is_file():
+            raise InputError("FRAMES", str(path), "no such file")
+    settings = load_config(*args.configfile).dataset.label if args.configfile else Label()
+    if args.engine:
+        settings = settings.model_copy(update={"engine": args.engine})
+    if args.gpaw_python:
+        gpaw = settings.gpaw.model_copy(update={"python": args.gpaw_python})
+        settings = settings.model_copy(update={"gpaw": gpaw})
+    labelled, failed = label_frames(
+        args.frames, args.out, settings=settings, processes=args.processes
+    )
+    print(f"{labelled} frames labelled, {failed} failed, in {args.out}")

@@ -1,0 +1,84 @@
+"""Bring labelled frames together into one small file that can be shipped."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+from vitrion import __version__
+from vitrion.dataset.check import label_fault
+from vitrion.dataset.frames import Frame, write_json
+from vitrion.dataset.read import read_frames
+
+
+def collect_frames(sources: Sequence[Path | str], out: Path) -> list[Frame]:
+    """Merge labelled frames into a compressed extxyz file and a record of what it holds.
+
+    Frames in `out` stay; a frame of the same name from `sources` replaces the one there. Frames
+    without sound labels stay behind. The record is written beside `out` with the ending ``.json``.
+
+    Args:
+        sources: files or folders of labelled frames.
+        out: file to write, ``*.extxyz.xz``.
+
+    Returns:
+        The frames left behind, each with its fault.
+
+    Raises:
+        InputError: a source that is not there or holds nothing of a known kind.
+    """
+    left_out: list[Frame] = []
+    collected: dict[str, Atoms] = {}
+    for source in ([out] if out.exists() else []) + list(sources):
+        for frame in read_frames(source):
+            if frame.atoms is not None and not frame.fault:
+                frame.fault = label_fault(frame.atoms)
+            if frame.fault or frame.atoms is None:
+                left_out.append(frame)
+            else:
+                collected[frame.name] = frame.atoms
+    frames = [collected[name] for name in sorted(collected)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    with lzma.open(partial, "wt", preset=9 | lzma.PRESET_EXTREME) as file:
+        ase.io.write(file, frames, format="extxyz")
+    os.replace(partial, out)
+    write_json(
+        out.with_name(out.name.split(".")[0] + ".json"),
+        {
+            "collected": date.today().isoformat(),
+            "code_version": __version__,
+            "n_frames": len(frames),
+            "n_frames_by_composition": _counts(frames, "composition"),
+            "n_frames_by_level": _counts(frames, "level"),
+            "n_frames_by_size": {
+                f"{size} atoms": count for size, count in sorted(Counter(map(len, frames)).items())
+            },
+            "n_frames_by_temperature_K": _counts(frames, "temperature_K"),
+            "n_frames_by_relative_density": _counts(frames, "relative_density"),
+            "label_settings": _distinct_settings(frames),
+        },
+    )
+    return left_out
+
+
+def _counts(frames: Sequence[Atoms], key: str) -> dict[str, int]:
+    counted = Counter(atoms.info[key] for atoms in frames if key in atoms.info)
+    return {str(value): counted[value] for value in sorted(counted)}
+
+
+def _distinct_settings(frames: Sequence[Atoms]) -> list[dict[str, object]]:
+    """Each setting that occurs, with the number of its frames; `scf_steps` are results."""
+    counted: Counter[str] = Counter()
+    for atoms in frames:
+        label = {k: v for k, v in dict(atoms.info.get("label", {})).items() if k != "scf_steps"}
+        counted[json.dumps(label, sort_keys=True)] += 1
+    return [{"n_frames": n, **json.loads(text)} for text, n in sorted(counted.items())]
