@@ -110,11 +110,16 @@ def summary_tables():
     return collect("<results>/summary/{table}.parquet", table=SUMMARY_TABLES)
 
 
+def acceptance():
+    """What dynamics waits for: a potential trained here must have passed its checks."""
+    return "<results>/finetune/acceptance.parquet" if CAMPAIGN.finetune.model == "train" else []
+
+
 def potential_tables():
     """What tells how good the potential is."""
     tables = ["model_metrics", "parity"]
     if CAMPAIGN.finetune.model == "train":
-        tables.append("learning")
+        tables += ["learning", "acceptance"]
     return collect("<results>/finetune/{table}.parquet", table=tables)
 
 

@@ -75,3 +75,30 @@ rule evaluate_model:
         device=CAMPAIGN.dynamics.device,
     script:
         "../scripts/evaluate_model.py"
+
+
+rule accept_model:
+    input:
+        model="<results>/finetune/model.safetensors",
+        metrics=rules.evaluate_model.output.metrics,
+    output:
+        acceptance="<results>/finetune/acceptance.parquet",
+        hot_md="<results>/finetune/hot_md.parquet",
+    log:
+        "<results>/logs/accept_model.log",
+    benchmark:
+        "<results>/benchmarks/accept_model.tsv"
+    conda:
+        "../envs/vitrion.yaml"
+    threads: CAMPAIGN.dynamics.threads
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=MD_GPUS,
+    params:
+        compositions=COMPOSITIONS,
+        settings=CAMPAIGN.finetune.accept.model_dump(mode="json"),
+        dynamics=settings("dynamics"),
+        seed=seed("accept"),
+    script:
+        "../scripts/accept_model.py"

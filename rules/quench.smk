@@ -4,6 +4,7 @@
 rule quench_glass:
     input:
         model="<results>/finetune/model.safetensors",
+        accepted=acceptance(),
     output:
         glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
         thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",
