@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from vitrion.dynamics.checks import failed_checks
-from vitrion.dynamics.frames import summarize_segments
-from vitrion.dynamics.protocols import equilibrate, produce_segment, quench_glass, simulate
+from vitrion.dynamics.production import equilibrate, produce_segment, simulate
+from vitrion.dynamics.quench import quench_glass
 
-__all__ = [
-    "equilibrate",
-    "failed_checks",
-    "produce_segment",
-    "quench_glass",
-    "simulate",
-    "summarize_segments",
-]
+__all__ = ["equilibrate", "produce_segment", "quench_glass", "simulate"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from vesin import NeighborList
 from vitrion.compositions import Composition
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.samples import Samples
-from vitrion.tables import read_table
 from vitrion.units import U_A3_TO_G_CM3
 
 # Order is judged by g(r) of the most plentiful element between these distances, in such bins;
@@ -129,16 +127,6 @@ def check_glass(
             for check in checks
         ]
     )
-
-
-def failed_checks(path: Path | str) -> tuple[str, ...]:
-    """Names of the checks that failed in a table `glass_checks`.
-
-    Raises:
-        InputError: the table cannot be read.
-    """
-    checks = read_table(path)
-    return tuple(checks["check"][~checks["passed"]])
 
 
 def check_temperature(

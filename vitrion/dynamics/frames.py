@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -117,27 +117,6 @@ def read_samples(path: Path | str) -> Samples:
             cell_A=particles["box/edges/value"][()],
             positions_A=particles["position/value"][()],
         )
-
-
-def summarize_segments(paths: Sequence[Path | str]) -> dict[str, object]:
-    """What the metadata of a trajectory's segments tell together.
-
-    Returns:
-        `mean_temperature_K`, `wall_hours`, `steps_per_s`, and `flags`, the checks that any segment
-        failed.
-
-    Raises:
-        InputError: a segment cannot be read.
-    """
-    found = [read_checkpoint(path)[1] for path in paths]
-    wall_s = sum(float(metadata["wall_s"]) for metadata in found)
-    steps = sum(float(metadata["steps_per_s"]) * float(metadata["wall_s"]) for metadata in found)
-    return {
-        "mean_temperature_K": sum(float(m["mean_temperature_K"]) for m in found) / len(found),
-        "wall_hours": wall_s / 3600,
-        "steps_per_s": steps / wall_s if wall_s > 0 else math.nan,
-        "flags": tuple(dict.fromkeys(flag for metadata in found for flag in metadata["flags"])),
-    }
 
 
 class _Writer:

@@ -1,0 +1,149 @@
+"""A potential and settings, ready to run stages of dynamics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from vitrion.config import Dynamics
+from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
+from vitrion.dynamics.run import BlowUp, Potential, Stage, run
+from vitrion.dynamics.state import State
+from vitrion.errors import InputError
+from vitrion.units import EV_A3_TO_GPA
+
+Ensemble = Literal["nve", "nvt", "npt"]
+
+# How a trajectory is computed, which does not change what it is.
+_HOW = {"device", "threads", "checkpoint_interval_ps", "checkpoint_wall_minutes"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What every protocol runs with.
+
+    Attributes:
+        model: what `vitrion.potential.load_model` takes.
+        dynamics: settings of the dynamics.
+    """
+
+    model: str
+    dynamics: Dynamics
+
+    @cached_property
+    def model_hash(self) -> str:
+        """Hash of the weights."""
+        from vitrion.potential import model_hash  # imports chgnet, which takes seconds
+
+        return model_hash(self.model)
+
+    @property
+    def timestep_ps(self) -> float:
+        """Time of one step."""
+        return self.dynamics.timestep_fs / 1000
+
+    def steps(self, time_ps: float) -> int:
+        """Steps in a time, at least one."""
+        return max(1, round(time_ps / self.timestep_ps))
+
+    def potential(self, numbers: np.ndarray) -> Potential:
+        """The potential of a system, on the device and threads of the settings."""
+        import torch
+
+        from vitrion.potential import CHGNetPotential
+
+        torch.set_num_threads(self.dynamics.threads)
+        return CHGNetPotential(self.model, numbers, device=self.dynamics.device)
+
+    def integrator(self, ensemble: Ensemble) -> Integrator:
+        """The integrator of an ensemble."""
+        tau_ps = self.dynamics.thermostat_tau_fs / 1000
+        if ensemble == "nve":
+            return NVE(self.timestep_ps)
+        if ensemble == "npt":
+            return RescaleNPT(
+                self.timestep_ps,
+                tau_ps,
+                pressure_eV_A3=self.dynamics.pressure_GPa / EV_A3_TO_GPA,
+                barostat_tau_ps=self.dynamics.barostat_tau_fs / 1000,
+                compressibility_A3_eV=self.dynamics.compressibility_1_GPa * EV_A3_TO_GPA,
+            )
+        thermostats = {"bussi": BussiNVT, "nose_hoover": NoseHooverNVT}
+        return thermostats[self.dynamics.thermostat](self.timestep_ps, tau_ps)
+
+    def journal(self, out: Path, inputs: Mapping[str, object]) -> Journal:
+        """The journal of a run, keyed by all that determines its trajectory."""
+        settings = self.dynamics.model_dump(mode="json", exclude=_HOW)
+        return Journal(out, {**inputs, "model": self.model_hash, "dynamics": settings})
+
+    def run(
+        self,
+        state: State,
+        stages: Sequence[Stage],
+        journal: Journal,
+        *,
+        title: str,
+        sample_ps: float | None = None,
+        out: Path | None = None,
+    ) -> State:
+        """Run stages (see `vitrion.dynamics.run.run`).
+
+        Args:
+            state: where to start when the journal is empty.
+            stages: the whole run.
+            journal: where samples and states are kept.
+            title: what the progress is called.
+            sample_ps: time between samples; the settings' by default.
+            out: output of the run; after a blow-up the last good frame is written beside it.
+        """
+        try:
+            return run(
+                *(state, stages, self.potential(state.numbers), journal),
+                sample_every=self.steps(sample_ps or self.dynamics.sample_interval_ps),
+                checkpoint_every=self.steps(self.dynamics.checkpoint_interval_ps),
+                checkpoint_wall_s=60 * self.dynamics.checkpoint_wall_minutes,
+                title=title,
+            )
+        except BlowUp as blow_up:
+            if out is None:
+                raise
+            journal.close()
+            frame = out.with_name(f"{out.stem}.last_good.extxyz")
+            write_structure(frame, blow_up.state.to_atoms())
+            raise BlowUp(f"{blow_up}; the last good frame is {frame}", blow_up.state) from None
+
+
+def read_structure(path: Path) -> Atoms:
+    """A periodic structure from any file that ASE reads.
+
+    Raises:
+        InputError: no such file, not readable, or not periodic in three directions.
+    """
+    if not path.is_file():
+        raise InputError("structure", str(path), "no such file")
+    try:
+        atoms = ase.io.read(path)
+    except Exception as error:  # ASE's readers raise whatever their format leads to
+        raise InputError("structure", str(path), f"ASE cannot read it ({error})") from None
+    if not (atoms.cell.rank == 3 and len(atoms) > 1):
+        raise InputError("structure", str(path), "give at least two atoms in a periodic cell")
+    return atoms
+
+
+def write_structure(path: Path, atoms: Atoms) -> None:
+    """Write extended XYZ; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    ase.io.write(partial, atoms, format="extxyz")
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)

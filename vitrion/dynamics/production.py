@@ -1,0 +1,291 @@
+"""From a glass to a trajectory: equilibrate, then produce segment after segment.
+
+Each call is one job. Called again after a kill with the same arguments, it goes on from its
+journal (see `vitrion.dynamics.checkpoint`) and writes what an undisturbed call would have written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from vitrion.config import Dynamics, GlassLimits
+from vitrion.dynamics.checkpoint import Block, Journal
+from vitrion.dynamics.checks import check_energy, check_temperature
+from vitrion.dynamics.engine import Engine, Ensemble, read_structure
+from vitrion.dynamics.frames import read_checkpoint, read_samples, write_checkpoint, write_segment
+from vitrion.dynamics.run import Stage
+from vitrion.dynamics.state import State
+from vitrion.errors import InputError
+from vitrion.seeds import derive_seed
+from vitrion.tables import write_table
+
+logger = logging.getLogger("vitrion.dynamics")
+
+
+def equilibrate(
+    glass: Path,
+    out: Path,
+    *,
+    temperature_K: float,
+    equilibrate_ps: float,
+    dynamics: Dynamics,
+    model: str,
+    seed: int,
+) -> None:
+    """Bring a glass to a temperature and its density: NPT, then NVT at the mean volume.
+
+    Args:
+        glass: structure to start from.
+        out: checkpoint to write, at step 0 of production; thermo.parquet is written beside it.
+        temperature_K: temperature of production.
+        equilibrate_ps: length of each of the two stages; the mean is over the last half of NPT.
+        dynamics: settings of the dynamics.
+        model: what `vitrion.potential.load_model` takes.
+        seed: seed of velocities and noise.
+
+    Raises:
+        InputError: the glass cannot be read.
+        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        Interrupted: on a signal, with the state saved.
+    """
+    engine = Engine(model, dynamics)
+    atoms = read_structure(glass)
+    journal = engine.journal(
+        out,
+        {
+            "glass": hashlib.sha256(glass.read_bytes()).hexdigest(),
+            "temperature_K": temperature_K,
+            "equilibrate_ps": equilibrate_ps,
+            "seed": seed,
+        },
+    )
+    steps = engine.steps(equilibrate_ps)
+    npt, nvt = engine.integrator("npt"), engine.integrator("nvt")
+    stages = [
+        Stage("equilibrate_npt", steps, npt, temperature_K),
+        Stage("equilibrate_nvt", steps, nvt, temperature_K, prepare=_to_mean_volume),
+    ]
+    state = engine.run(
+        State.from_atoms(atoms, temperature_K=temperature_K, seed=seed),
+        *(stages, journal),
+        title=f"equilibrate at {temperature_K:g} K",
+        out=out,
+    )
+    samples = journal.samples(len(atoms), positions=False)
+    metadata = {
+        "glass": {key: value for key, value in atoms.info.items() if np.isscalar(value)},
+        "temperature_K": temperature_K,
+        "equilibrate_ps": equilibrate_ps,
+        "seed": seed,
+        "model_hash": engine.model_hash,
+        "dynamics": dynamics.model_dump(mode="json"),
+        "wall_s": journal.wall_s(),
+    }
+    thermo = samples.thermo(masses_u=state.masses_u, timestep_ps=engine.timestep_ps)
+    write_table(out.parent / "thermo.parquet", "thermo", thermo, metadata)
+    write_checkpoint(out, replace(state, step=0, seed=derive_seed(seed, "produce")), metadata)
+    journal.discard()
+
+
+def _to_mean_volume(state: State, journal: Journal) -> State:
+    """Scale to the mean volume of the last half of the stage before."""
+    volumes = journal.samples(len(state.numbers), positions=False).volume_A3
+    return state.scaled_to(float(volumes[len(volumes) // 2 :].mean())) if len(volumes) else state
+
+
+def produce_segment(
+    previous: Path,
+    out: Path,
+    *,
+    temperature_K: float,
+    segment_ps: float,
+    frame_interval_ps: float,
+    position_precision_A: float,
+    dynamics: Dynamics,
+    model: str,
+    limits: GlassLimits | None = None,
+) -> None:
+    """Produce the next segment of a trajectory in NVT.
+
+    Args:
+        previous: the segment before, or the checkpoint that `equilibrate` wrote.
+        out: segment to write.
+        temperature_K: temperature.
+        segment_ps: length of every segment.
+        frame_interval_ps: time between frames.
+        position_precision_A: precision of stored positions.
+        dynamics: settings of the dynamics.
+        model: what `vitrion.potential.load_model` takes.
+        limits: of temperature and energy drift; the metadata's `flags` tell what is outside.
+
+    Raises:
+        InputError: `previous` cannot be read, or segments of another length led to it.
+        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        Interrupted: on a signal, with the state saved.
+    """
+    engine = Engine(model, dynamics)
+    state, history = read_checkpoint(previous)
+    steps = engine.steps(segment_ps)
+    if state.step % steps:
+        raise InputError(
+            "segment_ps",
+            segment_ps,
+            f"{previous} ends at step {state.step}, which is no multiple of {steps}; keep "
+            "production.segment_ps and dynamics.timestep_fs of the segments before",
+        )
+    journal = engine.journal(
+        out,
+        {
+            "previous": state.fingerprint(),
+            "temperature_K": temperature_K,
+            "segment_ps": segment_ps,
+            "frame_interval_ps": frame_interval_ps,
+        },
+    )
+    stage = Stage("produce", state.step + steps, engine.integrator("nvt"), temperature_K)
+    state = engine.run(
+        *(state, [stage], journal),
+        title=f"produce {out.stem} at {temperature_K:g} K",
+        sample_ps=frame_interval_ps,
+        out=out,
+    )
+    _finish_segment(
+        *(out, journal, state, engine),
+        temperature_K=temperature_K,
+        frame_interval_ps=frame_interval_ps,
+        precision_A=position_precision_A,
+        limits=limits or GlassLimits(),
+        history=history,
+    )
+
+
+def simulate(
+    atoms: Atoms,
+    out: Path,
+    *,
+    ensemble: Ensemble,
+    temperature_K: float,
+    steps: int,
+    frame_interval_ps: float,
+    position_precision_A: float,
+    dynamics: Dynamics,
+    model: str,
+    seed: int,
+    resume: bool = False,
+) -> None:
+    """One run of a structure in one ensemble, written as a segment.
+
+    Args:
+        atoms: structure to start from; velocities are drawn.
+        out: segment to write.
+        ensemble: nve, nvt or npt.
+        temperature_K: temperature (of the first velocities in nve).
+        steps: length of the whole run.
+        frame_interval_ps: time between frames.
+        position_precision_A: precision of stored positions.
+        dynamics: settings of the dynamics.
+        model: what `vitrion.potential.load_model` takes.
+        seed: seed of velocities and noise.
+        resume: go on with a run that was stopped, or that finished with fewer steps.
+
+    Raises:
+        InputError: `out` exists and `resume` was not asked for.
+        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        Interrupted: on a signal, with the state saved.
+    """
+    if out.exists() and not resume:
+        raise InputError("out", str(out), "exists; give another name, or --resume to go on with it")
+    engine = Engine(model, dynamics)
+    start = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
+    journal = engine.journal(
+        out,
+        {
+            "start": start.fingerprint(),
+            "ensemble": ensemble,
+            "temperature_K": temperature_K,
+            "frame_interval_ps": frame_interval_ps,
+        },
+    )
+    if not resume:
+        journal.clear()
+    elif journal.state is None and out.exists():
+        state, history = read_checkpoint(out)
+        if history.get("start") != start.fingerprint():
+            raise InputError(
+                "resume", str(out), "began with another structure, seed or temperature"
+            )
+        samples = read_samples(out)
+        journal.append(Block(0, state, samples, float(history.get("wall_s", 0.0))))
+    stage = Stage(ensemble, steps, engine.integrator(ensemble), temperature_K)
+    state = engine.run(
+        *(start, [stage], journal), title=f"md {ensemble}", sample_ps=frame_interval_ps, out=out
+    )
+    _finish_segment(
+        *(out, journal, state, engine),
+        temperature_K=temperature_K,
+        frame_interval_ps=frame_interval_ps,
+        precision_A=position_precision_A,
+        limits=GlassLimits(),
+        history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
+    )
+
+
+def _finish_segment(
+    out: Path,
+    journal: Journal,
+    state: State,
+    engine: Engine,
+    *,
+    temperature_K: float,
+    frame_interval_ps: float,
+    precision_A: float,
+    limits: GlassLimits,
+    history: Mapping[str, object],
+) -> None:
+    """Write a segment from its journal, and remove the journal."""
+    n_atoms = len(state.numbers)
+    rows = journal.samples(n_atoms, positions=False)
+    checks = {
+        "temperature": check_temperature(rows, n_atoms, engine.dynamics, limits),
+        "energy_drift": check_energy(rows, n_atoms, engine.dynamics, limits),
+    }
+    if history.get("ensemble") == "nve":
+        del checks["temperature"]
+    failed = {flag: check for flag, check in checks.items() if not check.passed}
+    for check in failed.values():
+        logger.warning(
+            "%s is flagged: %s is %.3g %s, not within %.3g to %.3g",
+            *(out, check.name, check.value, check.unit, check.low, check.high),
+        )
+    wall_s, steps = journal.wall_s(), state.step - journal.first_step
+    write_segment(
+        out,
+        (block.samples for block in journal.blocks()),
+        state,
+        n_frames=len(rows),
+        timestep_ps=engine.timestep_ps,
+        precision_A=precision_A,
+        metadata={
+            **history,
+            "temperature_K": temperature_K,
+            "timestep_fs": engine.dynamics.timestep_fs,
+            "frame_interval_ps": frame_interval_ps,
+            "position_precision_A": precision_A,
+            "model_hash": engine.model_hash,
+            "dynamics": engine.dynamics.model_dump(mode="json"),
+            "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
+            "energy_drift_meV_atom_ps": checks["energy_drift"].value,
+            "flags": list(failed),
+            "wall_s": wall_s,
+            "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
+        },
+    )
+    journal.discard()

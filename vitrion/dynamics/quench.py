@@ -1,0 +1,189 @@
+"""Melt and quench: from a random packing to a glass that one can trust, or is told about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from vitrion.compositions import Composition
+from vitrion.config import Dynamics, Quench
+from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checks import check_glass
+from vitrion.dynamics.engine import Engine, write_structure
+from vitrion.dynamics.integrators import BussiNVT
+from vitrion.dynamics.run import BlowUp, Potential, Stage
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+from vitrion.packing import random_packing
+from vitrion.seeds import derive_seed
+from vitrion.tables import write_table
+
+logger = logging.getLogger("vitrion.dynamics")
+
+MELT = ("melt_nvt", "melt_npt")
+ANNEAL = "anneal"
+# A packing is relaxed before it moves: so many steps at most, each atom no farther than this in
+# one, until no force is larger.
+RELAX_STEPS = 100
+RELAX_STEP_A = 0.05
+RELAX_FORCE_eV_A = 3.0
+
+
+def quench_glass(
+    composition: Composition,
+    out: Path,
+    *,
+    formula_units: int,
+    settings: Quench,
+    dynamics: Dynamics,
+    model: str,
+    seed: int,
+) -> None:
+    """Make one glass: pack, relax, melt (NVT, NPT), quench and anneal (NPT), and check it.
+
+    A glass that blows up or fails a check is tried again with the next seed. When no attempt
+    passes, the one with the fewest failed checks is written; its table tells which. Called again
+    after a kill, it goes on and writes what an undisturbed call would have written.
+
+    Args:
+        composition: what to make.
+        out: folder for glass.extxyz, thermo.parquet and glass_checks.parquet.
+        formula_units: size.
+        settings: protocol and limits.
+        dynamics: settings of the dynamics.
+        model: what `vitrion.potential.load_model` takes.
+        seed: seed of the first attempt; those of the others derive from it.
+
+    Raises:
+        Interrupted: on a signal, with the state saved.
+    """
+    engine = Engine(model, dynamics)
+    counts = composition.counts(formula_units)
+    volume_A3 = composition.volume_A3(
+        formula_units, settings.packing_density * composition.density_guess_g_cm3
+    )
+    stages = quench_stages(settings, engine)
+    protocol = settings.model_dump(mode="json", exclude={"attempts", "limits"})
+    attempts: list[_Attempt] = []
+    for number in range(settings.attempts):
+        attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
+        packing = random_packing(counts, volume_A3, attempt_seed)
+        journal = engine.journal(
+            out / f"attempt-{number}",
+            {"quench": protocol, "counts": counts, "volume_A3": volume_A3, "seed": attempt_seed},
+        )
+        title = f"quench {composition.composition}, attempt {number + 1}"
+        state, fault = _melt_and_quench(packing, stages, engine, journal, attempt_seed, title)
+        samples = journal.samples(len(packing))
+        checks = check_glass(
+            samples,
+            stages={stage.name: stage.steps for stage in stages},
+            melt=MELT,
+            anneal=ANNEAL,
+            numbers=state.numbers,
+            masses_u=state.masses_u,
+            composition=composition,
+            dynamics=dynamics,
+            limits=settings.limits,
+        )
+        attempts.append(_Attempt(attempt_seed, state, samples, checks, fault, journal))
+        if not attempts[-1].failed:
+            break
+        logger.warning("%s: %s", composition.composition, attempts[-1].describe())
+    best = min(attempts, key=lambda attempt: len(attempt.failed))
+    metadata = {
+        "composition": composition.composition,
+        "seed": best.seed,
+        "attempts": len(attempts),
+        "failed_checks": best.failed,
+        "fault": best.fault,
+        "model_hash": engine.model_hash,
+        "wall_s": sum(attempt.journal.wall_s() for attempt in attempts),
+    }
+    thermo = best.samples.thermo(masses_u=best.state.masses_u, timestep_ps=engine.timestep_ps)
+    write_table(out / "thermo.parquet", "thermo", thermo, metadata)
+    write_table(out / "glass_checks.parquet", "glass_checks", best.checks, metadata)
+    glass = best.state.to_atoms()
+    glass.info.update(
+        composition=composition.composition,
+        seed=best.seed,
+        model_hash=engine.model_hash,
+        failed_checks=", ".join(best.failed),
+    )
+    write_structure(out / "glass.extxyz", glass)
+    for attempt in attempts:
+        attempt.journal.discard()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at a glass."""
+
+    seed: int
+    state: State
+    samples: Samples
+    checks: pd.DataFrame
+    fault: str
+    journal: Journal
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return self.checks["check"][~self.checks["passed"]].tolist()
+
+    def describe(self) -> str:
+        """What went wrong, in one line."""
+        failed = self.checks[~self.checks["passed"]]
+        found = ", ".join(f"{row.check} {row.value:.3g}" for row in failed.itertuples())
+        return f"seed {self.seed} failed {found}" + (f" ({self.fault})" if self.fault else "")
+
+
+def quench_stages(settings: Quench, engine: Engine) -> list[Stage]:
+    """The stages from a packing to a glass."""
+    tau_ps = engine.dynamics.thermostat_tau_fs / 1000
+    nvt, npt = BussiNVT(engine.timestep_ps, tau_ps), engine.integrator("npt")
+    hot_K, cold_K = settings.melt_temperature_K, settings.glass_temperature_K
+    melt = engine.steps(settings.melt_ps)
+    cooling = engine.steps((hot_K - cold_K) / settings.quench_rate_K_ps)
+    return [
+        Stage("melt_nvt", melt, nvt, hot_K),
+        Stage("melt_npt", melt, npt, hot_K),
+        Stage("quench", cooling, npt, hot_K, cold_K),
+        Stage(ANNEAL, engine.steps(settings.anneal_ps), npt, cold_K),
+    ]
+
+
+def _melt_and_quench(
+    packing: Atoms,
+    stages: Sequence[Stage],
+    engine: Engine,
+    journal: Journal,
+    seed: int,
+    title: str,
+) -> tuple[State, str]:
+    """The state at the end, or the last good one and what happened after it."""
+    state = journal.state
+    if state is None:
+        relax(packing, engine.potential(packing.numbers))
+        state = State.from_atoms(packing, temperature_K=stages[0].temperature_K, seed=seed)
+    try:
+        return engine.run(state, stages, journal, title=title), ""
+    except BlowUp as blow_up:
+        return blow_up.state, str(blow_up)
+
+
+def relax(packing: Atoms, potential: Potential) -> None:
+    """Take the worst forces out of a packing, in place, by short steps along them."""
+    cell_A = np.array(packing.cell)
+    for _ in range(RELAX_STEPS):
+        forces = potential.compute(packing.positions, cell_A).forces_eV_A
+        largest = np.linalg.norm(forces, axis=1).max()
+        if largest < RELAX_FORCE_eV_A:
+            return
+        packing.positions += forces * (RELAX_STEP_A / largest)
