@@ -1,0 +1,52 @@
+"""The list of jobs that plans and status use, against the graph that Snakemake builds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import PAPER, ROOT, TOY
+
+from vitrion.jobs import campaign_jobs, open_campaign
+
+DRY_RUN_JOB = re.compile(
+    r"^(?:local)?rule (\w+):\n(?:    (?!output).*\n)*    output: (.*)\n    log: (.*)\n",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(
+    ("configs", "overlay"),
+    [
+        ((PAPER,), "{}"),
+        ((PAPER, TOY), "{}"),
+        ((PAPER, TOY), "dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 2}}"),
+        ((PAPER, TOY), "finetune: {model: pretrained}"),
+    ],
+    ids=["paper", "toy", "labelled", "pretrained"],
+)
+def test_jobs_are_those_of_the_graph(
+    workflow,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    configs: tuple[Path, ...],
+    overlay: str,
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(overlay)
+    ended = workflow(*configs, mine).run("--dry-run")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    planned = {
+        (rule, frozenset(outputs.split(", ")), log)
+        for rule, outputs, log in DRY_RUN_JOB.findall(ended.stdout)
+    }
+    monkeypatch.chdir(ROOT)
+    config, compositions = open_campaign([*configs, mine])
+    results = f"results/{config.campaign}/"
+    listed = [
+        (job.rule, frozenset(results + output for output in job.outputs), results + job.log)
+        for job in campaign_jobs(config, compositions)
+    ]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == planned

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrion.cli import main
+from vitrion.config import Production
+from vitrion.dynamics.frames import write_segment
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+from vitrion.jobs import open_campaign
+from vitrion.plan import format_rows, make_plan, measure_steps_per_s, segment_bytes
+
+TOY = Path(__file__).parents[1] / "toy/config.yaml"
+
+
+def test_hours_of_the_paper_by_hand() -> None:
+    config, compositions = open_campaign([])
+    plan = make_plan(config, compositions, steps_per_s=50.0, on_gpu=True)
+    rules = {rule.rule: rule for rule in plan.rules}
+    segments = rules["produce_segment"]
+    assert segments.md_steps == 27 * 4 * 3 * 10_000_000 / 2  # 10 ns at 2 fs
+    assert segments.gpu_hours == pytest.approx(segments.md_steps / 50 / 3600, rel=0.01)
+    assert segments.core_hours == pytest.approx(2 * segments.gpu_hours)
+    assert rules["quench_glass"].md_steps == 81 * (100 + 240 + 50) * 500
+    assert rules["analyze_trajectory"].gpu_hours == 0
+    # One trajectory after its glass: (390 + 100 + 10 000) ps.
+    assert plan.longest_chain_hours == pytest.approx(10_490 * 500 / 50 / 3600, rel=0.1)
+    assert plan.atoms == 1302
+
+
+def test_larger_glasses_cost_more_in_proportion(tmp_path: Path) -> None:
+    table = Path("resources/compositions.tsv")
+    lines = (Path(__file__).parents[2] / table).read_text().splitlines()
+    mixed = [lines[0], lines[1], "Big\tLi\tAl\tCl\tLi2Al2Cl5O1.5\t2.2"]
+    (tmp_path / "two.tsv").write_text("\n".join(mixed))
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(f"compositions: {tmp_path}/two.tsv\nfinetune: {{model: pretrained}}")
+    config, compositions = open_campaign([TOY, overlay])
+    plan = make_plan(config, compositions, steps_per_s=10.0, on_gpu=False)
+    (quench,) = (rule for rule in plan.rules if rule.rule == "quench_glass")
+    steps = quench.md_steps / 2
+    start_h = 2 * 10 / 3600
+    assert quench.hours - start_h == pytest.approx(steps / 10 / 3600 * (1 + 0.5))
+    assert plan.gpu_hours == 0
+    assert "prepare_dataset" not in plan.longest_chain
+
+
+@pytest.mark.parametrize("precision_A", [0.01, 0.001, 0.0001])
+@pytest.mark.parametrize("atoms", [21, 336])
+def test_stored_size_is_near_the_planned_one(
+    tmp_path: Path, precision_A: float, atoms: int
+) -> None:
+    """Atoms that vibrate by 0.25 Å as at 600 K, through the real writer."""
+    random = np.random.default_rng(3)
+    frames = 2000
+    sites = random.uniform(0, 20, (atoms, 3))
+    state = State(
+        numbers=np.full(atoms, 3),
+        masses_u=np.full(atoms, 6.94),
+        positions_A=sites,
+        velocities_A_ps=np.zeros((atoms, 3)),
+        cell_A=20 * np.eye(3),
+    )
+    thermo = {
+        name: random.normal(0, 1, frames)
+        for name in ("target_K", "temperature_K", "energy_eV", "conserved_eV", "pressure_GPa")
+    }
+    samples = Samples(
+        step=50 * np.arange(1, frames + 1),
+        stage=np.full(frames, "produce"),
+        cell_A=np.repeat(20 * np.eye(3)[None], frames, axis=0),
+        positions_A=(sites + random.normal(0, 0.25, (frames, atoms, 3))).astype(np.float32),
+        **thermo,
+    )
+    path = tmp_path / "segment.h5"
+    write_segment(
+        *(path, [samples], state),
+        n_frames=frames,
+        timestep_ps=0.002,
+        precision_A=precision_A,
+        metadata={},
+    )
+    production = Production(
+        segment_ps=frames * 0.1, frame_interval_ps=0.1, position_precision_A=precision_A
+    )
+    assert path.stat().st_size == pytest.approx(segment_bytes(atoms, production), rel=0.15)
+
+
+def test_speed_is_measured_with_the_real_potential() -> None:
+    config, compositions = open_campaign([TOY])
+    small = config.model_copy(update={"formula_units": 4})
+    rate = measure_steps_per_s(compositions["LiAlCl"], small, seconds=0.5)
+    assert 0.5 < rate < 1e5
+
+
+def test_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "new/plan.json"
+    assert main(["plan", "--configfile", str(TOY), "--steps-per-s", "20", "--json", str(path)]) == 0
+    plan = json.loads(path.read_text())
+    assert plan["jobs"] == sum(rule["jobs"] for rule in plan["rules"])
+    assert plan["core_hours"] > 0
+    assert plan["gpu_hours"] == 0  # the toy's device is the CPU
+    assert plan["total_storage_GB"] == pytest.approx(sum(plan["storage_GB"].values()))
+    printed = capsys.readouterr().out
+    assert re.search(rf"^total +{plan['jobs']} ", printed, re.MULTILINE)
+    assert "longest chain" in printed
+
+
+@pytest.mark.parametrize("option", ["--steps-per-s", "--calibrate"])
+def test_bad_speed_is_refused(option: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(["plan", "--configfile", str(TOY), option, "-1"]) == 2
+    assert option in capsys.readouterr().err
+
+
+def test_rows_are_aligned() -> None:
+    assert format_rows([("a", "b"), ("long", "1")]) == ["a     b", "long  1"]

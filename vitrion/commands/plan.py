@@ -1,0 +1,68 @@
+"""Jobs, GPU-hours, core-hours, storage and the longest chain of a campaign, before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "what a campaign will take, before it runs"
+EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--configfile",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="configuration, each laid over the one before and all over config.yaml",
+    )
+    speed = parser.add_mutually_exclusive_group()
+    speed.add_argument(
+        "--steps-per-s",
+        type=float,
+        metavar="S",
+        help="MD steps a second of the largest glass, if known",
+    )
+    speed.add_argument(
+        "--calibrate",
+        nargs="?",
+        type=float,
+        const=10.0,
+        default=10.0,
+        metavar="SECONDS",
+        help="measure them here with the real potential for so long (the default, 10 s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="what the jobs will run on (default: dynamics.device; auto means a GPU)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON as well")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the plan."""
+    from vitrion.errors import InputError
+    from vitrion.jobs import open_campaign
+    from vitrion.plan import make_plan, measure_steps_per_s, n_atoms
+
+    config, compositions = open_campaign(args.configfile)
+    steps_per_s = args.steps_per_s
+    for option, value in (("--steps-per-s", steps_per_s), ("--calibrate", args.calibrate)):
+        if value is not None and not value > 0:
+            raise InputError(option, value, "must be greater than zero")
+    if steps_per_s is None:
+        largest = max(compositions.values(), key=lambda item: n_atoms(item, config))
+        steps_per_s = measure_steps_per_s(largest, config, seconds=args.calibrate)
+    device = args.device or config.dynamics.device
+    plan = make_plan(config, compositions, steps_per_s=steps_per_s, on_gpu=device != "cpu")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(plan.to_dict(), indent=1) + "\n")
+    print(plan.to_text())
+    if args.steps_per_s is None:
+        print(f"speed measured here in {args.calibrate:g} s; --steps-per-s gives another machine's")

@@ -1,0 +1,166 @@
+"""The jobs of a campaign, counted without Snakemake: what `vitrion plan` and `vitrion status` use.
+
+The rules are the source; a test holds this list against the graph that Snakemake builds from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrion.compositions import Composition
+from vitrion.config import Config, Dynamics, load_config
+from vitrion.report.figures import FIGURES
+from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
+
+WORKFLOW = Path(__file__).parents[1]  # where the Snakefile lies
+STAGES = {
+    "sample_frames": "dataset",
+    "label_frame": "dataset",
+    "prepare_dataset": "dataset",
+    "finetune_model": "finetune",
+    "adopt_model": "finetune",
+    "evaluate_model": "finetune",
+    "quench_glass": "quench",
+    "equilibrate_glass": "production",
+    "produce_segment": "production",
+    "analyze_trajectory": "transport",
+    "summarize_campaign": "report",
+    "plot_figure": "report",
+    "build_report": "report",
+}
+MD_RULES = ("quench_glass", "equilibrate_glass", "produce_segment")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow.
+
+    Attributes:
+        rule: its rule.
+        name: stem of its log and benchmark, below `logs/<rule>`; the rule's name when it runs once.
+        outputs: its files, from the campaign's results folder.
+        composition: of the glass it works on, if there is one.
+        md_steps: steps of molecular dynamics.
+    """
+
+    rule: str
+    name: str
+    outputs: tuple[str, ...]
+    composition: str | None = None
+    md_steps: int = 0
+
+    @property
+    def stage(self) -> str:
+        """Stage of the campaign, as in the README."""
+        return STAGES[self.rule]
+
+    @property
+    def log(self) -> str:
+        """Its log, from the results folder."""
+        return self._beside("logs", "log")
+
+    @property
+    def benchmark(self) -> str:
+        """Its benchmark, from the results folder."""
+        return self._beside("benchmarks", "tsv")
+
+    def _beside(self, folder: str, suffix: str) -> str:
+        stem = self.rule if self.name == self.rule else f"{self.rule}/{self.name}"
+        return f"{folder}/{stem}.{suffix}"
+
+
+def open_campaign(configfiles: Sequence[Path | str]) -> tuple[Config, dict[str, Composition]]:
+    """The configuration as the Snakefile reads it, and its compositions.
+
+    Files are laid over the `config.yaml` of the working folder, or else of the workflow's folder.
+
+    Raises:
+        InputError: anything wrong in them.
+    """
+    bases = (Path("config.yaml"), WORKFLOW / "config.yaml")
+    base = next((path for path in bases if path.is_file()), None)
+    config = load_config(*([base] if base else []), *configfiles)
+    table = Path(config.compositions)
+    beside = WORKFLOW / table
+    if not table.exists() and beside.exists():
+        table = beside
+    return config, config.read_compositions(table)
+
+
+def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:
+    """Every job of a campaign that starts from nothing, but for the rule `all`."""
+    yield from _dataset_jobs(config, compositions)
+    yield from _finetune_jobs(config)
+    for name in compositions:
+        yield from _dynamics_jobs(config, name)
+    yield Job(
+        "summarize_campaign",
+        "summarize_campaign",
+        tuple(f"summary/{table}.parquet" for table in SUMMARY_TABLES),
+    )
+    for figure in FIGURES:
+        outputs = tuple(f"report/figures/{figure}.{suffix}" for suffix in ("svg", "png"))
+        yield Job("plot_figure", figure, outputs)
+    yield Job("build_report", "build_report", ("report/index.html",))
+
+
+def _dataset_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:
+    if config.dataset.label.engine != "none":
+        for name in compositions:
+            yield Job("sample_frames", name, (f"dataset/sampled/{name}.extxyz",), name)
+            for frame in range(config.dataset.sample.frames_per_composition):
+                output = f"dataset/labelled/{name}/{frame:03d}.extxyz"
+                yield Job("label_frame", f"{name}/{frame:03d}", (output,), name)
+    files = ("train.extxyz", "val.extxyz", "test.extxyz", "dataset.parquet", "alignment.json")
+    yield Job("prepare_dataset", "prepare_dataset", tuple(f"dataset/{file}" for file in files))
+
+
+def _finetune_jobs(config: Config) -> Iterator[Job]:
+    model = ("finetune/model.safetensors", "finetune/model.json")
+    if config.finetune.model == "train":
+        yield Job("finetune_model", "finetune_model", (*model, "finetune/learning.parquet"))
+    else:
+        yield Job("adopt_model", "adopt_model", model)
+    outputs = ("finetune/model_metrics.parquet", "finetune/parity.parquet")
+    yield Job("evaluate_model", "evaluate_model", outputs)
+
+
+def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:
+    """From packing to the analysis, for one composition."""
+    production, quench = config.production, config.quench
+    melt_and_anneal_ps = 2 * quench.melt_ps + quench.anneal_ps
+    cooling_K = quench.melt_temperature_K - quench.glass_temperature_K
+    quench_steps = _steps(melt_and_anneal_ps + cooling_K / quench.quench_rate_K_ps, config.dynamics)
+    for replica in range(config.replicas):
+        folder = f"quench/{name}/r{replica}"
+        files = ("glass.extxyz", "thermo.parquet", "glass_checks.parquet")
+        outputs = tuple(f"{folder}/{file}" for file in files)
+        yield Job("quench_glass", f"{name}-r{replica}", outputs, name, quench_steps)
+        for temperature_K in config.temperatures_K:
+            folder = f"{name}/T{temperature_K:04d}/r{replica}"
+            trajectory = f"{name}-T{temperature_K:04d}-r{replica}"
+            yield Job(
+                "equilibrate_glass",
+                trajectory,
+                tuple(
+                    f"production/{folder}/{file}" for file in ("equilibrated.h5", "thermo.parquet")
+                ),
+                name,
+                _steps(2 * production.equilibrate_ps, config.dynamics),
+            )
+            for segment in range(production.segments):
+                yield Job(
+                    "produce_segment",
+                    f"{trajectory}-{segment:04d}",
+                    (f"production/{folder}/segment-{segment:04d}.h5",),
+                    name,
+                    _steps(production.segment_ps, config.dynamics),
+                )
+            outputs = tuple(f"transport/{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
+            yield Job("analyze_trajectory", trajectory, outputs, name)
+
+
+def _steps(time_ps: float, dynamics: Dynamics) -> int:
+    return round(time_ps * 1000 / dynamics.timestep_fs)

@@ -1,0 +1,275 @@
+"""What a campaign will take before it runs: jobs, GPU-hours, core-hours, storage, longest chain.
+
+Molecular dynamics is the campaign, so its speed is measured (or given) and everything else follows
+from the configuration. The other rules are counted with what they took where they were measured;
+`benchmarks/plan.md` compares a plan with the run that followed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from vitrion.compositions import Composition
+from vitrion.config import Config, Production
+from vitrion.jobs import MD_RULES, Job, campaign_jobs
+
+# Seconds on one core of a 2024 server, by benchmarks/plan.md: what a job costs before it does
+# anything (interpreter, torch, model), and what the other rules then take.
+START_S = 10.0
+ANALYSIS_ATOM_FRAMES_PER_S = 4e5
+OTHER_S = {
+    "sample_frames": 60.0,
+    "label_frame": 60.0,
+    "prepare_dataset": 30.0,
+    "finetune_model": 3600.0,
+    "evaluate_model": 60.0,
+    "summarize_campaign": 30.0,
+}
+# An atom in a segment is stored to precision p with log2(2 Å / p) bits a coordinate: within a chunk
+# of 250 frames it stays in some 2 Å. One bit more is what chunks and checksums cost.
+CHUNK_RANGE_A = 2.0
+FRAME_BYTES = 40  # step, time, cell and observables, compressed
+TABLES_MB = 2.0  # of one trajectory
+
+
+@dataclass(frozen=True)
+class RulePlan:
+    """The jobs of one rule.
+
+    Attributes:
+        rule: its name.
+        jobs: how many.
+        md_steps: of all of them.
+        hours: wall time of all of them, one after another.
+        gpu_hours: hours in which a GPU is held.
+        core_hours: hours times CPU threads.
+    """
+
+    rule: str
+    jobs: int
+    md_steps: int
+    hours: float
+    gpu_hours: float
+    core_hours: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign's costs.
+
+    Attributes:
+        campaign: its name.
+        atoms: of the largest glass.
+        steps_per_s: MD steps a second of that glass.
+        rules: costs by rule, in the order of the workflow.
+        storage_GB: by kind of file.
+        longest_chain: rules on the longest path through the graph.
+        longest_chain_hours: the least wall time, whatever the number of GPUs.
+    """
+
+    campaign: str
+    atoms: int
+    steps_per_s: float
+    rules: tuple[RulePlan, ...]
+    storage_GB: dict[str, float]
+    longest_chain: tuple[str, ...]
+    longest_chain_hours: float
+
+    @property
+    def jobs(self) -> int:
+        """All jobs."""
+        return sum(rule.jobs for rule in self.rules)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all jobs."""
+        return sum(rule.gpu_hours for rule in self.rules)
+
+    @property
+    def core_hours(self) -> float:
+        """Of all jobs."""
+        return sum(rule.core_hours for rule in self.rules)
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything, as JSON can hold it."""
+        totals = {key: getattr(self, key) for key in ("jobs", "gpu_hours", "core_hours")}
+        return {**asdict(self), **totals, "total_storage_GB": sum(self.storage_GB.values())}
+
+    def to_text(self) -> str:
+        """The plan as a page of text."""
+        rows = [("rule", "jobs", "MD steps", "GPU-hours", "core-hours")]
+        for rule in self.rules:
+            steps = f"{rule.md_steps:.4g}" if rule.md_steps else ""
+            hours = (_number(rule.gpu_hours), _number(rule.core_hours))
+            rows.append((rule.rule, str(rule.jobs), steps, *hours))
+        totals = (_number(self.gpu_hours), _number(self.core_hours))
+        rows.append(("total", str(self.jobs), "", *totals))
+        storage = ", ".join(f"{kind} {_number(GB)}" for kind, GB in self.storage_GB.items())
+        chain_h = self.longest_chain_hours
+        return "\n".join(
+            (
+                f"campaign {self.campaign}: glasses of up to {self.atoms} atoms, "
+                f"{self.steps_per_s:.4g} MD steps/s",
+                "",
+                *format_rows(rows),
+                "",
+                f"storage, GB: {storage}",
+                f"longest chain: {_number(chain_h)} h ({chain_h / 24:.3g} days): "
+                + " → ".join(self.longest_chain),
+            )
+        )
+
+
+def make_plan(
+    config: Config, compositions: Mapping[str, Composition], *, steps_per_s: float, on_gpu: bool
+) -> Plan:
+    """Plan a campaign that starts from nothing.
+
+    Args:
+        config: the campaign.
+        compositions: its glasses.
+        steps_per_s: MD steps a second of the largest glass; smaller ones are faster in proportion.
+        on_gpu: whether jobs of the potential hold a GPU.
+    """
+    atoms = {name: n_atoms(item, config) for name, item in compositions.items()}
+    largest = max(atoms.values())
+    jobs = list(campaign_jobs(config, compositions))
+    seconds = [
+        _job_s(job, config, atoms, steps_per_s * largest / atoms.get(job.composition, largest))
+        for job in jobs
+    ]
+    rules = []
+    for rule in dict.fromkeys(job.rule for job in jobs):
+        own = [(job, s) for job, s in zip(jobs, seconds, strict=True) if job.rule == rule]
+        potential = rule in (*MD_RULES, "finetune_model", "evaluate_model")
+        hours = sum(s for _, s in own) / 3600
+        rules.append(
+            RulePlan(
+                rule=rule,
+                jobs=len(own),
+                md_steps=sum(job.md_steps for job, _ in own),
+                hours=hours,
+                gpu_hours=hours if potential and on_gpu else 0.0,
+                core_hours=hours * (config.dynamics.threads if potential else 1),
+            )
+        )
+    chain, chain_s = _longest_chain(jobs, seconds, config)
+    return Plan(
+        campaign=config.campaign,
+        atoms=largest,
+        steps_per_s=steps_per_s,
+        rules=tuple(rules),
+        storage_GB=_storage_GB(config, atoms),
+        longest_chain=chain,
+        longest_chain_hours=chain_s / 3600,
+    )
+
+
+def n_atoms(composition: Composition, config: Config) -> int:
+    """Atoms in a glass."""
+    return sum(composition.counts(config.formula_units).values())
+
+
+def segment_bytes(atoms: int, production: Production) -> float:
+    """Size of one segment file."""
+    frames = production.segment_ps / production.frame_interval_ps
+    bits = math.log2(CHUNK_RANGE_A / production.position_precision_A) + 1
+    return frames * (FRAME_BYTES + 3 * atoms * bits / 8)
+
+
+def measure_steps_per_s(
+    composition: Composition, config: Config, *, seconds: float = 10.0
+) -> float:
+    """MD steps a second of this machine, from real steps of a packed glass of the campaign's size.
+
+    Args:
+        composition: what to pack.
+        config: the campaign; its device, threads, time step and start model are used.
+        seconds: how long to measure, after a warm-up of the same steps.
+    """
+    import torch
+
+    from vitrion.dynamics.integrators import BussiNVT
+    from vitrion.dynamics.protocols import relax
+    from vitrion.dynamics.state import State
+    from vitrion.packing import random_packing
+    from vitrion.potential import CHGNetPotential
+
+    torch.set_num_threads(config.dynamics.threads)
+    density = config.quench.packing_density * composition.density_guess_g_cm3
+    volume_A3 = composition.volume_A3(config.formula_units, density)
+    atoms = random_packing(composition.counts(config.formula_units), volume_A3, config.seed)
+    model = config.finetune.start  # weights do not change the cost of a step
+    potential = CHGNetPotential(model, atoms.numbers, device=config.dynamics.device)
+    atoms.positions = relax(atoms.positions, atoms.cell[:], potential)
+    temperature_K = float(max(config.temperatures_K))
+    state = State.from_atoms(atoms, temperature_K=temperature_K, seed=config.seed)
+    integrator = BussiNVT(config.dynamics.timestep_fs / 1000, 0.1)
+
+    def evaluate(state: State):
+        return potential.compute(state.positions_A, state.cell_A)
+
+    forces = evaluate(state)
+    rate = 0.0
+    for limit_s in (seconds / 3, seconds):  # the first round warms up
+        steps, start = 0, time.monotonic()
+        while (elapsed_s := time.monotonic() - start) < limit_s:
+            state, forces = integrator.step(state, forces, evaluate, temperature_K)
+            steps += 1
+        rate = steps / elapsed_s
+    return rate
+
+
+def format_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as aligned lines: the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _job_s(job: Job, config: Config, atoms: Mapping[str, int], steps_per_s: float) -> float:
+    """Wall time of one job."""
+    if job.rule in MD_RULES:
+        return START_S + job.md_steps / steps_per_s
+    if job.rule == "analyze_trajectory":
+        frames = config.production.length_ps / config.production.frame_interval_ps
+        return START_S + frames * atoms[job.composition] / ANALYSIS_ATOM_FRAMES_PER_S
+    return START_S + OTHER_S.get(job.rule, 0.0)
+
+
+def _longest_chain(
+    jobs: Sequence[Job], seconds: Sequence[float], config: Config
+) -> tuple[tuple[str, ...], float]:
+    """Rules and wall time of the longest path: everything waits for the rule before it."""
+    slowest: dict[str, float] = {}
+    for job, job_s in zip(jobs, seconds, strict=True):
+        slowest[job.rule] = max(slowest.get(job.rule, 0.0), job_s)
+    slowest.pop("evaluate_model", None)  # beside the dynamics
+    if "adopt_model" in slowest:  # which then waits for no data
+        for rule in ("sample_frames", "label_frame", "prepare_dataset"):
+            slowest.pop(rule, None)
+    slowest["produce_segment"] *= config.production.segments
+    return tuple(slowest), sum(slowest.values())
+
+
+def _storage_GB(config: Config, atoms: Mapping[str, int]) -> dict[str, float]:
+    """What lies in the results folder at the end."""
+    trajectories = config.replicas * len(config.temperatures_K)
+    segments = trajectories * config.production.segments
+    frames = sum(segments * segment_bytes(n, config.production) for n in atoms.values())
+    return {
+        "trajectories": frames / 1e9,
+        "tables": len(atoms) * trajectories * TABLES_MB / 1e3,
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
