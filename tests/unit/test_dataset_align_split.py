@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from vitrion.config import Split
+from vitrion.dataset.align import fit_alignment
+from vitrion.dataset.split import assign_splits
+from vitrion.errors import InputError
+
+GLASSES = [
+    [a] * 4 + [m] * 4 + [x] * 10 + ["O"] * 3
+    for a in ("Li", "Na", "K")
+    for m in ("Al", "Ga", "In")
+    for x in ("Cl", "Br", "I")
+]
+SHIFTS = dict(Li=-1.0, Na=2.0, K=0.3, Al=-4.0, Ga=1.1, In=0.0, Cl=7.0, Br=-2.0, I=0.5, O=3.0)
+
+
+def test_alignment_removes_what_the_compositions_determine():
+    residual = [np.mean([SHIFTS[s] for s in glass]) for glass in GLASSES]
+    alignment = fit_alignment(GLASSES, residual)
+    # 10 elements, but every glass has the same share of alkali, metal, halogen and oxygen.
+    assert alignment.rank == 7
+    assert alignment.residual_max_eV_atom < 1e-12
+    for glass, value in zip(GLASSES, residual, strict=True):
+        assert alignment.removed(glass) / len(glass) == pytest.approx(value, abs=1e-12)
+    norm = np.linalg.norm(list(alignment.shift_eV.values()))
+    assert norm < np.linalg.norm(list(SHIFTS.values()))
+
+
+def test_alignment_reports_what_is_left():
+    residual = [0.5 + 0.01 * (-1) ** i for i in range(10)]
+    alignment = fit_alignment([GLASSES[0]] * 10, residual)
+    assert alignment.rank == 1
+    assert alignment.residual_rms_eV_atom == pytest.approx(0.01)
+    assert alignment.removed(GLASSES[0]) == pytest.approx(0.5 * 21)
+
+
+def test_alignment_finds_the_shifts_of_free_compositions():
+    rng = np.random.default_rng(1)
+    cells = [rng.choice(list(SHIFTS), size=20).tolist() for _ in range(60)]
+    alignment = fit_alignment(cells, [np.mean([SHIFTS[s] for s in cell]) for cell in cells])
+    assert alignment.shift_eV == pytest.approx(SHIFTS, abs=1e-9)
+
+
+def campaign(n_trajectories=8, frames_each=3):
+    keys = [
+        (composition, f"{composition}-p{trajectory}")
+        for composition in ("LiAlCl", "NaGaBr", "KInI")
+        for trajectory in range(n_trajectories)
+        for _ in range(frames_each)
+    ]
+    return [c for c, _ in keys], [t for _, t in keys]
+
+
+def test_no_trajectory_is_on_two_sides_and_held_out_compositions_only_test():
+    compositions, trajectories = campaign()
+    split = assign_splits(
+        compositions, trajectories, settings=Split(held_out=("KInI",)), seed=5
+    )
+    sides = {}
+    for composition, trajectory, side in zip(compositions, trajectories, split, strict=True):
+        assert sides.setdefault(trajectory, side) == side
+        assert (side == "test") == (composition == "KInI")
+    for composition in ("LiAlCl", "NaGaBr"):
+        here = [s for c, s in zip(compositions, split, strict=True) if c == composition]
+        assert here.count("val") == 3  # one trajectory of 3 is nearest to 15 % of 24
+    assert split != assign_splits(
+        compositions, trajectories, settings=Split(held_out=("KInI",)), seed=6
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
+def test_validation_share_is_met_as_well_as_whole_trajectories_allow(fraction):
+    compositions, trajectories = campaign(n_trajectories=10, frames_each=2)
+    split = assign_splits(
+        compositions, trajectories, settings=Split(validation_fraction=fraction), seed=1
+    )
+    assert split.count("val") == pytest.approx(fraction * len(split), abs=3)
+
+
+def test_split_depends_on_the_seed_alone_not_on_the_order():
+    compositions, trajectories = campaign()
+    order = np.random.default_rng(0).permutation(len(compositions))
+    split = assign_splits(compositions, trajectories, settings=Split(), seed=9)
+    shuffled = assign_splits(
+        [compositions[i] for i in order],
+        [trajectories[i] for i in order],
+        settings=Split(),
+        seed=9,
+    )
+    assert [split[i] for i in order] == shuffled
+
+
+def test_nothing_to_train_or_validate_on_is_refused():
+    compositions, trajectories = campaign(n_trajectories=1)
+    with pytest.raises(InputError, match="validation_fraction"):
+        assign_splits(compositions, trajectories, settings=Split(), seed=0)
+    with pytest.raises(InputError, match="held_out"):
+        assign_splits(
+            compositions,
+            trajectories,
+            settings=Split(held_out=("LiAlCl", "NaGaBr", "KInI")),
+            seed=0,
+        )
