@@ -22,6 +22,7 @@ STAGES = {
     "finetune_model": "finetune",
     "adopt_model": "finetune",
     "evaluate_model": "finetune",
+    "accept_model": "finetune",
     "quench_glass": "quench",
     "equilibrate_glass": "production",
     "produce_segment": "production",
@@ -125,6 +126,9 @@ def _finetune_jobs(config: Config) -> Iterator[Job]:
         yield Job("adopt_model", "adopt_model", model)
     outputs = ("finetune/model_metrics.parquet", "finetune/parity.parquet")
     yield Job("evaluate_model", "evaluate_model", outputs)
+    if config.finetune.model == "train":
+        outputs = ("finetune/acceptance.parquet", "finetune/hot_md.parquet")
+        yield Job("accept_model", "accept_model", outputs)
 
 
 def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:

@@ -26,12 +26,15 @@ OTHER_S = {
     "prepare_dataset": 30.0,
     "finetune_model": 3600.0,
     "evaluate_model": 60.0,
+    "accept_model": 600.0,
     "summarize_campaign": 30.0,
 }
+TRAINING_RULES = ("finetune_model", "evaluate_model", "accept_model")
 # An atom in a segment is stored to precision p with log2(2 Å / p) bits a coordinate: within a chunk
 # of 250 frames it stays in some 2 Å. One bit more is what chunks and checksums cost.
 CHUNK_RANGE_A = 2.0
 FRAME_BYTES = 40  # step, time, cell and observables, compressed
+FILE_BYTES = 20_000
 TABLES_MB = 2.0  # of one trajectory
 
 
@@ -144,7 +147,7 @@ def make_plan(
     rules = []
     for rule in dict.fromkeys(job.rule for job in jobs):
         own = [(job, s) for job, s in zip(jobs, seconds, strict=True) if job.rule == rule]
-        potential = rule in (*MD_RULES, "finetune_model", "evaluate_model")
+        potential = rule in (*MD_RULES, *TRAINING_RULES)
         hours = sum(s for _, s in own) / 3600
         rules.append(
             RulePlan(
@@ -177,7 +180,7 @@ def segment_bytes(atoms: int, production: Production) -> float:
     """Size of one segment file."""
     frames = production.segment_ps / production.frame_interval_ps
     bits = math.log2(CHUNK_RANGE_A / production.position_precision_A) + 1
-    return frames * (FRAME_BYTES + 3 * atoms * bits / 8)
+    return FILE_BYTES + frames * (FRAME_BYTES + 3 * atoms * bits / 8)
 
 
 def measure_steps_per_s(
@@ -193,7 +196,7 @@ def measure_steps_per_s(
     import torch
 
     from vitrion.dynamics.integrators import BussiNVT
-    from vitrion.dynamics.protocols import relax
+    from vitrion.dynamics.quench import relax
     from vitrion.dynamics.state import State
     from vitrion.packing import random_packing
     from vitrion.potential import CHGNetPotential
@@ -204,7 +207,7 @@ def measure_steps_per_s(
     atoms = random_packing(composition.counts(config.formula_units), volume_A3, config.seed)
     model = config.finetune.start  # weights do not change the cost of a step
     potential = CHGNetPotential(model, atoms.numbers, device=config.dynamics.device)
-    atoms.positions = relax(atoms.positions, atoms.cell[:], potential)
+    relax(atoms, potential)
     temperature_K = float(max(config.temperatures_K))
     state = State.from_atoms(atoms, temperature_K=temperature_K, seed=config.seed)
     integrator = BussiNVT(config.dynamics.timestep_fs / 1000, 0.1)
@@ -252,9 +255,8 @@ def _longest_chain(
     slowest: dict[str, float] = {}
     for job, job_s in zip(jobs, seconds, strict=True):
         slowest[job.rule] = max(slowest.get(job.rule, 0.0), job_s)
-    slowest.pop("evaluate_model", None)  # beside the dynamics
-    if "adopt_model" in slowest:  # which then waits for no data
-        for rule in ("sample_frames", "label_frame", "prepare_dataset"):
+    if "adopt_model" in slowest:  # dynamics then waits for neither data nor evaluation
+        for rule in ("sample_frames", "label_frame", "prepare_dataset", "evaluate_model"):
             slowest.pop(rule, None)
     slowest["produce_segment"] *= config.production.segments
     return tuple(slowest), sum(slowest.values())
