@@ -22,7 +22,7 @@ from vitrion.compositions import Composition
 from vitrion.config import Accept, Dynamics
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.integrators import NVE, BussiNVT
-from vitrion.dynamics.protocols import relax
+from vitrion.dynamics.quench import relax
 from vitrion.dynamics.run import BlowUp, Stage, run
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
@@ -166,7 +166,7 @@ def hot_md(
     density = MELT_DENSITY * composition.density_guess_g_cm3
     atoms = random_packing(composition.counts(units), composition.volume_A3(units, density), seed)
     potential = CHGNetPotential(load_model(model), atoms.numbers, device=dynamics.device)
-    atoms.positions = relax(atoms.positions, atoms.cell.array, potential)
+    relax(atoms, potential)
     state = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
     timestep_ps = dynamics.timestep_fs / 1000
     steps = SAMPLE_STEPS * math.ceil(length_ps / timestep_ps / SAMPLE_STEPS)

@@ -57,7 +57,6 @@ def to_samples(frames: Sequence[Atoms], converter: CrystalGraphConverter) -> lis
     samples = []
     for frame in frames:
         graph = converter(AseAtomsAdaptor.get_structure(frame))
-        graph.atom_frac_coord.requires_grad = True
         targets = {
             "e": torch.tensor(frame.get_potential_energy() / len(frame), dtype=torch.float32),
             "f": torch.tensor(frame.get_forces(), dtype=torch.float32),

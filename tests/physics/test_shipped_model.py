@@ -1,0 +1,53 @@
+"""The model that is shipped: better where it never looked, and stable when hot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vitrion.compositions import Composition, read_compositions
+from vitrion.config import Accept, Dynamics
+from vitrion.potential import model_hash
+from vitrion.seeds import derive_seed
+from vitrion.tables import read_table
+from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
+from vitrion.training.accept import hot_md, judge
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = resolve_model("shipped")
+LIMITS = Accept()
+COMPOSITIONS = read_compositions(ROOT / "resources" / "compositions.tsv")
+
+pytestmark = pytest.mark.physics
+
+
+def test_card_belongs_to_the_weights() -> None:
+    assert read_card(SHIPPED)["model_hash"] == model_hash(SHIPPED)
+
+
+def test_held_out_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    held_out = read_card(SHIPPED)["campaign"]["split"]["held_out"]
+    config = settings_of([], ["resources/dft"], held_out)
+    frames = prepare_splits(config, tmp_path / "dataset")
+    evaluate({"pretrained": "0.3.0", "fine-tuned": SHIPPED}, {"test": frames["test"]}, tmp_path)
+    metrics = read_table(tmp_path / "model_metrics.parquet")
+    assert set(metrics["composition"]) == {*held_out, "all"}
+    _, checks = judge(metrics, metrics, LIMITS.model_copy(update={"hot_md_ps": 0}))
+    assert checks["passed"].all(), checks
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS.values(), ids=list(COMPOSITIONS))
+def test_hot_melt_does_not_blow_up(composition: Composition) -> None:
+    row = hot_md(
+        SHIPPED,
+        composition,
+        length_ps=2.0,
+        temperature_K=LIMITS.hot_md_temperature_K,
+        dynamics=Dynamics(device="cpu", threads=1),
+        seed=derive_seed(1, composition.composition),
+    )
+    assert row["length_ps"] == pytest.approx(2.0)
+    assert row["least_distance_A"] >= LIMITS.least_distance_A
+    assert abs(row["energy_drift_meV_atom_ps"]) <= LIMITS.energy_drift_meV_atom_ps
