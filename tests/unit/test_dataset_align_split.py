@@ -54,9 +54,7 @@ def campaign(n_trajectories=8, frames_each=3):
 
 def test_no_trajectory_is_on_two_sides_and_held_out_compositions_only_test():
     compositions, trajectories = campaign()
-    split = assign_splits(
-        compositions, trajectories, settings=Split(held_out=("KInI",)), seed=5
-    )
+    split = assign_splits(compositions, trajectories, settings=Split(held_out=("KInI",)), seed=5)
     sides = {}
     for composition, trajectory, side in zip(compositions, trajectories, split, strict=True):
         assert sides.setdefault(trajectory, side) == side

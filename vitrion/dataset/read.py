@@ -94,6 +94,9 @@ def _read_file(path: Path) -> Iterator[Frame]:
         Exception
     ) as error:  # other people's files fail in any way; each is reported, none ends it
         yield Frame(path, index + 1, None, f"cannot be read ({type(error).__name__}: {error})")
+    else:
+        if index < 0:
+            yield Frame(path, 0, None, "no frame in the file")
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Atoms | None, str]]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
 from chgnet.model import CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -100,7 +100,7 @@ def _melt_and_cool(
     temperatures_K = sorted(settings.temperatures_K, reverse=True)
     atoms.calc = calculator
     FIRE(atoms, logfile=None).run(steps=RELAX_STEPS)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperatures_K[0], rng=rng)
+    thermalize_momenta(atoms, temperatures_K[0], rng=rng)
     step = 0
     for temperature_K in temperatures_K:
         dynamics = Langevin(
@@ -108,6 +108,7 @@ def _melt_and_cool(
             TIMESTEP_FS * units.fs,
             temperature_K=temperature_K,
             friction=FRICTION_FS / units.fs,
+            fixcm=False,
             rng=rng,
         )
         for _ in range(settings.steps_per_temperature // settings.frame_interval):

@@ -25,17 +25,16 @@ from vitrion.dataset.frames import LabelError
 from vitrion.errors import InputError
 
 INPUT_SETS = {"MPStaticSet": MPStaticSet, "MPScanStaticSet": MPScanStaticSet}
+# The sets' default smearing, the tetrahedron method, needs a mesh of several k-points, which a
+# large cell does not get; Gaussian smearing is the same for every cell. Nobody reads the densities.
+INCAR = {"ISMEAR": 0, "SIGMA": 0.05, "LCHARG": False, "LAECHG": False, "LVTOT": False}
 # Plain damped mixing with the robust minimiser: slower, and converges where the default does not.
 SAFER = {"ALGO": "All", "NELM": 300, "TIME": 0.2}
 
 
 def input_set(atoms: Atoms, settings: Vasp, *, safer: bool = False) -> VaspInputSet:
-    """The pymatgen input set of a frame whose atoms are grouped by element.
-
-    The sets' default, the tetrahedron method, needs a mesh of several k-points, which a larger cell
-    does not get; the smearing here is Gaussian, 0.05 eV, the same for every cell.
-    """
-    incar = {"ISMEAR": 0, "SIGMA": 0.05, **(SAFER if safer else {}), **settings.incar}
+    """The pymatgen input set of a frame whose atoms are grouped by element."""
+    incar = {**INCAR, **(SAFER if safer else {}), **settings.incar}
     structure = AseAtomsAdaptor.get_structure(atoms)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

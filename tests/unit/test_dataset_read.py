@@ -1,0 +1,396 @@
+"""Import of other people's data: known keys, units and signs, and every kind of broken input."""
+
+import gzip
+import json
+import lzma
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import ase
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import GPa
+from pymatgen.io.vasp import Vasprun
+
+from vitrion.dataset.check import check_frames
+from vitrion.dataset.read import read_frames, voigt_stress
+from vitrion.errors import InputError
+
+# Real VASP output comes with ASE.
+VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def copper(seed=0, **info):
+    """A sheared, rattled cell of copper with EMT labels."""
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    atoms.set_cell(atoms.cell @ np.array([[0.97, 0.02, 0], [0, 1, 0.01], [0, 0, 1.01]]), True)
+    atoms.rattle(0.05, seed=seed)
+    atoms.calc = EMT()
+    labels = {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "stress": atoms.get_stress(),
+    }
+    atoms.calc = SinglePointCalculator(atoms, **labels)
+    atoms.info.update(info)
+    return atoms
+
+
+def renamed(atoms, energy="REF_energy", forces="REF_forces", stress="REF_stress"):
+    """The same frame with its labels in info and arrays under other names."""
+    results = atoms.calc.results
+    bare = atoms.copy()
+    bare.info[energy] = results["energy"]
+    bare.arrays[forces] = results["forces"]
+    if stress in ("virial", "REF_virial", "virials"):
+        bare.info[stress] = -atoms.get_stress(voigt=False) * atoms.get_volume()
+    elif stress == "nine":
+        bare.info["REF_stress"] = atoms.get_stress(voigt=False).ravel()
+    else:
+        bare.info[stress] = results["stress"]
+    return bare
+
+
+def checked(source):
+    frames = read_frames(source)
+    check_frames(frames, max_force_eV_A=30.0, max_energy_deviation_eV_atom=1.0)
+    return frames
+
+
+def assert_labels(frame, reference):
+    assert frame.fault == ""
+    results = frame.atoms.calc.results
+    assert results["energy"] == pytest.approx(reference.get_potential_energy(), abs=1e-7)
+    assert np.allclose(results["forces"], reference.get_forces(), atol=1e-6)
+    assert np.allclose(results["stress"], reference.get_stress(), atol=1e-7)
+
+
+def test_stress_read_is_the_derivative_of_the_energy(tmp_path):
+    """The sign and unit that everything below is held to, by finite differences."""
+    atoms = copper()
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    stress = checked(tmp_path)[0].atoms.calc.results["stress"]
+    for voigt, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        energies = []
+        for strain in (1e-4, -1e-4):
+            deformation = np.eye(3)
+            deformation[i, j] += strain / 2
+            deformation[j, i] += strain / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell @ deformation, scale_atoms=True)
+            strained.calc = EMT()
+            energies.append(strained.get_potential_energy())
+        expected = (energies[0] - energies[1]) / 2e-4 / atoms.get_volume()
+        assert stress[voigt] == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"stress": "nine"},
+        {"stress": "virial"},
+        {"stress": "REF_virial"},
+        {"energy": "dft_energy", "forces": "dft_forces", "stress": "dft_stress"},
+        {"energy": "energy", "forces": "force", "stress": "stress"},
+    ],
+)
+def test_extxyz_labels_by_other_names(tmp_path, keys):
+    reference = copper()
+    ase.io.write(tmp_path / "a.xyz", renamed(reference, **keys), format="extxyz")
+    (frame,) = checked(tmp_path / "a.xyz")
+    assert_labels(frame, reference)
+    assert not {"REF_energy", "virial", "dft_energy"} & set(frame.atoms.info)
+
+
+def test_reference_labels_come_before_predicted_ones(tmp_path):
+    reference = copper()
+    both = renamed(reference)
+    both.calc = SinglePointCalculator(both, energy=-1.0, forces=np.zeros((len(both), 3)))
+    ase.io.write(tmp_path / "a.extxyz", both)
+    assert_labels(checked(tmp_path)[0], reference)
+
+
+@pytest.mark.parametrize("opener", [gzip.open, lzma.open], ids=["gz", "xz"])
+def test_compressed_extxyz(tmp_path, opener):
+    reference = copper()
+    suffix = {gzip.open: "gz", lzma.open: "xz"}[opener]
+    with opener(tmp_path / f"a.extxyz.{suffix}", "wt") as file:
+        ase.io.write(file, [reference, copper(1)], format="extxyz")
+    frames = checked(tmp_path)
+    assert len(frames) == 2
+    assert_labels(frames[0], reference)
+
+
+def test_ase_database(tmp_path):
+    reference = copper()
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(reference, trajectory="run7")
+        database.write(renamed(copper(1)), data={"REF_energy": 1.0})
+    frames = checked(tmp_path)
+    assert_labels(frames[0], reference)
+    assert frames[0].atoms.info["trajectory"] == "run7"
+    assert "no forces" in frames[1].fault
+
+
+@pytest.mark.parametrize("name", ["vasprun_dfpt.xml", "vasprun_pstress.xml"])
+def test_real_vasprun(tmp_path, name):
+    shutil.copy(VASP / name, tmp_path / "vasprun.xml")
+    reference = ase.io.read(VASP / name)
+    (frame,) = checked(tmp_path)
+    assert frame.fault == ""
+    results = frame.atoms.calc.results
+    # The force-consistent energy, without the PV term of PSTRESS.
+    assert results["energy"] == reference.get_potential_energy(force_consistent=True)
+    assert np.allclose(results["stress"], reference.get_stress())
+    assert frame.atoms.info["engine"] == "vasp"
+    assert frame.atoms.info["level"].startswith("VASP 6.3")
+
+
+def test_folder_of_real_vasp_runs_is_read_once_each(tmp_path):
+    for number, name in enumerate(("vasprun_dfpt.xml", "vasprun_pstress.xml")):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        (folder / "vasprun.xml.gz").write_bytes(gzip.compress((VASP / name).read_bytes()))
+        shutil.copy(VASP / "OUTCAR_example_1", folder / "OUTCAR")
+    alone = tmp_path / "run2"
+    alone.mkdir()
+    shutil.copy(VASP / "OUTCAR_example_1", alone / "OUTCAR")
+    frames = checked(tmp_path)
+    assert [str(frame.atoms.symbols) for frame in frames] == ["NaCl", "C2", "Ni18"]
+    reference = ase.io.read(VASP / "OUTCAR_example_1", format="vasp-out")
+    assert frames[2].atoms.calc.results["energy"] == reference.calc.results["free_energy"]
+
+
+def test_vasprun_that_used_up_its_steps_is_not_converged(tmp_path):
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    steps = len(Vasprun(VASP / "vasprun_dfpt.xml").ionic_steps[0]["electronic_steps"])
+
+    changed, count = re.subn(r'(name="NELM">)\s*\d+', rf"\g<1> {steps}", text)
+    assert count
+    (tmp_path / "vasprun.xml").write_text(changed)
+    (frame,) = checked(tmp_path)
+    assert frame.fault == f"SCF not converged in {steps} steps"
+
+
+@pytest.mark.parametrize("layout", ["mptrj", "lists"])
+def test_chgnet_json_has_vasps_stress(tmp_path, layout):
+    """The stress that pymatgen reads from a real run is what CHGNet's JSON holds."""
+    run = Vasprun(VASP / "vasprun_dfpt.xml", parse_potcar_file=False)
+    step = run.ionic_steps[0]
+    row = {
+        "structure": step["structure"].as_dict(),
+        "uncorrected_total_energy": step["e_fr_energy"],
+        "energy_per_atom": 99.0,
+        "force": np.asarray(step["forces"]).tolist(),
+        "stress": np.asarray(step["stress"]).tolist(),
+    }
+    data = {"mp-1": {"mp-1-0": row}}
+    if layout == "lists":
+        data = {key: [value] for key, value in row.items()}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    (frame,) = checked(tmp_path)
+    assert_labels(frame, _with(step["e_fr_energy"], ase.io.read(VASP / "vasprun_dfpt.xml")))
+
+
+def _with(energy, atoms):
+    atoms.calc.results["energy"] = energy
+    return atoms
+
+
+def test_kbar_of_compression_is_negative_tension():
+    row = voigt_stress(np.diag([10.0, 20, 30]) * -0.1 * GPa)
+    assert row == pytest.approx([-1 * GPa, -2 * GPa, -3 * GPa, 0, 0, 0])
+
+
+def test_energies_per_atom_count_when_there_is_no_total(tmp_path):
+    structure = Vasprun(VASP / "vasprun_dfpt.xml", parse_potcar_file=False).final_structure
+    row = {"structure": structure.as_dict(), "energy_per_atom": -2.5, "force": [[0, 0, 0]] * 2}
+    (tmp_path / "a.json").write_text(json.dumps({"mp-1": {"a": row}}))
+    assert checked(tmp_path)[0].atoms.calc.results["energy"] == -5.0
+
+
+# Every kind of broken input: name, how to write it, and the reason that must be told.
+def _frames(change):
+    def write(folder):
+        atoms = copper(1)
+        change(atoms)
+        ase.io.write(folder / "a.extxyz", [copper(), atoms])
+
+    return write
+
+
+def _text(change):
+    def write(folder):
+        ase.io.write(folder / "a.extxyz", [copper(), copper(1)])
+        path = folder / "a.extxyz"
+        path.write_text(change(path.read_text()))
+
+    return write
+
+
+def _set(label, value):
+    def change(atoms):
+        atoms.calc.results[label] = value
+
+    return change
+
+
+def _drop(label):
+    return lambda atoms: atoms.calc.results.pop(label)
+
+
+def _nan_force(atoms):
+    atoms.calc.results["forces"][3, 1] = np.nan
+
+
+def _big_force(atoms):
+    atoms.calc.results["forces"][3] = [0, 40.0, 0]
+
+
+def _nan_position(atoms):
+    atoms.positions[2, 0] = np.nan
+
+
+def _overlap(atoms):
+    atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
+
+
+def _no_cell(atoms):
+    atoms.cell[:] = 0
+
+
+def _flat_cell(atoms):
+    atoms.cell[2] = atoms.cell[1]
+
+
+def _not_periodic(atoms):
+    atoms.pbc = (True, True, False)
+
+
+def _isolated(atoms):
+    atoms.cell = np.eye(3) * 60.0
+    atoms.positions[0] = [30.0, 30, 30]
+
+
+def _unknown_element(atoms):
+    atoms.numbers[0] = 0
+
+
+def _energy_off(folder):
+    frames = [copper(seed) for seed in range(5)]
+    frames[4].calc.results["energy"] += 2.0 * len(frames[4])
+    ase.io.write(folder / "a.extxyz", frames)
+
+
+def _same_wrapped(folder):
+    twice = copper()
+    twice.positions += twice.cell[0]
+    ase.io.write(folder / "a.extxyz", [copper(), twice])
+
+
+def _same_name(folder):
+    ase.io.write(folder / "a.extxyz", [copper(0, frame_id="x"), copper(1, frame_id="x")])
+
+
+def _failed_label(atoms):
+    atoms.calc = None
+    atoms.info["label_failure"] = "SCF not converged"
+
+
+def _odd_stress(atoms):
+    atoms.info["REF_stress"] = np.arange(9.0)
+
+
+def _truncated_xml(folder):
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    (folder / "vasprun.xml").write_text(text[: len(text) // 3])
+
+
+def _garbage(name, content=b"\x00\x01 not data at all"):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def _empty_database(folder):
+    sqlite3.connect(folder / "a.db").execute("create table t (x)")
+
+
+BROKEN = {
+    "no energy": (_frames(_drop("energy")), "no energy"),
+    "no forces": (_frames(_drop("forces")), "no forces"),
+    "energy NaN": (_frames(_set("energy", np.nan)), "energy not finite"),
+    "energy infinite": (_frames(_set("energy", np.inf)), "energy not finite"),
+    "force NaN": (_frames(_nan_force), "forces not finite"),
+    "stress NaN": (_frames(_set("stress", np.full(6, np.nan))), "stress not finite"),
+    "stress not symmetric": (_frames(_odd_stress), "stress is not symmetric"),
+    "position NaN": (_frames(_nan_position), "positions not finite"),
+    "force too large": (_frames(_big_force), "force of 40.0 eV/Å"),
+    "no cell": (_frames(_no_cell), "not periodic|no cell"),
+    "flat cell": (_frames(_flat_cell), "no cell"),
+    "not periodic": (_frames(_not_periodic), "not periodic"),
+    "overlap": (_frames(_overlap), "0.30 Å apart"),
+    "isolated atom": (_frames(_isolated), "no neighbour within 6 Å"),
+    "unknown element": (_frames(_unknown_element), "elements that CHGNet does not know: X"),
+    "label failed": (_frames(_failed_label), "labelling failed: SCF not converged"),
+    "energy outlier": (_energy_off, r"energy \+2.00 eV/atom off"),
+    "duplicate": (_same_wrapped, "duplicate of"),
+    "name twice": (_same_name, "name x is taken"),
+    "truncated": (_text(lambda text: text[: int(len(text) * 0.8)]), "ends within|cannot be read"),
+    "header": (_text(lambda text: text + "not a number\n"), "a number of atoms was expected"),
+    "column missing": (
+        _text(lambda text: "\n".join(line.rsplit(None, 1)[0] if line.startswith("Cu") and i > 20
+                                     else line for i, line in enumerate(text.split("\n")))),
+        "cannot be read",
+    ),
+    "word for number": (
+        _text(lambda text: text[:-40].rsplit("Cu ", 1)[0] + "Cu " + "abc " * 6 + "\n"),
+        "cannot be read",
+    ),
+    "vasprun truncated": (_truncated_xml, "not a readable vasprun.xml"),
+    "vasprun garbage": (_garbage("vasprun.xml"), "not a readable vasprun.xml"),
+    "OUTCAR garbage": (_garbage("OUTCAR"), "cannot be read|no energy"),
+    "OUTCAR empty": (_garbage("OUTCAR", b""), "cannot be read"),
+    "database garbage": (_garbage("a.db"), "cannot be read"),
+    "database empty": (_empty_database, "no frame"),
+    "not compressed": (_garbage("a.extxyz.xz"), "cannot be read"),
+    "json rows": (_garbage("a.json", b'{"a": {"b": {"structure": 1}}}'), "cannot be read"),
+    "json cut": (_garbage("a.json", b'{"a": {"b": {"structure": '), "cannot be read"),
+    "empty file": (_garbage("a.extxyz", b""), "no frame"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_input_is_reported_by_file_frame_and_reason(tmp_path, kind):
+    write, reason = BROKEN[kind]
+    write(tmp_path)
+    frames = checked(tmp_path)
+    faulty = [frame for frame in frames if frame.fault]
+    assert len(faulty) == 1
+    assert re.search(reason, faulty[0].fault), faulty[0].fault
+    assert faulty[0].source.parent == tmp_path
+    assert faulty[0] is frames[-1]
+    assert faulty[0].index == len(frames) - 1
+
+
+def test_missing_and_unknown_sources_are_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    for path in (tmp_path / "nowhere", tmp_path / "notes.txt", tmp_path):
+        with pytest.raises(InputError) as caught:
+            read_frames(path)
+        assert caught.value.value == str(path)
+
+
+def test_files_of_other_things_in_a_folder_are_passed_over(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", copper())
+    (tmp_path / "provenance.json").write_text('{"engine": "gpaw"}')
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / ".a.extxyz.partial").write_text("x")
+    assert len(read_frames(tmp_path)) == 1
