@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +14,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
+from vitrion.deadline import warning_before_limit
 from vitrion.errors import InputError
+
+ATTEMPT = "attempt"  # first word of the line that begins an attempt in a job's log
 
 
 @contextmanager
@@ -20,7 +25,8 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
     """Send everything that a job prints to its log, and its progress to the terminal as well.
 
     The log is also the job's lock: after the workflow alone was killed, its jobs may still run, and
-    a second process for the same job waits for the first instead of writing over its files.
+    a second process for the same job waits for the first instead of writing over its files. Each
+    attempt begins with a line of its own. Under SLURM the job is warned before its time limit.
 
     Bad input ends the job with exit code 2 and its one message; any other error with exit code 1,
     the traceback in the log and a line on the terminal that says where to look.
@@ -49,8 +55,13 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").handlers[:] = [to_file]
         warnings.simplefilter("default")
+        job = os.environ.get("SLURM_JOB_ID")
+        slurm = f", SLURM job {job}" if job else ""
+        file.write(
+            f"{ATTEMPT} {time.strftime('%Y-%m-%d %H:%M:%S')} on {os.uname().nodename}{slurm}\n"
+        )
         try:
-            with redirect_stdout(file), redirect_stderr(file):
+            with redirect_stdout(file), redirect_stderr(file), warning_before_limit():
                 yield
         except InputError as error:
             logger.error("%s", error)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitrion import deadline
+from vitrion.deadline import time_left_s, warning_before_limit
+from vitrion.logs import job_log
+
+
+def slurm_says(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose squeue prints `text`; the real one is asked in tests/slurm."""
+    squeue = folder / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho '{text}'\n")
+    squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0:07", 7.0),
+        ("23:59:01", 86_341.0),
+        ("2-01:00:00", 176_400.0),
+        ("UNLIMITED", None),
+        ("", None),
+    ],
+)
+def test_time_left_is_read_as_squeue_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float | None
+) -> None:
+    slurm_says(text, tmp_path, monkeypatch)
+    assert time_left_s() == seconds
+
+
+def test_end_time_of_newer_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
+    assert time_left_s() == pytest.approx(100, abs=2)
+
+
+def test_no_limit_without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert time_left_s() is None
+
+
+def test_warning_comes_once_and_only_to_who_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that nobody handles would end the process; handled, it must not come again."""
+    slurm_says("0:16", tmp_path, monkeypatch)
+    monkeypatch.setattr(deadline, "REPEAT_S", 0.2)
+    heard: list[int] = []
+
+    def listen(number: int, frame: object) -> None:
+        heard.append(number)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # as the dynamics does
+
+    with warning_before_limit():
+        time.sleep(1.5)  # the first warning falls in here, where nobody listens
+        signal.signal(signal.SIGUSR1, listen)
+        try:
+            time.sleep(1.0)
+        finally:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    time.sleep(0.5)
+    assert heard == [signal.SIGUSR1]
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_job_log_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole process that waits for the warning and leaves as interrupted dynamics does."""
+    slurm_says("0:16", tmp_path, monkeypatch)
+    program = (
+        "import signal, sys, time\n"
+        "from vitrion.logs import job_log\n"
+        "with job_log(sys.argv[1], 'title'):\n"
+        "    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+        "    time.sleep(30)\n"
+    )
+    log = tmp_path / "job.log"
+    start = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", program, str(log)], check=False)
+    assert ended.returncode == 75
+    assert time.monotonic() - start < 20
+    assert "SLURM job 7" in log.read_text()
+
+
+def test_each_attempt_begins_with_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    for _ in range(2):
+        with job_log(log, "title"):
+            pass
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("attempt 20") for line in lines)
