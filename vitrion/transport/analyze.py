@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,16 @@ from vitrion.config import Transport
 from vitrion.errors import InputError
 from vitrion.progress import Progress
 from vitrion.tables import TABLES, TRAJECTORY_KEY, write_table
+from vitrion.transport.blocks import BLOCKS
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
-from vitrion.transport.collective import (
-    Coefficients,
-    Correlations,
-    coefficients,
-    correlations,
-    resamples,
-    spread,
+from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
+from vitrion.transport.diffusion import (
+    Diffusion,
+    Window,
+    diffusion,
+    relative_covariance,
+    settled_window,
 )
-from vitrion.transport.diffusion import Diffusion, diffusion, settled_window
 from vitrion.transport.environments import (
     EnvironmentCounter,
     environment_name,
@@ -33,17 +34,22 @@ from vitrion.transport.environments import (
 from vitrion.transport.msd import Displacements, displacements
 from vitrion.transport.network import network
 from vitrion.transport.rdf import Rdf, first_shell_cutoffs, radial_distributions
-from vitrion.transport.residence import ContactRecorder, residence
+from vitrion.transport.residence import ContactRecorder, Encounters, Residence, residence
 from vitrion.transport.sources import read_segments
 from vitrion.transport.trajectory import Source, Trajectory
 from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 
 logger = logging.getLogger("vitrion")
 
-# Blocks of origins that are resampled for errors of collective quantities.
-BLOCKS = 16
 MS_CM_TO_S_CM = 1e-3
-CONVERGENCE_PARTS = (0.25, 0.5, 0.75, 1.0)
+# Quarters of the trajectory.
+CONVERGENCE_PARTS = 4
+
+# Tables that need a centre and its ligands; written without rows where no shell was found.
+WITH_LIGANDS = (
+    *("clusters", "coordination", "cutoffs", "network"),
+    *("residence", "residence_curve"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,19 @@ class Roles:
         mobile: the ion whose transport is asked for.
         center: centre of the polyhedra, if there are any.
         ligands: elements of its first shell.
-        bridges: ligands that join centres to fragments; oxygen by default, if it is a ligand.
+        bridges: ligands that join centres to fragments; by default oxygen, or every ligand where
+            oxygen is none.
     """
 
     mobile: str
     center: str | None = None
     ligands: tuple[str, ...] = ()
-    bridges: tuple[str, ...] = ("O",)
+    bridges: tuple[str, ...] = ()
+
+    @property
+    def joining(self) -> tuple[str, ...]:
+        """`bridges`, or their default."""
+        return self.bridges or (("O",) if "O" in self.ligands else self.ligands)
 
     def check(self, symbols: Sequence[str], charges: Mapping[str, float]) -> None:
         """Refuse roles or charges that do not fit the atoms.
@@ -76,6 +88,9 @@ class Roles:
         ):
             if element not in present:
                 raise InputError(key, element, f"not in the trajectory; it has {present}")
+        unknown = set(self.bridges) - set(self.ligands)
+        if unknown:
+            raise InputError("bridges", sorted(unknown), "must be among the ligands")
         if self.center == self.mobile or {self.mobile, self.center} & set(self.ligands):
             raise InputError(
                 "ligands",
@@ -117,7 +132,7 @@ def analyze_trajectory(
         temperature_K, replica: the rest of the trajectory's key.
         settings: the configuration's section.
         metadata: goes into every table's file metadata.
-        flags: checks that the run failed; the analysis adds its own.
+        flags: checks that the run failed.
         mean_temperature_K, wall_hours, steps_per_s: of the run, NaN when unknown.
 
     Raises:
@@ -222,7 +237,7 @@ class _Analysis:
         self.trajectory, self.roles, self.key, self.settings = trajectory, roles, key, settings
         self.interval_ps = trajectory.frame_interval_ps
         self.tables: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {}
-        self.flags: list[str] = []
+        self.convergence: list[dict[str, object]] = []
 
     def add(self, name: str, columns: Mapping[str, object] | list, **notes: object) -> None:
         """Add a table; rows or columns without the key."""
@@ -234,7 +249,7 @@ class _Analysis:
     def self_diffusion(self) -> None:
         """Mean squared displacements and tracer diffusion."""
         self.moments: dict[str, Displacements] = {
-            s: displacements(self.trajectory, s, n_blocks=BLOCKS) for s in self.trajectory.species
+            s: displacements(self.trajectory, s) for s in self.trajectory.species
         }
         self.diffusion: dict[str, Diffusion] = {
             s: diffusion(
@@ -245,8 +260,6 @@ class _Analysis:
             )
             for s, m in self.moments.items()
         }
-        if not self.diffusion[self.roles.mobile].window.diffusive:
-            self.flags.append("not_diffusive")
         rows = []
         for s, found in self.diffusion.items():
             rows.append(
@@ -304,9 +317,10 @@ class _Analysis:
             ),
             n_frames=rdf.n_frames,
         )
-        self._find_cutoffs(rdf)
+        if self.roles.center:
+            self._find_cutoffs(rdf)
         if self._shells_known(self.roles.ligands):
-            bridges = [b for b in self.roles.bridges if b in self.roles.ligands]
+            bridges = self.roles.joining
             found = network(
                 self.trajectory,
                 self.roles.center,
@@ -324,7 +338,7 @@ class _Analysis:
 
     def _find_cutoffs(self, rdf: Rdf) -> None:
         roles = self.roles
-        pairs = [(roles.center, s) for s in (*roles.ligands, roles.mobile)] if roles.center else []
+        pairs = [(roles.center, s) for s in (*roles.ligands, roles.mobile)]
         self.cutoffs_A = first_shell_cutoffs(rdf, pairs, self.settings.cutoffs_A)
         given = self.settings.cutoffs_A
         rows = []
@@ -332,7 +346,7 @@ class _Analysis:
             origin = "given" if {f"{a}-{b}", f"{b}-{a}"} & set(given) else "g(r)"
             rows.append({"center": a, "neighbor": b, "cutoff_A": cutoff_A, "origin": origin})
             if np.isnan(cutoff_A):
-                self.flags.append(f"no_first_shell:{a}-{b}")
+                logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
         self.add("cutoffs", rows)
 
     def _shells_known(self, neighbors: Sequence[str]) -> bool:
@@ -343,164 +357,163 @@ class _Analysis:
 
     def collective(self) -> None:
         """Onsager coefficients, conductivities, transference numbers, Haven ratio."""
-        data = correlations(self.moments, BLOCKS)
+        data = correlations(self.moments)
         self._add_correlation(data)
-        mobile = data.species.index(self.roles.mobile)
-        first = self.moments[self.roles.mobile]
-        charges = [self.settings.charges[s] for s in data.species]
-        window = self.diffusion[self.roles.mobile].window
-        if window.diffusive:
-            window = settled_window(
-                first.lags,
-                sum(
-                    z**2 * m.n_atoms * m.msd_A2
-                    for z, m in zip(charges, self.moments.values(), strict=True)
-                ),
-                first.n_frames,
-                window,
-                samples=first.n_atoms,
-                tolerance=self.settings.diffusive_tolerance,
-            )
-        fit = first.lags[window.select]
-        if len(fit) < 2:
-            logger.warning("too few frames for a slope; no conductivity")
-            return
-        arguments = {
-            "charges": charges,
-            "lags": first.lags,
-            "select": window.select,
-            "n_frames": first.n_frames,
-            "frame_interval_ps": self.interval_ps,
-        }
-        best = coefficients(data, **arguments)
-        draws = resamples(BLOCKS)
-        sampled = coefficients(data, weights=draws, **arguments)
-        usable = window.diffusive
+        window = self._collective_window(data)
+        fit = self.moments[self.roles.mobile].lags[window.select]
         notes = {
             "fit_start_ps": float(fit[0]) * self.interval_ps,
             "fit_stop_ps": float(fit[-1]) * self.interval_ps,
-            "diffusive": usable,
+            "diffusive": window.diffusive,
         }
-        self._add_onsager(data, best, sampled, usable, notes)
-        haven = best.haven(mobile)
-        self.add(
-            "haven",
-            [
-                {
-                    "haven_ratio": haven if usable else np.nan,
-                    "haven_ratio_err": spread(sampled.haven(mobile), BLOCKS) if usable else np.nan,
-                }
-            ],
-            **notes,
-        )
-        rows = [
-            self._conductivity(
-                "nernst_einstein",
-                (best.nernst_einstein(), best.transference_nernst_einstein(mobile)),
-                (sampled.nernst_einstein(), sampled.transference_nernst_einstein(mobile)),
-                usable,
-            ),
-            self._conductivity(
-                "einstein",
-                (best.einstein(), best.transference(mobile)),
-                (sampled.einstein(), sampled.transference(mobile)),
-                usable,
-            ),
-        ]
+        # Slopes from lags at which ions do not diffuse are no transport coefficients.
+        scale = self._mS_cm(1.0) if window.diffusive else np.nan
+        found = onsager(data, self._charges(data), window.select, self.interval_ps)
+        self._add_onsager(found, scale * MS_CM_TO_S_CM, notes)
+        self._add_haven(found, window.diffusive, notes)
+        conductivities = self._conductivities(found)
         if self._shells_known(self.roles.ligands):
-            found = clusters(
+            by_cluster = clusters(
                 self.trajectory,
                 bonded_pairs(self.roles.center, self.roles.ligands, self.cutoffs_A),
                 charges=self.settings.charges,
                 mobile=self.roles.mobile,
                 fit_start=int(fit[0]),
                 fit_stop=int(fit[-1]),
-                n_blocks=BLOCKS,
             )
-            self._add_clusters(found, usable, notes)
-            total = np.array([found.conducting_A2_ps, found.mobile_A2_ps])
-            blocks = np.einsum("rb,bk->rk", draws, np.nan_to_num(found.blocks)) / draws.sum(
-                axis=1, keepdims=True
+            self._add_clusters(by_cluster, window.diffusive, notes)
+            conductivities["cluster_nernst_einstein"] = (
+                by_cluster.nernst_einstein,
+                by_cluster.transference,
             )
-            rows.append(
-                self._conductivity(
-                    "cluster_nernst_einstein",
-                    (total[0], total[1] / total[0]),
-                    (blocks[:, 0], blocks[:, 1] / blocks[:, 0]),
-                    usable,
-                )
-            )
-        self.add("conductivity", rows, **notes)
+        usable = 1.0 if window.diffusive else np.nan
+        self.add(
+            "conductivity",
+            [
+                {
+                    "method": method,
+                    "sigma_mS_cm": sigma[0] * scale,
+                    "sigma_err_mS_cm": sigma[1] * scale,
+                    "t_alkali": transference[0] * usable,
+                    "t_alkali_err": transference[1] * usable,
+                }
+                for method, (sigma, transference) in conductivities.items()
+            ],
+            **notes,
+        )
+        self._converge_collective(data, window, scale)
 
-    def _mS_cm(self, charge2_A2_ps: float | np.ndarray) -> float | np.ndarray:
+    def _collective_window(self, data: Correlations) -> Window:
+        """The mobile ion's window, from where the other ions' rattling no longer adds a slope."""
+        window = self.diffusion[self.roles.mobile].window
+        if not window.diffusive:
+            return window
+        first = self.moments[self.roles.mobile]
+        charges = self._charges(data)
+        return settled_window(
+            first.lags,
+            sum(
+                z**2 * m.n_atoms * m.msd_A2
+                for z, m in zip(charges, self.moments.values(), strict=True)
+            ),
+            first.n_frames,
+            window,
+            samples=first.n_atoms,
+            tolerance=self.settings.diffusive_tolerance,
+        )
+
+    def _charges(self, data: Correlations) -> list[float]:
+        return [self.settings.charges[s] for s in data.species]
+
+    def _mS_cm(self, charge2_A2_ps: float) -> float:
         return conductivity_mS_cm(
             charge2_A2_ps, self.trajectory.volume_A3, float(self.key["temperature_K"])
         )
 
-    def _conductivity(
-        self,
-        method: str,
-        best: tuple[float, float],
-        sampled: tuple[np.ndarray, np.ndarray],
-        usable: bool,
-    ) -> dict[str, object]:
-        values = {
-            "sigma_mS_cm": self._mS_cm(best[0]),
-            "sigma_err_mS_cm": self._mS_cm(spread(sampled[0], BLOCKS)),
-            "t_alkali": best[1],
-            "t_alkali_err": spread(sampled[1], BLOCKS),
+    def _conductivities(
+        self, found: Onsager
+    ) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+        """By method: Σ z² D in Å²/ps and transference number, each with its error."""
+        mobile = found.species.index(self.roles.mobile)
+        return {
+            "nernst_einstein": (
+                found.joint.combination(found.nernst_einstein),
+                found.transference_nernst_einstein(mobile),
+            ),
+            "einstein": (found.joint.combination(found.einstein), found.transference(mobile)),
         }
-        return {"method": method, **{k: v if usable else np.nan for k, v in values.items()}}
 
-    def _add_onsager(
-        self,
-        data: Correlations,
-        best: Coefficients,
-        sampled: Coefficients,
-        usable: bool,
-        notes: Mapping[str, object],
-    ) -> None:
-        scale = (self._mS_cm(1.0) * MS_CM_TO_S_CM) if usable else np.nan
-        error = spread(sampled.total, BLOCKS)
+    def _add_haven(self, found: Onsager, diffusive: bool, notes: Mapping[str, object]) -> None:
+        ratio, error = found.haven(found.species.index(self.roles.mobile))
+        row = {"haven_ratio": ratio, "haven_ratio_err": error}
+        self.add("haven", [{k: v if diffusive else np.nan for k, v in row.items()}], **notes)
+
+    def _add_onsager(self, found: Onsager, scale: float, notes: Mapping[str, object]) -> None:
         rows = []
-        for i, a in enumerate(data.species):
-            for j, b in enumerate(data.species):
-                own = best.own[i] if i == j else 0.0
-                rows.append(
-                    {
-                        "species_i": a,
-                        "species_j": b,
-                        "L": best.total[i, j] * scale,
-                        "L_err": error[i, j] * scale,
-                        "L_self": own * scale,
-                        "L_distinct": (best.total[i, j] - own) * scale,
-                    }
-                )
+        for (i, a), (j, b) in product(enumerate(found.species), repeat=2):
+            L, L_err = found.joint.combination(found.L(i, j))
+            own = found.joint.combination(found.own(i))[0] if i == j else 0.0
+            rows.append(
+                {
+                    "species_i": a,
+                    "species_j": b,
+                    "L": L * scale,
+                    "L_err": L_err * scale,
+                    "L_self": own * scale,
+                    "L_distinct": (L - own) * scale,
+                }
+            )
         self.add("onsager", rows, **notes)
 
     def _add_correlation(self, data: Correlations) -> None:
         total, own = data.mean()
         first = self.moments[self.roles.mobile]
-        samples = (first.n_frames - 1) / first.lags
-        rows = []
-        for i, a in enumerate(data.species):
-            for j, b in enumerate(data.species):
-                part = own[:, i] if i == j else np.zeros(len(total))
-                both = total[:, i, i] * total[:, j, j] + total[:, i, j] ** 2
-                rows.append(
-                    pd.DataFrame(
-                        {
-                            "species_i": a,
-                            "species_j": b,
-                            "lag_ps": first.lags * self.interval_ps,
-                            "total_A2": total[:, i, j],
-                            "self_A2": part,
-                            "distinct_A2": total[:, i, j] - part,
-                            "total_err_A2": np.sqrt(both / (3 * samples)),
-                        }
-                    )
-                )
-        self.add("correlation", pd.concat(rows))
+        variance = np.diag(relative_covariance(first.lags, first.n_frames)) / 2
+        parts = []
+        for (i, a), (j, b) in product(enumerate(data.species), repeat=2):
+            alone = own[:, i] if i == j else np.zeros(len(total))
+            both = total[:, i, i] * total[:, j, j] + total[:, i, j] ** 2
+            parts.append(
+                {
+                    "species_i": a,
+                    "species_j": b,
+                    "lag_ps": first.lags * self.interval_ps,
+                    "total_A2": total[:, i, j],
+                    "self_A2": alone,
+                    "distinct_A2": total[:, i, j] - alone,
+                    "total_err_A2": np.sqrt(variance * both),
+                }
+            )
+        self.add("correlation", pd.concat(map(pd.DataFrame, parts)))
+
+    def _converge_collective(self, data: Correlations, window: Window, scale: float) -> None:
+        for parts in range(CONVERGENCE_PARTS, 0, -1):
+            first_blocks = BLOCKS // CONVERGENCE_PARTS * parts
+            found = onsager(
+                data,
+                self._charges(data),
+                window.select,
+                self.interval_ps,
+                first_blocks=first_blocks,
+            )
+            rows = {}
+            for i, s in enumerate(found.species):
+                if self.diffusion[s].window.diffusive and window.diffusive:
+                    unit = A2_PS_TO_CM2_S / (self.settings.charges[s] ** 2 * data.counts[i])
+                    rows[f"D_{s}"] = np.array(found.joint.combination(found.own(i))) * unit
+            for method, (sigma, transference) in self._conductivities(found).items():
+                rows[f"sigma_{method}"] = np.array(sigma) * scale
+                rows[f"t_alkali_{method}"] = np.array(transference) * (scale / scale)
+            mobile = found.species.index(self.roles.mobile)
+            rows["haven_ratio"] = np.array(found.haven(mobile)) * (scale / scale)
+            self._converge(rows, parts)
+
+    def _converge(self, values: Mapping[str, Sequence[float]], parts: int) -> None:
+        length_ps = self.trajectory.length_ps * parts / CONVERGENCE_PARTS
+        self.convergence += [
+            {"quantity": quantity, "length_ps": length_ps, "value": value, "err": err}
+            for quantity, (value, err) in values.items()
+        ]
 
     def _add_clusters(self, found: Clusters, usable: bool, notes: Mapping[str, object]) -> None:
         positive = np.array([self.settings.charges[s] > 0 for s in found.species])
@@ -563,24 +576,30 @@ class _Analysis:
                 for r in results
             ],
         )
-        self.add(
-            "residence_curve",
-            pd.concat(
-                [
-                    pd.DataFrame(
-                        {
-                            "environment": r.environment,
-                            "lag_ps": r.lags * self.interval_ps,
-                            "P": r.survival,
-                            "P_err": r.survival_err,
-                            "C": r.intermittent,
-                            "C_err": r.intermittent_err,
-                        }
-                    )
-                    for r in results
-                ]
-                or [pd.DataFrame(columns=list(TABLES["residence_curve"]))]
-            ),
+        curves = [
+            {
+                "environment": r.environment,
+                "lag_ps": r.lags * self.interval_ps,
+                "P": r.survival,
+                "P_err": r.survival_err,
+                "C": r.intermittent,
+                "C_err": r.intermittent_err,
+            }
+            for r in results
+        ]
+        if curves:
+            self.add("residence_curve", pd.concat(map(pd.DataFrame, curves)))
+
+    def _residence(self, encounters: Encounters) -> list[Residence]:
+        ligands = self.roles.ligands
+        return residence(
+            encounters,
+            {
+                int(code): environment_name(int(code), ligands)
+                for code in np.unique(encounters.codes)
+            },
+            tolerance_ps=self.settings.residence_tolerance_ps,
+            frame_interval_ps=self.interval_ps,
         )
 
     def summary(self, flags: Sequence[str], run: Mapping[str, float]) -> None:
@@ -595,8 +614,12 @@ class _Analysis:
             "discard_ps": self.settings.discard_ps,
             "mean_temperature_K": run.get("mean_temperature_K", np.nan),
             "drift_removed": t.reference_frame,
-            "flags": ",".join(dict.fromkeys([*flags, *self.flags])),
+            "flags": ",".join(flags),
             "wall_hours": run.get("wall_hours", np.nan),
             "steps_per_s": run.get("steps_per_s", np.nan),
         }
         self.add("trajectories", [row], drift_A=t.drift_A)
+        self.add("convergence", self.convergence)
+        for name in WITH_LIGANDS if self.roles.ligands else ():
+            if name not in self.tables:
+                self.add(name, [])

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.transport.diffusion import slope_weights
+from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, resampling_weights
+from vitrion.transport.diffusion import relative_covariance, slope_weights
 from vitrion.transport.network import bonds, components
+from vitrion.transport.rdf import evenly
 from vitrion.transport.trajectory import Trajectory
 
 # Snapshots kept in memory for clusters.
@@ -30,9 +32,7 @@ class Clusters:
         charge: (types,) in e.
         mean_count: (types,) α_c, mean number in the cell.
         D_A2_ps: (types,) of the cluster's centre of mass.
-        conducting_A2_ps: Σ_c z_c² α_c D_c.
-        mobile_A2_ps: Σ_c z_A n_A z_c α_c D_c, the mobile ions' share of it.
-        blocks: (blocks, 2) the two sums in each block of origins, for resampling.
+        conduction: Σ_c z_c² α_c D_c, and the mobile ions' share Σ_c z_A n_A z_c α_c D_c.
     """
 
     species: tuple[str, ...]
@@ -40,9 +40,17 @@ class Clusters:
     charge: np.ndarray
     mean_count: np.ndarray
     D_A2_ps: np.ndarray
-    conducting_A2_ps: float
-    mobile_A2_ps: float
-    blocks: np.ndarray
+    conduction: Joint
+
+    @property
+    def nernst_einstein(self) -> tuple[float, float]:
+        """Σ_c z_c² α_c D_c in Å²/ps and its error."""
+        return self.conduction.combination(np.array([1.0, 0.0]))
+
+    @property
+    def transference(self) -> tuple[float, float]:
+        """The mobile ion's transference number and its error."""
+        return self.conduction.ratio(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
 
     def formula(self, row: int) -> str:
         """Formula of a cluster type, e.g. AlCl3O1."""
@@ -61,7 +69,6 @@ def clusters(
     mobile: str,
     fit_start: int,
     fit_stop: int,
-    n_blocks: int,
 ) -> Clusters:
     """Find the clusters of each snapshot and follow their centres.
 
@@ -74,72 +81,77 @@ def clusters(
         charges: formal charge of each element.
         mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the diffusive window in frames.
-        n_blocks: blocks of origins.
     """
-    stride = max(1, -(-trajectory.n_frames // CLUSTER_FRAMES))
-    frames = np.arange(0, trajectory.n_frames, stride)
-    first = max(1, -(-fit_start // stride))
-    last = min(max(fit_stop // stride, first + 1), len(frames) - 1)
-    lags = np.unique(np.geomspace(first, max(last, first), CLUSTER_LAGS).round().astype(int))
-    species = trajectory.species
-    z = np.array([charges[s] for s in species], dtype=float)
-    kind = np.array([species.index(s) for s in trajectory.symbols])
+    frames = evenly(trajectory.n_frames, CLUSTER_FRAMES)
+    stride = int(frames[1] - frames[0])
+    last = min(max(fit_stop // stride, 2), len(frames) - 1)
+    first = min(-(-fit_start // stride), max(last // 2, 1))
+    lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
+    found = _Types(trajectory)
     displacement_A = np.empty((len(frames), trajectory.n_atoms, 3), dtype=np.float32)
-    types: dict[tuple[int, ...], int] = {}
-    members: list[tuple[np.ndarray, np.ndarray]] = []
-    number: list[np.ndarray] = []
     for row, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
         displacement_A[row] = positions_A - trajectory.start_A
-        i, j = bonds(trajectory, positions_A, cell_A, cutoffs_A)
-        n_clusters, component = components(trajectory.n_atoms, i, j)
-        counts = np.zeros((n_clusters, len(species)), dtype=int)
-        np.add.at(counts, (component, kind), 1)
-        unique, inverse = np.unique(counts, axis=0, return_inverse=True)
-        known = np.array([types.setdefault(tuple(map(int, u)), len(types)) for u in unique])
-        members.append((component, known[inverse.reshape(-1)]))
-        number.append(known[inverse.reshape(-1)])
-    counts = np.array(list(types))
+        found.add(
+            *components(trajectory.n_atoms, *bonds(trajectory, positions_A, cell_A, cutoffs_A))
+        )
+    counts = np.array(list(found.types))
+    z = np.array([charges[s] for s in trajectory.species])
+    a = trajectory.species.index(mobile)
     charge = counts @ z
-    conduct = np.stack(
-        [charge**2, charge * counts[:, species.index(mobile)] * z[species.index(mobile)]]
-    )
-    alpha = np.bincount(np.concatenate(number), minlength=len(types)) / len(frames)
-    squared = np.zeros((len(lags), len(types)))
-    seen = np.zeros((len(lags), len(types)))
-    sums = np.zeros((n_blocks, len(lags), 2))
-    origins = np.zeros((n_blocks, len(lags)))
-    for row, (component, kinds) in enumerate(members):
-        block = row * n_blocks // len(frames)
-        mass = np.bincount(component, trajectory.masses_u)
-        for column, lag in enumerate(lags):
-            if row + lag >= len(frames):
-                break
-            step_A = displacement_A[row + lag] - displacement_A[row]
-            r2 = sum(
-                (np.bincount(component, trajectory.masses_u * step_A[:, axis]) / mass) ** 2
-                for axis in range(3)
-            )
-            squared[column] += np.bincount(kinds, r2, len(types))
-            seen[column] += np.bincount(kinds, minlength=len(types))
-            sums[block, column] += conduct[:, kinds] @ r2
-            origins[block, column] += 1
-    weights = slope_weights(lags, len(frames)) if len(lags) > 1 else np.full(1, np.nan)
-    weights = weights / (6 * stride * trajectory.frame_interval_ps)
+    conducts = np.stack([charge**2, charge * counts[:, a] * z[a]]).astype(float)
+    alpha = np.bincount(np.concatenate(found.kinds), minlength=len(counts)) / len(frames)
+    squared, seen = np.zeros((len(lags), len(counts))), np.zeros((len(lags), len(counts)))
+    sums, terms = np.zeros((BLOCKS, len(lags), 2)), np.zeros((BLOCKS, len(lags)))
+    mass_u = trajectory.masses_u
+    for row, (component, kinds) in enumerate(zip(found.components, found.kinds, strict=True)):
+        block = row * BLOCKS // len(frames)
+        cluster_u = np.bincount(component, mass_u)
+        for column, lag in enumerate(lags[lags < len(frames) - row]):
+            moment = mass_u * (displacement_A[row + lag] - displacement_A[row]).T
+            r2 = sum((np.bincount(component, part) / cluster_u) ** 2 for part in moment)
+            squared[column] += np.bincount(kinds, r2, len(counts))
+            seen[column] += np.bincount(kinds, minlength=len(counts))
+            sums[block, column] += conducts[:, kinds] @ r2
+            terms[block, column] += 1
+    slope = slope_weights(lags, len(frames)) / (6 * stride * trajectory.frame_interval_ps)
     with np.errstate(invalid="ignore", divide="ignore"):
-        D_A2_ps = weights @ (squared / seen)
-        total = weights @ (sums.sum(axis=0) / origins.sum(axis=0)[:, None])
-        blocks = np.einsum("l,blk->bk", weights, sums / origins[..., None])
+        msd_A2 = squared / seen
+    by_block = BlockSums(sums, terms)
+    # Clusters move independently, so variances add up over them.
+    growth = np.nan_to_num(msd_A2)[:, None] * conducts * np.sqrt(alpha)
+    kernel = np.outer(slope, slope) * relative_covariance(lags, len(frames))
     order = np.argsort(-alpha, kind="stable")
     return Clusters(
-        species=tuple(species),
+        species=trajectory.species,
         counts=counts[order],
         charge=charge[order],
         mean_count=alpha[order],
-        D_A2_ps=D_A2_ps[order],
-        conducting_A2_ps=float(total[0]),
-        mobile_A2_ps=float(total[1]),
-        blocks=blocks,
+        D_A2_ps=(slope @ msd_A2)[order],
+        conduction=Joint(
+            value=slope @ by_block.mean(),
+            covariance=np.einsum("ij,ikc,jmc->km", kernel, growth, growth),
+            samples=np.einsum("l,rlk->rk", slope, by_block.mean(resampling_weights())),
+        ),
     )
+
+
+class _Types:
+    """Cluster types, numbered as they turn up, and the clusters of each snapshot."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.n_species, self.kind_of_atom = len(trajectory.species), trajectory.kinds
+        self.types: dict[tuple[int, ...], int] = {}
+        self.components: list[np.ndarray] = []
+        self.kinds: list[np.ndarray] = []
+
+    def add(self, n_clusters: int, component: np.ndarray) -> None:
+        counts = np.bincount(
+            component * self.n_species + self.kind_of_atom, minlength=n_clusters * self.n_species
+        ).reshape(n_clusters, self.n_species)
+        unique, inverse = np.unique(counts, axis=0, return_inverse=True)
+        number = [self.types.setdefault(tuple(row), len(self.types)) for row in unique.tolist()]
+        self.components.append(component)
+        self.kinds.append(np.array(number)[inverse.reshape(-1)])
 
 
 def bonded_pairs(

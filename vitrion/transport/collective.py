@@ -1,158 +1,209 @@
 """Collective transport: Onsager coefficients, conductivities, transference numbers, Haven ratio.
 
 All slopes use the same weights of the same lags, so that coefficients add up to the conductivity
-exactly and their errors can be resampled together: numerator and denominator of a ratio come from
-the same resampled blocks of origins.
+exactly and ratios know how their two parts are correlated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from vitrion.transport.diffusion import slope_weights
-from vitrion.transport.msd import Displacements, block_edges
-
-RESAMPLES = 1000
+from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, block_edges, resampling_weights
+from vitrion.transport.diffusion import line_weights, relative_covariance
+from vitrion.transport.msd import Displacements
 
 
 @dataclass(frozen=True)
 class Correlations:
-    """⟨ΔR_a · ΔR_b⟩ of the summed displacements R_a of each element, by block of origins.
+    """⟨ΔR_a · ΔR_b⟩ of the summed displacements R_a = Σ_i∈a r_i of each element.
 
     Attributes:
-        species: elements, the order of the last two axes.
-        sums_A2: (blocks, lags, species, species) summed over the origins of a block.
-        origins: (blocks, lags).
-        self_sums_A2: (blocks, lags, species) Σ_i |Δr_i|² over the atoms, summed likewise.
-        self_origins: (blocks, lags, species).
+        moments: displacements of each element.
+        total: (lags, species, species) collective part in Å², by block of origins.
+        own: per element, (lags,) Σ_i |Δr_i|² / N in Å², by block of origins.
     """
 
-    species: tuple[str, ...]
-    sums_A2: np.ndarray
-    origins: np.ndarray
-    self_sums_A2: np.ndarray
-    self_origins: np.ndarray
+    moments: Mapping[str, Displacements]
+    total: BlockSums
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Elements, the order of the last two axes of `total`."""
+        return tuple(self.moments)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Atoms of each element."""
+        return np.array([m.n_atoms for m in self.moments.values()])
 
     def mean(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Collective (..., lags, species, species) and self (..., lags, species) averages.
+        """Collective (..., lags, species, species) and self (..., lags, species) parts in Å².
 
         Args:
             weights: (..., blocks) how often each block counts; once by default.
         """
-        if weights is None:
-            weights = np.ones(len(self.sums_A2))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            total = np.tensordot(weights, self.sums_A2, 1)
-            total /= np.tensordot(weights, self.origins, 1)[..., None, None]
-            own = np.tensordot(weights, self.self_sums_A2, 1)
-            own /= np.tensordot(weights, self.self_origins, 1)
-        return total, own
+        own = [m.n_atoms * m.by_block.mean(weights) for m in self.moments.values()]
+        return self.total.mean(weights), np.stack(own, axis=-1)
 
 
-def correlations(moments: Mapping[str, Displacements], n_blocks: int) -> Correlations:
+def correlations(moments: Mapping[str, Displacements]) -> Correlations:
     """Correlations of the collective displacements on the lag grid, over all origins."""
-    species = tuple(moments)
-    first = moments[species[0]]
-    lags, n_frames = first.lags, first.n_frames
-    collective_A = np.stack([moments[s].collective_A for s in species])
-    edges = block_edges(n_frames, n_blocks)
-    sums = np.zeros((n_blocks, len(lags), len(species), len(species)))
-    origins = np.zeros((n_blocks, len(lags)))
-    for column, lag in enumerate(lags):
-        step_A = collective_A[:, lag:] - collective_A[:, : n_frames - lag]
-        for block in range(n_blocks):
+    first = next(iter(moments.values()))
+    collective_A = np.stack([m.collective_A for m in moments.values()])
+    edges = block_edges(first.n_frames)
+    sums = np.zeros((BLOCKS, len(first.lags), len(moments), len(moments)))
+    terms = np.zeros((BLOCKS, len(first.lags)))
+    for column, lag in enumerate(first.lags):
+        step_A = collective_A[:, lag:] - collective_A[:, : first.n_frames - lag]
+        for block in range(BLOCKS):
             part = step_A[:, edges[block] : edges[block + 1]]
-            sums[block, column] = np.einsum("atx,btx->ab", part, part)
-            origins[block, column] = part.shape[1]
-    counts = np.array([moments[s].n_atoms for s in species])
-    return Correlations(
-        species=species,
-        sums_A2=sums,
-        origins=origins,
-        self_sums_A2=np.stack([moments[s].msd_blocks_A2 for s in species], axis=-1),
-        self_origins=np.stack([moments[s].origins_blocks for s in species], axis=-1) / counts,
-    )
+            sums[block, column] = np.tensordot(part, part, ((1, 2), (1, 2)))
+            terms[block, column] = part.shape[1]
+    return Correlations(moments, BlockSums(sums, terms))
 
 
 @dataclass(frozen=True)
-class Coefficients:
-    """Slopes in e² Å²/ps, before the factor 1/(V k_B T).
+class Onsager:
+    """Onsager coefficients in e² Å²/ps, before the factor 1/(V k_B T).
+
+    L_ab = z_a z_b d⟨ΔR_a · ΔR_b⟩ / 6 dτ, and of its diagonal the self part z_a² N_a D_a.
 
     Attributes:
-        total: (..., species, species) z_a z_b d⟨ΔR_a · ΔR_b⟩/6dτ.
-        own: (..., species) z_a² N_a D_a.
+        species: elements.
+        joint: all L_ab, row by row, then the self parts.
     """
 
-    total: np.ndarray
-    own: np.ndarray
+    species: tuple[str, ...]
+    joint: Joint
 
+    def _one(self, position: int) -> np.ndarray:
+        out = np.zeros(len(self.joint.value))
+        out[position] = 1
+        return out
+
+    def L(self, a: int, b: int) -> np.ndarray:
+        """Factors that pick L_ab out of the joint estimate."""
+        return self._one(a * len(self.species) + b)
+
+    def own(self, a: int) -> np.ndarray:
+        """Factors that pick the self part of L_aa."""
+        return self._one(len(self.species) ** 2 + a)
+
+    @cached_property
     def einstein(self) -> np.ndarray:
-        """Σ_ab L_ab."""
-        return self.total.sum(axis=(-2, -1))
+        """Factors of Σ_ab L_ab."""
+        every = range(len(self.species))
+        return sum(self.L(a, b) for a in every for b in every)
 
+    @cached_property
     def nernst_einstein(self) -> np.ndarray:
-        """Σ_a L_aa^self."""
-        return self.own.sum(axis=-1)
+        """Factors of Σ_a L_aa^self."""
+        return sum(self.own(a) for a in range(len(self.species)))
 
-    def haven(self, mobile: int) -> np.ndarray:
-        """L_AA^self / L_AA."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.own[..., mobile] / self.total[..., mobile, mobile]
+    def row(self, a: int) -> np.ndarray:
+        """Factors of Σ_b L_ab."""
+        return sum(self.L(a, b) for b in range(len(self.species)))
 
-    def transference(self, mobile: int) -> np.ndarray:
-        """Σ_b L_Ab / Σ_ab L_ab."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.total[..., mobile, :].sum(axis=-1) / self.einstein()
+    def haven(self, a: int) -> tuple[float, float]:
+        """L_aa^self / L_aa and its error."""
+        return self.joint.ratio(self.own(a), self.L(a, a))
 
-    def transference_nernst_einstein(self, mobile: int) -> np.ndarray:
-        """L_AA^self / Σ_a L_aa^self."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.own[..., mobile] / self.nernst_einstein()
+    def transference(self, a: int) -> tuple[float, float]:
+        """Σ_b L_ab / Σ_cb L_cb and its error."""
+        return self.joint.ratio(self.row(a), self.einstein)
+
+    def transference_nernst_einstein(self, a: int) -> tuple[float, float]:
+        """L_aa^self / Σ_b L_bb^self and its error."""
+        return self.joint.ratio(self.own(a), self.nernst_einstein)
 
 
-def coefficients(
+def onsager(
     data: Correlations,
-    *,
     charges: Sequence[float],
-    lags: np.ndarray,
     select: slice,
-    n_frames: int,
     frame_interval_ps: float,
-    weights: np.ndarray | None = None,
-) -> Coefficients:
-    """Slopes of the correlations in the fit window.
+    *,
+    first_blocks: int = BLOCKS,
+) -> Onsager:
+    """Onsager coefficients from the slopes in the fit window.
 
     Args:
         data: the correlations.
         charges: formal charge of each element.
-        lags: lag grid in frames.
-        select: fit window.
-        n_frames: length of the trajectory.
+        select: fit window, indices into the lag grid.
         frame_interval_ps: time between frames.
-        weights: (..., blocks) resampling weights.
+        first_blocks: use only so many blocks of origins from the start.
     """
-    fit = slope_weights(lags[select], n_frames) / (6 * frame_interval_ps)
-    total, own = data.mean(weights)
+    first = next(iter(data.moments.values()))
+    lags = first.lags[select]
+    fit = line_weights(lags, first.n_frames)
+    slope = fit[0] / (6 * frame_interval_ps)
     z = np.asarray(charges, dtype=float)
-    return Coefficients(
-        total=np.einsum("l,...lab->...ab", fit, total[..., select, :, :]) * np.outer(z, z),
-        own=np.einsum("l,...la->...a", fit, own[..., select, :]) * z**2,
+
+    def estimate(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        total, own = data.mean(weights)
+        total, own = total[..., select, :, :] * np.outer(z, z), own[..., select, :] * z**2
+        L = np.einsum("l,...lab->...ab", slope, total)
+        L_own = np.einsum("l,...la->...a", slope, own)
+        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total, own
+
+    whole = (np.arange(BLOCKS) < first_blocks).astype(float)
+    value, total, own = estimate(whole)
+    # The line through the data, not the data, gives the covariance: it is less noisy.
+    line = np.stack([lags, np.ones(len(lags))], axis=1) @ fit
+    spread = np.stack([m.spread[select] for m in data.moments.values()], axis=-1)
+    covariance = _covariance(
+        np.einsum("kl,lab->kab", line, total),
+        line @ own,
+        np.outer(slope, slope) * relative_covariance(lags, first.n_frames),
+        data.counts,
+        np.nan_to_num(spread, nan=1.0),
+    )
+    return Onsager(
+        species=data.species,
+        joint=Joint(
+            value=value,
+            covariance=covariance * BLOCKS / first_blocks,
+            samples=estimate(resampling_weights())[0],
+        ),
     )
 
 
-def resamples(n_blocks: int, seed: int = 0) -> np.ndarray:
-    """(RESAMPLES, blocks) how often each block is drawn, with replacement."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), RESAMPLES).astype(float)
+def _covariance(
+    total: np.ndarray, own: np.ndarray, kernel: np.ndarray, counts: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """Covariance of all L_ab and self parts for Gaussian displacements.
 
+    By Isserlis' theorem Cov(X_a·X_b, X_c·X_d) = (⟨ac⟩⟨bd⟩ + ⟨ad⟩⟨bc⟩)/3 for vectors with
+    ⟨ac⟩ = ⟨X_a·X_c⟩; with `kernel` holding the time correlation this is the covariance of slopes.
+    An ion is correlated with a sum as its element's sum is, divided by the number of ions.
 
-def spread(samples: np.ndarray, n_blocks: int) -> np.ndarray:
-    """One standard error from resampled values (first axis), robust to tails of ratios.
-
-    Half the distance of the 16th and 84th percentile, with Bessel's factor for the blocks.
+    Args:
+        total: (lags, species, species) collective part; own: (lags, species) self part.
+        kernel: (lags, lags) products of slope weights times the relative covariance of one walker.
+        counts: (species,) atoms.
+        spread: (lags, species) variance of r² over a Gaussian's.
     """
-    low, high = np.nanpercentile(samples, [15.865, 84.135], axis=0)
-    return (high - low) / 2 * np.sqrt(n_blocks / (n_blocks - 1))
+    n = len(counts)
+    cross = np.einsum("ij,iac,jbd->abcd", kernel, total, total)
+    collective = (cross + cross.transpose(0, 1, 3, 2)) / 2
+    mixed = np.einsum("ij,iac,jad->acd", kernel, total, total) / counts[:, None, None]
+    between = np.einsum("ij,iab,jab->ab", kernel, total, total) / np.outer(counts, counts)
+    single = own * np.sqrt(spread)
+    pairs = np.maximum(counts * (counts - 1), 1)
+    distinct = np.einsum("iaa->ia", total) - own
+    np.fill_diagonal(
+        between,
+        np.einsum("ij,ia,ja->a", kernel, single, single) / counts
+        + np.einsum("ij,ia,ja->a", kernel, distinct, distinct) / pairs,
+    )
+    return np.block(
+        [
+            [collective.reshape(n * n, n * n), mixed.reshape(n, n * n).T],
+            [mixed.reshape(n, n * n), between],
+        ]
+    )

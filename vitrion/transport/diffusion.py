@@ -30,16 +30,24 @@ def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
     return 2 / 3 * (m - (m**2 - 1) / (3 * n)) / (n_frames - m)
 
 
-def slope_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
-    """Weights w for which w · MSD is the slope per frame, and an offset drops out.
+def line_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
+    """(2, lags) weights whose products with an MSD are its slope per frame and its offset.
 
     Generalised least squares with the covariance of pure diffusion. It does not depend on the data,
-    so slopes of sums are sums of slopes, and noise in the data cannot bias the fit.
+    so slopes of sums are sums of slopes, and noise in the data cannot bias the fit. NaN for a
+    single lag, which determines no line.
     """
+    if len(lags) < 2:
+        return np.full((2, len(lags)), np.nan)
     covariance = relative_covariance(lags, n_frames) * np.outer(lags, lags)
     design = np.stack([lags, np.ones(len(lags))], axis=1).astype(float)
     weighted = np.linalg.solve(covariance, design)
-    return np.linalg.solve(design.T @ weighted, weighted.T)[0]
+    return np.linalg.solve(design.T @ weighted, weighted.T)
+
+
+def slope_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
+    """The first row of `line_weights`."""
+    return line_weights(lags, n_frames)[0]
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def find_window(
         least_displacement_A: least root mean squared displacement at the window's end.
     """
     stop = int(np.searchsorted(lags, LONGEST_LAG * (n_frames - 1), "right"))
-    fallback = slice(stop // 2, stop)
+    fallback = slice(stop // 2, max(stop, 1))
     moved = stop > 0 and bool(np.all(msd_A2[:stop] > 0))
     if not moved or stop < 4 or lags[stop - 1] < LEAST_WINDOW * lags[0]:
         return Window(fallback, float("nan"), False)
@@ -209,9 +217,6 @@ def diffusion(
             least_displacement_A=least_displacement_A,
         )
     lags = moments.lags[window.select]
-    if len(lags) < 2:
-        nan = float("nan")
-        return Diffusion(window, nan, nan, nan, nan)
     weights = slope_weights(lags, moments.n_frames)
     msd_A2 = moments.msd_A2[window.select]
     scale = np.sqrt(spread[window.select]) * msd_A2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from vitrion.transport.blocks import BLOCKS, BlockSums, block_edges
 from vitrion.transport.trajectory import Trajectory
 
 LAGS_PER_DECADE = 20
@@ -38,8 +39,7 @@ class Displacements:
         n_atoms: walkers.
         n_frames: length of the trajectory.
         msd_A2: (lags,) over all origins.
-        msd_blocks_A2: (blocks, lags) sums over the origins of each block, and ...
-        origins_blocks: (blocks, lags) ... the number of terms (atoms times origins) in them.
+        by_block: (lags,) mean squared displacement of one atom in Å², by block of origins.
         kurtosis: (lags,) ⟨r⁴⟩ / ⟨r²⟩².
         collective_A: (frames, 3) sum of the displacements of all atoms.
         van_hove_lags: lags of the self part of the van Hove function.
@@ -51,8 +51,7 @@ class Displacements:
     n_atoms: int
     n_frames: int
     msd_A2: np.ndarray
-    msd_blocks_A2: np.ndarray
-    origins_blocks: np.ndarray
+    by_block: BlockSums
     kurtosis: np.ndarray
     collective_A: np.ndarray
     van_hove_lags: np.ndarray
@@ -76,7 +75,7 @@ class Displacements:
         return self.msd_A2 * np.sqrt(2 / 3 * self.spread / samples)
 
 
-def displacements(trajectory: Trajectory, species: str, *, n_blocks: int) -> Displacements:
+def displacements(trajectory: Trajectory, species: str) -> Displacements:
     """Pass once over the histories of one element.
 
     The windowed mean squared displacement uses all origins through the correlation theorem
@@ -89,7 +88,7 @@ def displacements(trajectory: Trajectory, species: str, *, n_blocks: int) -> Dis
     power = np.zeros(padded // 2 + 1)
     squares = np.zeros(n_frames)
     collective_A = np.zeros((n_frames, 3))
-    blocks = _BlockMoments(lags, n_frames, n_blocks)
+    blocks = _BlockMoments(lags, n_frames)
     van_hove = _VanHove(lags, n_frames)
     n_atoms = 0
     for history_A in trajectory.histories(species):
@@ -113,8 +112,7 @@ def displacements(trajectory: Trajectory, species: str, *, n_blocks: int) -> Dis
         n_atoms=n_atoms,
         n_frames=n_frames,
         msd_A2=np.maximum((both_ends - 2 * correlation) / (origins * n_atoms), 0.0),
-        msd_blocks_A2=blocks.squares,
-        origins_blocks=blocks.terms,
+        by_block=BlockSums(blocks.squares, blocks.terms),
         kurtosis=blocks.kurtosis(),
         collective_A=collective_A,
         van_hove_lags=van_hove.lags,
@@ -123,19 +121,13 @@ def displacements(trajectory: Trajectory, species: str, *, n_blocks: int) -> Dis
     )
 
 
-def block_edges(n_frames: int, n_blocks: int) -> np.ndarray:
-    """First frame of each block of origins, and the end."""
-    return np.linspace(0, n_frames, n_blocks + 1).round().astype(int)
-
-
 class _BlockMoments:
     """Sums of r² by block of origins, and of r⁴."""
 
-    def __init__(self, lags: np.ndarray, n_frames: int, n_blocks: int) -> None:
-        self.lags, self.n_blocks = lags, n_blocks
-        self.edges = block_edges(n_frames, n_blocks)
-        self.squares = np.zeros((n_blocks, len(lags)))
-        self.terms = np.zeros((n_blocks, len(lags)))
+    def __init__(self, lags: np.ndarray, n_frames: int) -> None:
+        self.lags, self.edges = lags, block_edges(n_frames)
+        self.squares = np.zeros((BLOCKS, len(lags)))
+        self.terms = np.zeros((BLOCKS, len(lags)))
         self.fourth = np.zeros(len(lags))
 
     def add(self, history_A: np.ndarray) -> None:
@@ -147,8 +139,8 @@ class _BlockMoments:
             self.fourth[column] += np.einsum("af,af->", squared, squared, dtype=float)
             block = np.searchsorted(self.edges, np.arange(0, n_frames - lag, stride), "right") - 1
             by_frame = squared.sum(axis=0, dtype=float)
-            self.squares[:, column] += np.bincount(block, by_frame, self.n_blocks)
-            self.terms[:, column] += np.bincount(block, minlength=self.n_blocks) * len(history_A)
+            self.squares[:, column] += np.bincount(block, by_frame, BLOCKS)
+            self.terms[:, column] += np.bincount(block, minlength=BLOCKS) * len(history_A)
 
     def kurtosis(self) -> np.ndarray:
         terms, squares = self.terms.sum(axis=0), self.squares.sum(axis=0)

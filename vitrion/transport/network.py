@@ -24,12 +24,12 @@ def bonds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Atoms i, j of every bond: pairs of the named elements within their cutoff, each once."""
     i, j, vectors_A, _ = neighbor_pairs(positions_A, cell_A, max(cutoffs_A.values()))
-    distance_A = np.sqrt(np.einsum("px,px->p", vectors_A, vectors_A))
-    bonded = np.zeros(len(i), dtype=bool)
+    squared = np.einsum("px,px->p", vectors_A, vectors_A)
+    n_species = len(trajectory.species)
+    limit = np.zeros((n_species, n_species))
     for (a, b), cutoff_A in cutoffs_A.items():
-        bonded |= (
-            (trajectory.symbols[i] == a) & (trajectory.symbols[j] == b) & (distance_A < cutoff_A)
-        )
+        limit[trajectory.species.index(a), trajectory.species.index(b)] = cutoff_A**2
+    bonded = squared < limit[trajectory.kinds[i], trajectory.kinds[j]]
     return i[bonded], j[bonded]
 
 

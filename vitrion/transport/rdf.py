@@ -55,7 +55,7 @@ def radial_distributions(
     species, counts = trajectory.species, trajectory.counts()
     edges_A = np.arange(0, cutoff_A + BIN_A / 2, BIN_A)
     n_bins, n_species = len(edges_A) - 1, len(species)
-    kind = np.concatenate([np.full(counts[s], k) for k, s in enumerate(species)])
+    kind = trajectory.kinds
     histogram = np.zeros(n_species * n_species * n_bins)
     density = 0.0
     for _, positions_A, cell_A in trajectory.snapshots(frames):

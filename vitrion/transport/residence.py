@@ -8,7 +8,7 @@ together do not count like pairs that are together all the time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,6 +97,18 @@ class Encounters:
     stride: int
     n_mobile: int
     n_frames: int
+
+    def first(self, n_frames: int) -> Encounters:
+        """The encounters as they would have been seen in a shorter trajectory."""
+        seen = self.start < n_frames
+        return replace(
+            self,
+            pair=self.pair[seen],
+            start=self.start[seen],
+            stop=np.minimum(self.stop[seen], n_frames),
+            codes=self.codes[:, : -(-n_frames // self.stride)],
+            n_frames=n_frames,
+        )
 
     def departures(self, tolerance: int) -> tuple[np.ndarray, np.ndarray]:
         """When the ion of each encounter leaves, absences up to `tolerance` frames forgiven.

@@ -8,6 +8,7 @@ that both the history of a few atoms and a stretch of frames of all atoms are ch
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,11 @@ class Source:
     n_frames: int | None = None
     metadata: dict[str, object] | None = None
 
+    @property
+    def formula(self) -> str:
+        """Reduced formula of the atoms."""
+        return Formula.from_dict(Counter(self.symbols)).reduce()[0].format("hill")
+
 
 class Trajectory:
     """Drift-free displacements from the first frame, with atoms sorted by element.
@@ -73,6 +79,7 @@ class Trajectory:
         species: elements in order of first appearance.
         slices: the atoms of each element, in this trajectory's order of atoms.
         symbols: (atoms,) element of each atom.
+        kinds: (atoms,) its place in `species`.
         masses_u: (atoms,).
         start_A: (atoms, 3) positions in the first frame.
         cells_A: (frames, 3, 3), or (1, 3, 3) when the cell never changes.
@@ -94,6 +101,7 @@ class Trajectory:
         folder: Path | None,
     ) -> None:
         self.species, self.slices, self.symbols = tuple(species), slices, symbols
+        self.kinds = np.array([self.species.index(s) for s in symbols])
         self.masses_u = np.array([atomic_masses[atomic_numbers[s]] for s in symbols])
         self.start_A, self.frame_interval_ps = start_A, frame_interval_ps
         self.reference_frame = reference_frame
@@ -226,11 +234,6 @@ class Trajectory:
     def density_g_cm3(self) -> float:
         """Mass density at the mean volume."""
         return float(self.masses_u.sum() * U_A3_TO_G_CM3 / self.volume_A3)
-
-    @property
-    def formula(self) -> str:
-        """Reduced formula of the cell."""
-        return Formula.from_list(self.symbols.tolist()).reduce()[0].format("hill")
 
     def counts(self) -> dict[str, int]:
         """Number of atoms of each element."""

@@ -1,0 +1,148 @@
+"""Analyse any trajectory: diffusion, conductivity, structure and residence, with errors.
+
+Reads our segments, extxyz, ASE .traj, XDATCAR and LAMMPS dumps, and XTC, TRR or DCD with a
+topology. Several files are consecutive pieces of one trajectory. Positions that were folded back
+into the cell are unwrapped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from vitrion.errors import InputError
+
+HELP = "analyse any trajectory"
+EXAMPLE = (
+    "vitrion analyze run.extxyz --temperature-K 600 --frame-interval-ps 0.1 "
+    "--charges Li=1,Al=3,Cl=-1,O=-2 --mobile Li --center Al --ligands Cl,O --out analysis"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `vitrion analyze`."""
+    parser.add_argument("trajectory", nargs="+", type=Path, help="files, in order of time")
+    parser.add_argument("--temperature-K", type=float, required=True, help="temperature")
+    parser.add_argument(
+        "--frame-interval-ps", type=float, required=True, help="time between stored frames"
+    )
+    parser.add_argument(
+        "--charges", required=True, help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2"
+    )
+    parser.add_argument("--mobile", required=True, help="the ion whose transport is asked for")
+    parser.add_argument("--center", help="centre of the polyhedra; leave out where there is none")
+    parser.add_argument("--ligands", default="", help="elements around the centre, e.g. Cl,O")
+    parser.add_argument(
+        "--bridges", default="", help="ligands that join polyhedra to fragments [O, else all]"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--discard-ps", type=float, default=0.0, help="left out at the start [0]")
+    parser.add_argument("--cell-volume-A3", type=float, help="cubic cell, for files without one")
+    parser.add_argument("--topology", type=Path, help="file with the elements, for XTC, TRR, DCD")
+    parser.add_argument(
+        "--unwrapped", action="store_true", help="positions were never folded back into the cell"
+    )
+    parser.add_argument(
+        "--reference-frame",
+        choices=("center_of_mass", "framework", "none"),
+        default="center_of_mass",
+        help="whose drift is removed [%(default)s]",
+    )
+    parser.add_argument(
+        "--cutoffs-A",
+        default="",
+        help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4; else from g(r)",
+    )
+    parser.add_argument("--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r) [10]")
+    parser.add_argument(
+        "--residence-tolerance-ps", type=float, default=0.5, help="absence that is forgiven [0.5]"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse and write the tables into `--out`."""
+    from vitrion.config import validate_config
+    from vitrion.transport.analyze import Roles, analyze_source
+    from vitrion.transport.sources import read_files
+
+    for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3", "rdf_cutoff_A"):
+        _check_number(option, getattr(args, option), least=0, strictly=True)
+    for option in ("discard_ps", "residence_tolerance_ps"):
+        _check_number(option, getattr(args, option), least=0)
+    ligands = _names(args.ligands)
+    if bool(args.center) != bool(ligands):
+        raise InputError(
+            "ligands" if args.center else "center",
+            args.ligands if args.center else args.center,
+            "give --center and --ligands together, or neither",
+        )
+    settings = validate_config({"campaign": "single"}).transport.model_copy(
+        update={
+            "discard_ps": args.discard_ps,
+            "reference_frame": args.reference_frame,
+            "charges": _numbers("charges", args.charges, "Li=1,Al=3,Cl=-1,O=-2", whole=True),
+            "rdf_cutoff_A": args.rdf_cutoff_A,
+            "cutoffs_A": _numbers("cutoffs-A", args.cutoffs_A, "Al-Cl=2.9"),
+            "residence_tolerance_ps": args.residence_tolerance_ps,
+        }
+    )
+    source = read_files(
+        args.trajectory,
+        frame_interval_ps=args.frame_interval_ps,
+        topology=args.topology,
+        unwrapped=args.unwrapped,
+        cell_volume_A3=args.cell_volume_A3,
+    )
+    roles = Roles(
+        mobile=args.mobile, center=args.center, ligands=ligands, bridges=_names(args.bridges)
+    )
+    key = {
+        "composition": source.formula,
+        "alkali": args.mobile,
+        "metal": args.center or "",
+        "halogen": ligands[0] if ligands else "",
+        "temperature_K": round(args.temperature_K),
+        "replica": 0,
+    }
+    analyze_source(
+        source,
+        args.out,
+        roles=roles,
+        key=key,
+        settings=settings,
+        metadata={"trajectory": [str(path) for path in args.trajectory]},
+    )
+    print(f"tables in {args.out}")
+
+
+def _check_number(
+    option: str, value: float | None, *, least: float, strictly: bool = False
+) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value) or value < least or (strictly and value == least):
+        name = option.replace("_", "-")
+        raise InputError(name, value, f"give a number {'above' if strictly else 'from'} {least:g}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[str, float]:
+    """Parse `Li=1,Al=3`."""
+    found: dict[str, float] = {}
+    for item in _names(text):
+        name, _, number = (part.strip() for part in item.partition("="))
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value) or (whole and value != int(value)):
+            kind = "whole number" if whole else "number"
+            raise InputError(key, text, f"write each as NAME={kind}, for example {example}")
+        if name in found:
+            raise InputError(key, text, f"names {name} twice")
+        found[name] = int(value) if whole else value
+    return found

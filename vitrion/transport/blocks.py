@@ -1,0 +1,81 @@
+"""Averages over origins kept by block of time, and estimates whose errors are joint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Blocks of origins that are resampled, and how often.
+BLOCKS = 16
+RESAMPLES = 1000
+
+
+def block_edges(n_frames: int) -> np.ndarray:
+    """First frame of each block of origins, and the end."""
+    return np.linspace(0, n_frames, BLOCKS + 1).round().astype(int)
+
+
+@dataclass(frozen=True)
+class BlockSums:
+    """Sums over the origins of each block.
+
+    Attributes:
+        sums: (blocks, lags, ...).
+        terms: (blocks, lags) number of terms in each sum.
+    """
+
+    sums: np.ndarray
+    terms: np.ndarray
+
+    def mean(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Ratio of sums, (..., lags, ...).
+
+        Args:
+            weights: (..., blocks) how often each block counts; once by default.
+        """
+        weights = np.ones(len(self.sums)) if weights is None else weights
+        terms = np.tensordot(weights, self.terms, 1)
+        extra = (1,) * (self.sums.ndim - 2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.tensordot(weights, self.sums, 1) / terms.reshape(*terms.shape, *extra)
+
+
+def resampling_weights() -> np.ndarray:
+    """(RESAMPLES, blocks) how often each block is drawn, with replacement."""
+    rng = np.random.default_rng(0)
+    return rng.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), RESAMPLES).astype(float)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Estimates of several numbers from the same data.
+
+    Attributes:
+        value: (n,).
+        covariance: (n, n) that the theory of diffusion gives.
+        samples: (resamples, n) values from resampled blocks of origins.
+    """
+
+    value: np.ndarray
+    covariance: np.ndarray
+    samples: np.ndarray
+
+    def combination(self, factors: np.ndarray) -> tuple[float, float]:
+        """Value and standard error of a linear combination.
+
+        The error is the larger of two: the theory's, which holds for Gaussian motion and does not
+        suffer from few blocks, and the bootstrap's, which knows of no theory.
+        """
+        theory = factors @ self.covariance @ factors
+        resampled = np.var(self.samples @ factors) * BLOCKS / (BLOCKS - 1)
+        return float(factors @ self.value), float(np.sqrt(np.fmax(theory, resampled)))
+
+    def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+        """Value and standard error of a ratio of two linear combinations of the same numbers."""
+        divisor = float(below @ self.value)
+        ratio = float(above @ self.value) / divisor if divisor else float("nan")
+        _, error = self.combination(
+            (above - ratio * below) / divisor if divisor else above * np.nan
+        )
+        return ratio, error
