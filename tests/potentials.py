@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
 from vitrion.dynamics.state import State
-from vitrion.potential import PotentialResult
+
+
+@dataclass
+class Result:
+    energy_eV: float
+    forces_eV_A: np.ndarray
+    stress_eV_A3: np.ndarray | None
 
 
 class IdealGas:
@@ -15,7 +23,7 @@ class IdealGas:
 
     def compute(self, positions_A, cell_A, *, stress=False):
         forces = np.zeros_like(positions_A)
-        return PotentialResult(0.0, forces, np.zeros((3, 3)) if stress else None)
+        return Result(0.0, forces, np.zeros((3, 3)) if stress else None)
 
 
 class Harmonic:
@@ -27,7 +35,7 @@ class Harmonic:
     def compute(self, positions_A, cell_A, *, stress=False):
         away = positions_A - self.home_A
         energy = 0.5 * float((self.spring_eV_A2 * away**2).sum())
-        return PotentialResult(energy, -self.spring_eV_A2 * away, None)
+        return Result(energy, -self.spring_eV_A2 * away, None)
 
 
 class LennardJones:
@@ -55,7 +63,7 @@ class LennardJones:
         np.add.at(forces, j, pull)
         np.add.at(forces, i, -pull)
         virial = -vectors.T @ pull / abs(np.linalg.det(cell_A)) if stress else None
-        return PotentialResult(float(energy.sum()), forces, virial)
+        return Result(float(energy.sum()), forces, virial)
 
 
 def argon(repeat=2, lattice_A=5.6, temperature_K=80.0, seed=1):

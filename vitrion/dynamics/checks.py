@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from ase.data import atomic_numbers
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import linregress
 from vesin import NeighborList
 
 from vitrion.compositions import Composition
@@ -163,10 +162,10 @@ def _length(time_ps: np.ndarray) -> float:
 
 def _slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """Slope of a straight line through the values, and its standard error for white noise."""
-    if len(values) < 3:
+    if len(values) < 4:
         return math.nan, math.nan
-    fit = linregress(time_ps, values)
-    return float(fit.slope), float(fit.stderr)
+    (slope, _), covariance = np.polyfit(time_ps - time_ps[0], values, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
 
 
 def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:

@@ -114,12 +114,15 @@ class Engine:
                 title=title,
             )
         except BlowUp as blow_up:
+            journal.close()
             if out is None:
                 raise
-            journal.close()
             frame = out.with_name(f"{out.stem}.last_good.extxyz")
             write_structure(frame, blow_up.state.to_atoms())
             raise BlowUp(f"{blow_up}; the last good frame is {frame}", blow_up.state) from None
+        except BaseException:
+            journal.close()
+            raise
 
 
 def read_structure(path: Path) -> Atoms:

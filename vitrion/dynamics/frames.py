@@ -98,25 +98,31 @@ def read_checkpoint(path: Path | str) -> tuple[State, dict[str, object]]:
 
 
 def read_samples(path: Path | str) -> Samples:
-    """All samples of a segment, positions with their stored precision."""
-    with h5py.File(path, "r") as file:
-        particles, observables = file["particles/all"], file["observables"]
-        n_atoms = particles["species"].shape[0]
+    """All samples of a segment, positions with their stored precision.
 
-        def column(name: str) -> np.ndarray:
-            return observables[f"{name}/value"][()]
-
-        return Samples(
-            step=particles["position/step"][()],
-            stage=column("stage").astype("U"),
-            target_K=column("target_temperature_K"),
-            temperature_K=column("temperature_K"),
-            energy_eV=column("potential_energy_eV_atom") * n_atoms,
-            conserved_eV=column("conserved_energy_eV_atom") * n_atoms,
-            pressure_GPa=column("pressure_GPa"),
-            cell_A=particles["box/edges/value"][()],
-            positions_A=particles["position/value"][()],
-        )
+    Raises:
+        InputError: no such file, not one of ours, or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            particles, observables = file["particles/all"], file["observables"]
+            n_atoms = len(particles["species"])
+            columns = {name: observables[f"{name}/value"][()] for name in observables}
+            return Samples(
+                step=particles["position/step"][()],
+                stage=columns["stage"].astype("U"),
+                target_K=columns["target_temperature_K"],
+                temperature_K=columns["temperature_K"],
+                energy_eV=columns["potential_energy_eV_atom"] * n_atoms,
+                conserved_eV=columns["conserved_energy_eV_atom"] * n_atoms,
+                pressure_GPa=columns["pressure_GPa"],
+                cell_A=particles["box/edges/value"][()],
+                positions_A=particles["position/value"][()],
+            )
+    except (OSError, KeyError) as error:
+        raise InputError(
+            "segment", str(path), f"is damaged ({error}); remove the file to make it again"
+        ) from None
 
 
 class _Writer:

@@ -215,6 +215,8 @@ def simulate(
         },
     )
     if not resume:
+        if journal.state is not None:
+            logger.warning("starting anew; --resume would go on from step %d", journal.state.step)
         journal.clear()
     elif journal.state is None and out.exists():
         state, history = read_checkpoint(out)
