@@ -26,25 +26,25 @@ typedef float block[BLOCK][FULL] __attribute__((aligned(64)));
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
 
-static inline vec clamp(vec x, float low, float high) {
-    vec a = x - x + low, b = x - x + high;
-    ivec under = x < a, over = x > b;
-    x = (vec)(((ivec)a & under) | ((ivec)x & ~under));
-    return (vec)(((ivec)b & over) | ((ivec)x & ~over));
+static inline vec choose(ivec which, vec a, vec b) {
+    return (vec)(((ivec)a & which) | ((ivec)b & ~which));
 }
 
-/* exp(x) for |x| <= 40, beyond as at 40 (sigmoid is 1 or 4e-18 there); Cephes' polynomial. */
+/* exp(x) to 2e-7, for |x| <= 40; beyond as at 40, where a sigmoid is 1 or 4e-18. */
 static inline vec exponential(vec x) {
-    x = clamp(x, -40.0f, 40.0f);
-    vec shifted = x * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
-    vec n = shifted - 12582912.0f;
-    vec r = x - n * 0.693359375f - n * -2.12194440e-4f;
-    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    const vec limit = {0};
+    x = choose(x < limit - 40.0f, limit - 40.0f, x);
+    x = choose(x > limit + 40.0f, limit + 40.0f, x);
+    /* exp(x) = 2^n 2^r: adding 1.5 * 2^23 rounds to an integer n, left in the low bits. */
+    const float per_ln2 = 1.44269504f, round = 12582912.0f;
+    vec shifted = x * per_ln2 + round;
+    vec r = x * per_ln2 - (shifted - round);
+    vec p = r * 1.53533533e-4f + 1.33988746e-3f; /* minimax fit of 2^r, -0.5 to 0.5 */
+    p = p * r + 9.61843739e-3f;
+    p = p * r + 5.55033247e-2f;
+    p = p * r + 2.40226479e-1f;
+    p = p * r + 6.93147203e-1f;
+    p = p * r + 1.0f;
     return (vec)((ivec)p + ((ivec)shifted << 23));
 }
 
@@ -56,10 +56,14 @@ static inline void sigmoids(vec a, vec b, vec *sigmoid_a, vec *sigmoid_b) {
     *sigmoid_b = inverse * da;
 }
 
-static inline float sum(vec v) {
-    float s = 0;
-    for (int i = 0; i < LANES; i++) s += v[i];
-    return s;
+/* The sum of all lanes, in every lane. */
+static inline vec sum(vec v) {
+    for (int step = LANES / 2; step; step /= 2) {
+        ivec other;
+        for (int i = 0; i < LANES; i++) other[i] = i ^ step;
+        v += __builtin_shuffle(v, other);
+    }
+    return v;
 }
 
 /* y[:, :64] = bias + x[:, :64] w, with w[in][out]. */
@@ -96,60 +100,60 @@ static inline int64_t weight_row(const operator_t *o, int64_t row) {
     return o->link ? o->link[row] : o->target[row];
 }
 
-/* First linear map of a block's rows, and what enters the layer norms. */
-static void enter(const operator_t *o, int64_t start, int count, block first, block hidden, block z) {
-    float(*sum_)[FULL] = o->hidden ? first : z;
+/* First linear map of a block's rows, and what enters the layer norms; in `slope`, where asked, the
+ * derivative of the hidden silu between. */
+static inline void enter(const operator_t *o, int64_t start, int count, block hidden, block slope,
+                         block z) {
+    float(*first)[FULL] = o->hidden ? hidden : z;
     for (int i = 0; i < count; i++) {
         int64_t row = start + i;
         const float *own = o->own + o->source[row] * FULL;
         const float *other = o->other + o->target[row] * FULL;
         const float *between = o->between + (o->link ? o->link[row] : row) * FULL;
         for (int k = 0; k < FULL; k += LANES)
-            store(sum_[i] + k, load(own + k) + load(other + k) + load(between + k));
+            store(first[i] + k, load(own + k) + load(other + k) + load(between + k));
     }
     if (!o->hidden) return;
     for (int i = 0; i < count; i++)
         for (int k = 0; k < HALF; k += LANES) {
-            vec a = load(first[i] + k), b = load(first[i] + HALF + k), sa, sb;
+            vec a = load(hidden[i] + k), b = load(hidden[i] + HALF + k), sa, sb;
             sigmoids(a, b, &sa, &sb);
-            store(hidden[i] + k, a * sa);
-            store(hidden[i] + HALF + k, b * sb);
+            a *= sa;
+            b *= sb;
+            store(hidden[i] + k, a);
+            store(hidden[i] + HALF + k, b);
+            if (slope) {
+                store(slope[i] + k, sa + a * (1.0f - sa));
+                store(slope[i] + HALF + k, sb + b * (1.0f - sb));
+            }
         }
     for (int half = 0; half < 2; half++)
         multiply(hidden[0] + half * HALF, o->hidden + half * HALF * HALF,
                  o->hidden_bias + half * HALF, z[0] + half * HALF);
 }
 
-/* z <- (z - mean) / deviation of each half; returns 1 / deviation. */
-static inline float standardise(float *z, float epsilon) {
-    vec total = {0}, squares = {0};
-    for (int k = 0; k < HALF; k += LANES) total += load(z + k);
-    float mean = sum(total) / HALF;
-    for (int k = 0; k < HALF; k += LANES) {
-        vec d = load(z + k) - mean;
-        store(z + k, d);
-        squares += d * d;
-    }
-    float inverse = 1.0f / sqrtf(sum(squares) / HALF + epsilon);
-    for (int k = 0; k < HALF; k += LANES) store(z + k, load(z + k) * inverse);
-    return inverse;
+/* One over the deviation of a half whose mean is zero. */
+static inline vec deviation(const float *z, float epsilon) {
+    vec squares = {0};
+    for (int k = 0; k < HALF; k += LANES) squares += load(z + k) * load(z + k);
+    return (vec){0} + 1.0f / sqrtf(sum(squares)[0] * (1.0f / HALF) + epsilon);
 }
 
 static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float *out) {
-    block first, hidden, z;
+    block hidden, z;
     memset(hidden, 0, sizeof hidden);
     for (int64_t start = begin; start < end; start += BLOCK) {
         int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        enter(o, start, count, first, hidden, z);
+        enter(o, start, count, hidden, NULL, z);
         for (int i = 0; i < count; i++) {
             int64_t row = start + i;
-            standardise(z[i], o->epsilon);
-            standardise(z[i] + HALF, o->epsilon);
+            vec core_inverse = deviation(z[i], o->epsilon);
+            vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
             const float *weight = o->weight ? o->weight + weight_row(o, row) * HALF : NULL;
             float *to = out + (weight ? o->source[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
-                vec core = load(z[i] + k) * load(o->scale + k) + load(o->shift + k);
-                vec gate = load(z[i] + HALF + k) * load(o->scale + HALF + k) +
+                vec core = load(z[i] + k) * core_inverse * load(o->scale + k) + load(o->shift + k);
+                vec gate = load(z[i] + HALF + k) * gate_inverse * load(o->scale + HALF + k) +
                            load(o->shift + HALF + k);
                 vec sc, sg;
                 sigmoids(core, gate, &sc, &sg);
@@ -161,36 +165,35 @@ static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float 
     }
 }
 
-/* Gradient by a standardised half's input: of the layer norm, in place of `d`. */
-static inline void unstandardise(float *d, const float *z, float inverse) {
-    vec mean = {0}, along = {0};
-    for (int k = 0; k < HALF; k += LANES) {
-        mean += load(d + k);
-        along += load(d + k) * load(z + k);
-    }
-    float m = sum(mean) / HALF, a = sum(along) / HALF;
+/* Through a layer norm: from the gradient by x/|x| to that by x, but for its mean, which the
+ * centred linear map before takes out. */
+static inline void through_norm(float *pull, const float *z, vec inverse) {
+    vec along = {0};
+    for (int k = 0; k < HALF; k += LANES) along += load(pull + k) * load(z + k);
+    along = sum(along) * inverse * inverse * (1.0f / HALF);
     for (int k = 0; k < HALF; k += LANES)
-        store(d + k, (load(d + k) - m - load(z + k) * a) * inverse);
+        store(pull + k, (load(pull + k) - load(z + k) * along) * inverse);
 }
 
 static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const float *pull,
                           float *pull_own, float *pull_row, float *pull_weight) {
-    block first, hidden, z, d;
+    block hidden, slope, z, d;
     memset(hidden, 0, sizeof hidden);
     memset(d, 0, sizeof d);
     for (int64_t start = begin; start < end; start += BLOCK) {
         int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        enter(o, start, count, first, hidden, z);
+        enter(o, start, count, hidden, slope, z);
         for (int i = 0; i < count; i++) {
             int64_t row = start + i;
-            float core_inverse = standardise(z[i], o->epsilon);
-            float gate_inverse = standardise(z[i] + HALF, o->epsilon);
+            vec core_inverse = deviation(z[i], o->epsilon);
+            vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
             const float *weight = o->weight ? o->weight + weight_row(o, row) * HALF : NULL;
             const float *from = pull + (weight ? o->source[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
                 vec core_scale = load(o->scale + k), gate_scale = load(o->scale + HALF + k);
-                vec core = load(z[i] + k) * core_scale + load(o->shift + k);
-                vec gate = load(z[i] + HALF + k) * gate_scale + load(o->shift + HALF + k);
+                vec core = load(z[i] + k) * core_inverse * core_scale + load(o->shift + k);
+                vec gate = load(z[i] + HALF + k) * gate_inverse * gate_scale +
+                           load(o->shift + HALF + k);
                 vec sc, sg, p = load(from + k);
                 sigmoids(core, gate, &sc, &sg);
                 vec value = core * sc;
@@ -198,27 +201,24 @@ static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const
                     store(pull_weight + row * HALF + k, p * value * sg);
                     p *= load(weight + k);
                 }
-                store(d[i] + k, p * sg * (sc + value * (1.0f - sc)) * core_scale);
-                store(d[i] + HALF + k, p * value * sg * (1.0f - sg) * gate_scale);
+                p *= sg;
+                store(d[i] + k, p * (sc + value * (1.0f - sc)) * core_scale);
+                store(d[i] + HALF + k, p * value * (1.0f - sg) * gate_scale);
             }
-            unstandardise(d[i], z[i], core_inverse);
-            unstandardise(d[i] + HALF, z[i] + HALF, gate_inverse);
+            through_norm(d[i], z[i], core_inverse);
+            through_norm(d[i] + HALF, z[i] + HALF, gate_inverse);
         }
         if (o->hidden)
             for (int half = 0; half < 2; half++)
                 multiply(d[0] + half * HALF, o->hidden_back + half * HALF * HALF, NULL,
                          z[0] + half * HALF);
+        float(*back)[FULL] = o->hidden ? z : d;
         for (int i = 0; i < count; i++) {
             float *to_row = pull_row + (start + i) * FULL;
             float *to_own = pull_own + o->source[start + i] * FULL;
             for (int k = 0; k < FULL; k += LANES) {
-                vec p;
-                if (o->hidden) {
-                    /* silu'(x) = s + silu(x) (1 - s); s = silu(x) / x would fail at 0. */
-                    vec x = load(first[i] + k), s = 1.0f / (exponential(-x) + 1.0f);
-                    p = load(z[i] + k) * (s + x * s * (1.0f - s));
-                } else
-                    p = load(d[i] + k);
+                vec p = load(back[i] + k);
+                if (o->hidden) p *= load(slope[i] + k);
                 store(to_row + k, p);
                 store(to_own + k, load(to_own + k) + p);
             }

@@ -28,7 +28,7 @@ from vitrion.potential.operators import Gate
 
 logger = logging.getLogger("vitrion")
 
-_FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fPIC", "-fopenmp")
+_FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-fopenmp")
 _FEATURES = 64
 
 
@@ -217,4 +217,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return "\n".join(sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))}))
+    return "\n".join(
+        sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))})
+    )

@@ -186,23 +186,22 @@ class _Layer:
     """One convolution: its first linear map split by input, the rest of φ, and L."""
 
     def __init__(self, gated: GatedMLP, inputs: int, out: nn.Module | None = None) -> None:
-        halves = [
-            [m for m in half.layers if isinstance(m, nn.Linear)]
+        core, gate = (
+            [map_ for map_ in half.layers if isinstance(map_, nn.Linear)]
             for half in (gated.mlp_core, gated.mlp_gate)
+        )
+        # Stacked (core, gate): weight (2, out, in) and bias (2, out) of the one or two maps.
+        maps = [
+            (torch.stack((c.weight, g.weight)), torch.stack((c.bias, g.bias)))
+            for c, g in zip(core, gate, strict=True)
         ]
-        self.first = [
-            part.contiguous()
-            for part in torch.cat([half[0].weight for half in halves]).chunk(inputs, dim=1)
-        ]
-        self.bias = torch.cat([half[0].bias for half in halves])
-        hidden = None
-        if len(halves[0]) == 2:
-            hidden = (
-                torch.stack([half[1].weight for half in halves]),
-                torch.stack([half[1].bias for half in halves]),
-            )
+        # What a layer norm sees may as well have zero mean.
+        maps[-1] = tuple(part - part.mean(1, keepdim=True) for part in maps[-1])
+        weight, bias = maps[0]
+        self.first = [part.contiguous() for part in weight.flatten(0, 1).chunk(inputs, dim=1)]
+        self.bias = bias.flatten()
         self.gate = Gate(
-            hidden=hidden,
+            hidden=maps[1] if len(maps) == 2 else None,
             scale=torch.stack((gated.bn1.weight, gated.bn2.weight)),
             shift=torch.stack((gated.bn1.bias, gated.bn2.bias)),
             epsilon=gated.bn1.eps,

@@ -1,0 +1,175 @@
+"""Our engine beside chgnet's own calculator: speed, memory and agreement on the same frames."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from chgnet.model.dynamics import CHGNetCalculator as Reference
+
+from vitrion.compositions import Composition
+from vitrion.errors import InputError
+from vitrion.packing import random_packing
+from vitrion.potential.calculator import CHGNetCalculator
+from vitrion.potential.engine import CHGNetPotential, choose_device
+from vitrion.potential.weights import load_model
+
+MODEL = "0.3.0"
+# A melt: 21 Å³ and 43 neighbours within 6 Å an atom.
+GLASS = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", density_guess_g_cm3=2.0)
+TEMPERATURE_K = 800.0
+SMALLEST_CELL = 21
+
+
+@dataclass(frozen=True)
+class MDBenchmark:
+    """One system's figures; a step is energy, forces and stress, as chgnet's MD asks for them.
+
+    Attributes:
+        atoms: size of the system.
+        steps_per_s, reference_steps_per_s: from the median time of a step, ours and chgnet's.
+        ratio: ours over chgnet's.
+        max_force_difference_eV_A, energy_difference_eV_atom: largest over the frames.
+        peak_memory_MB, reference_peak_memory_MB: what the steps add to a process that has loaded
+            the model, each measured in a process of its own (on a GPU: its memory allocated).
+    """
+
+    atoms: int
+    steps_per_s: float
+    reference_steps_per_s: float
+    ratio: float
+    max_force_difference_eV_A: float
+    energy_difference_eV_atom: float
+    peak_memory_MB: float
+    reference_peak_memory_MB: float
+
+
+Evaluate = Callable[[Atoms], tuple[float, np.ndarray]]
+
+
+def bench_md(
+    sizes: Sequence[int], *, device: str = "cpu", repeats: int = 9, seed: int = 1
+) -> list[MDBenchmark]:
+    """Measure systems of the given sizes.
+
+    Args:
+        sizes: numbers of atoms, multiples of 21 (the smallest cell of the composition).
+        device: `cpu`, `cuda` or `auto`.
+        repeats: frames of a short MD run, each evaluated by both engines in turn.
+        seed: of packings and velocities.
+    """
+    device = choose_device(device).type
+    for size in sizes:
+        if size < SMALLEST_CELL or size % SMALLEST_CELL:
+            raise InputError("atoms", size, f"use multiples of {SMALLEST_CELL}")
+    return [_measure(size, device, repeats, seed) for size in sizes]
+
+
+def _measure(size: int, device: str, repeats: int, seed: int) -> MDBenchmark:
+    packing = _packing(size, seed)
+    engines = _ours(packing, device), _theirs(packing, device)
+    times: tuple[list[float], list[float]] = ([], [])
+    energy_difference = force_difference = 0.0
+    for k, frame in enumerate(_molten_frames(packing, repeats + 1, device, seed)):
+        results = []
+        for evaluate, taken in zip(engines, times, strict=True):
+            start = time.perf_counter()
+            results.append(evaluate(frame))
+            if k > 0:  # the first frame warms up
+                taken.append(time.perf_counter() - start)
+        (energy, forces), (reference_energy, reference_forces) = results
+        energy_difference = max(energy_difference, abs(energy - reference_energy) / size)
+        force_difference = max(force_difference, float(abs(forces - reference_forces).max()))
+    rate, reference_rate = (1 / statistics.median(taken) for taken in times)
+    return MDBenchmark(
+        atoms=size,
+        steps_per_s=rate,
+        reference_steps_per_s=reference_rate,
+        ratio=rate / reference_rate,
+        max_force_difference_eV_A=force_difference,
+        energy_difference_eV_atom=energy_difference,
+        peak_memory_MB=_memory_in_own_process(_ours, size, device),
+        reference_peak_memory_MB=_memory_in_own_process(_theirs, size, device),
+    )
+
+
+def _packing(size: int, seed: int) -> Atoms:
+    formula_units = 4 * size // SMALLEST_CELL
+    volume_A3 = GLASS.volume_A3(formula_units, GLASS.density_guess_g_cm3)
+    return random_packing(GLASS.counts(formula_units), volume_A3, seed)
+
+
+def _molten_frames(packing: Atoms, count: int, device: str, seed: int) -> Iterator[Atoms]:
+    """Consecutive MD frames, 2 fs apart, with our engine in an instance of its own."""
+    atoms = packing.copy()
+    atoms.calc = CHGNetCalculator(device=device)
+    rng = np.random.default_rng(seed)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=rng)
+    dynamics = VelocityVerlet(atoms, timestep=2 * units.fs)
+    for _ in range(count):
+        dynamics.run(1)
+        yield Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+
+
+def _ours(packing: Atoms, device: str) -> Evaluate:
+    potential = CHGNetPotential(MODEL, packing.numbers, device=device)
+
+    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray]:
+        result = potential.compute(atoms.positions, atoms.cell.array, stress=True)
+        return result.energy_eV, result.forces_eV_A
+
+    return evaluate
+
+
+def _theirs(_packing: Atoms, device: str) -> Evaluate:
+    with contextlib.redirect_stdout(io.StringIO()):
+        calculator = Reference(load_model(MODEL), use_device=device)
+
+    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray]:
+        calculator.calculate(atoms)
+        return float(calculator.results["energy"]), calculator.results["forces"]
+
+    return evaluate
+
+
+def _memory_in_own_process(engine: Callable[..., Evaluate], size: int, device: str) -> float:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_added_memory_MB, engine, size, device, torch.get_num_threads()).result()
+
+
+def _added_memory_MB(
+    engine: Callable[..., Evaluate], size: int, device: str, threads: int
+) -> float:
+    """What three steps add to the memory of this process, at their peak."""
+    torch.set_num_threads(threads)
+    packing = _packing(size, seed=1)
+    evaluate = engine(packing, device)
+    if device == "cuda":
+        before_MB = torch.cuda.memory_allocated() / 2**20
+    else:
+        before_MB = _memory_MB("VmRSS")
+    for _ in range(3):
+        evaluate(packing)
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20 - before_MB
+    return _memory_MB("VmHWM") - before_MB
+
+
+def _memory_MB(which: str) -> float:
+    """Memory of this process now (VmRSS) or at its peak (VmHWM), as Linux counts it."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(which))
+    return int(line.split()[1]) / 1024
