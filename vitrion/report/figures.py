@@ -19,8 +19,8 @@ from vitrion.report.style import (
     MARKERS,
     RC,
     color,
-    label_outer,
-    legend_below,
+    legend_above,
+    log_axes,
     panels,
     say_nothing,
     temperature_colors,
@@ -91,8 +91,10 @@ def learning(tables: CampaignTables) -> Figure:
             continue
         for index, (split, name) in enumerate((("train", "training"), ("val", "validation"))):
             panel.plot(data["epoch"], data[f"{split}_{column}"], color=color(index), label=name)
-        panel.set(xlabel="epoch", ylabel=label, yscale="log")
-    legend_below(figure)
+        panel.set(xlabel="epoch", ylabel=label)
+        panel.set_ylim(bottom=0)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    legend_above(figure)
     return figure
 
 
@@ -138,7 +140,7 @@ def parity(tables: CampaignTables) -> Figure:
         panel.plot([low, high], [low, high], color="0.3", linewidth=0.8, zorder=0)
         panel.set(title=split, xlabel="DFT force (eV/Å)", aspect="equal")
     axes.flat[0].set_ylabel("predicted force (eV/Å)")
-    legend_below(figure)
+    legend_above(figure)
     return figure
 
 
@@ -186,7 +188,7 @@ def quench(tables: CampaignTables) -> Figure:
             if column == 0:
                 panel.set_ylabel(label)
         axes[-1, column].set_xlabel("time (ps)")
-    legend_below(figure)
+    legend_above(figure)
     return figure
 
 
@@ -197,7 +199,7 @@ def radial_distribution(tables: CampaignTables) -> Figure:
     """
     data = tables.summary("rdf")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="r (Å)", y="g(r)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         if chosen.empty:
@@ -220,8 +222,7 @@ def radial_distribution(tables: CampaignTables) -> Figure:
             panel.plot(curve.index, curve, color=color(index), label=name)
         panel.set_title(composition)
     figure.axes[0].set_xlim(1, data["r_A"].max())
-    label_outer(figure, "r (Å)", "g(r)")
-    legend_below(figure)
+    legend_above(figure)
     return figure
 
 
@@ -232,7 +233,7 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
     """
     data = tables.summary("msd")
     temperatures = temperature_colors(data["temperature_K"].unique())
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="MSD (Å²)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         for (temperature, replica), run in chosen.groupby(["temperature_K", "replica"]):
@@ -257,9 +258,9 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
                     panel.plot(
                         guide, 2 * anchor * guide, color="0.5", linestyle="--", linewidth=0.8
                     )
-        panel.set(title=composition, xscale="log", yscale="log")
-    label_outer(figure, "lag (ps)", "MSD (Å²)")
-    legend_below(figure)
+        panel.set_title(composition)
+        log_axes(panel, x=True, y=True)
+    legend_above(figure)
     return figure
 
 
@@ -272,7 +273,7 @@ def diffusion(tables: CampaignTables) -> Figure:
     alkali = data[data["species"] == data["alkali"]]
     fits = tables.summary("arrhenius")
     fits = fits[fits["quantity"] == "D_alkali"].set_index("composition")
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="D (cm²/s)")
     for composition, panel in panel_list:
         chosen = alkali[(alkali["composition"] == composition) & alkali["D_cm2_s"].notna()]
         if chosen.empty:
@@ -306,9 +307,9 @@ def diffusion(tables: CampaignTables) -> Figure:
                 ha="right",
                 fontsize=7.5,
             )
-        panel.set(title=composition, yscale="log")
-    label_outer(figure, "1000 K / T", "D (cm²/s)")
-    legend_below(figure)
+        panel.set_title(composition)
+        log_axes(panel, y=True)
+    legend_above(figure)
     return figure
 
 
@@ -321,7 +322,7 @@ _METHODS = {
 
 def _by_method(tables: CampaignTables, quantity: str, error: str, label: str) -> Figure:
     data = tables.summary("conductivity")
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="temperature (K)", y=label)
     for composition, panel in panel_list:
         chosen = data[(data["composition"] == composition) & data[quantity].notna()]
         if chosen.empty:
@@ -338,8 +339,7 @@ def _by_method(tables: CampaignTables, quantity: str, error: str, label: str) ->
                 label=name,
             )
         panel.set_title(composition)
-    label_outer(figure, "temperature (K)", label)
-    legend_below(figure)
+    legend_above(figure)
     return figure
 
 
@@ -365,7 +365,7 @@ def haven_ratio(tables: CampaignTables) -> Figure:
     different ions.
     """
     data = tables.summary("haven")
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="temperature (K)", y="Haven ratio")
     for composition, panel in panel_list:
         chosen = data[(data["composition"] == composition) & data["haven_ratio"].notna()]
         if chosen.empty:
@@ -382,8 +382,7 @@ def haven_ratio(tables: CampaignTables) -> Figure:
             )
         panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
         panel.set_title(composition)
-    label_outer(figure, "temperature (K)", "Haven ratio")
-    legend_below(figure)
+    legend_above(figure)
     return figure
 
 
@@ -398,7 +397,7 @@ def environments(tables: CampaignTables) -> Figure:
     replicas.
     """
     data = tables.summary("coordination")
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="fraction of metals", y="")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
@@ -410,7 +409,6 @@ def environments(tables: CampaignTables) -> Figure:
         panel.set(title=composition, yticks=[], ylim=(7.5, -0.5))
         panel.grid(axis="y", visible=False)
     figure.axes[0].set_xlim(0, 1)
-    label_outer(figure, "fraction of metals", "")
     return figure
 
 
@@ -421,7 +419,7 @@ def residence(tables: CampaignTables) -> Figure:
     """
     data = tables.summary("residence_curve")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(tables.compositions(), x="time (ps)", y="P(t)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         if chosen.empty:
@@ -442,10 +440,9 @@ def residence(tables: CampaignTables) -> Figure:
                 linewidth=0,
             )
         if not chosen.empty:
-            panel.legend(loc="upper right")
+            panel.legend(loc="lower left")
         panel.set_title(composition)
     figure.axes[0].set_ylim(0, 1.02)
-    label_outer(figure, "time (ps)", "P(t)")
     return figure
 
 
@@ -455,12 +452,13 @@ def network(tables: CampaignTables) -> Figure:
     fragment, averaged over temperatures and replicas.
     """
     data = tables.summary("network")
-    figure, panel_list = panels(tables.compositions())
+    figure, panel_list = panels(
+        tables.compositions(), x="metals in the fragment", y="fraction of metals"
+    )
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
         shares = chosen.groupby("fragment_size")["fraction"].sum() / max(runs, 1)
         panel.bar(shares.index, shares, color=color(2), width=0.8)
         panel.set_title(composition)
-    label_outer(figure, "metals in the fragment", "fraction of metals")
     return figure

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe and Ito (2008), without yellow, which is too light for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -53,16 +54,22 @@ def temperature_colors(temperatures_K: Sequence[int]) -> dict[int, tuple[float, 
 
 
 def panels(
-    names: Sequence[str], *, columns: int = 3, width_in: float = 2.6, height_in: float = 2.2
+    names: Sequence[str],
+    *,
+    x: str,
+    y: str,
+    columns: int = 3,
+    width_in: float = 2.6,
+    height_in: float = 2.2,
 ) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """One panel for each name, in rows of `columns`, with shared axes.
+    """One panel for each name, in rows of `columns`, with shared axes that are named outside.
 
     Returns:
         The figure, and the names with their axes.
     """
     columns = max(1, min(columns, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure, axes = plt.subplots(
+    figure, grid = plt.subplots(
         rows,
         columns,
         figsize=(width_in * columns + 0.8, height_in * rows + 0.6),
@@ -71,19 +78,27 @@ def panels(
         squeeze=False,
         layout="constrained",
     )
-    for unused in axes.flat[len(names) :]:
-        unused.set_visible(False)
-    return figure, zip(names, axes.flat, strict=False)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(names))
+        if index % columns == 0:
+            axes.set_ylabel(y)
+        if index + columns >= len(names):
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+    return figure, zip(names, grid.flat, strict=False)
 
 
-def label_outer(figure: Figure, x: str, y: str) -> None:
-    """Name the axes once for the whole figure."""
-    figure.supxlabel(x, fontsize=9)
-    figure.supylabel(y, fontsize=9)
+def log_axes(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Logarithmic axes with labels at few ticks only."""
+    for wanted, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
+        if wanted:
+            scale("log")
+            axis.set_major_locator(LogLocator(numticks=6))
+            axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, **options: object) -> None:
-    """One legend for all panels, below them, from whatever the panels' labelled artists are."""
+def legend_above(figure: Figure) -> None:
+    """One legend for all panels, above them, from whatever the panels' labelled artists are."""
     handles: dict[str, object] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -92,9 +107,8 @@ def legend_below(figure: Figure, **options: object) -> None:
         figure.legend(
             list(handles.values()),
             list(handles),
-            loc="outside lower center",
+            loc="outside upper center",
             ncols=min(len(handles), 7),
-            **options,
         )
 
 
