@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from vitrion.transport.diffusion import (
     Diffusion,
     Window,
     diffusion,
-    relative_covariance,
     settled_window,
 )
 from vitrion.transport.environments import (
@@ -31,7 +30,7 @@ from vitrion.transport.environments import (
     environment_name,
     follow_environments,
 )
-from vitrion.transport.msd import Displacements, displacements
+from vitrion.transport.msd import Displacements, displacements, relative_covariance
 from vitrion.transport.network import network
 from vitrion.transport.rdf import Rdf, first_shell_cutoffs, radial_distributions
 from vitrion.transport.residence import ContactRecorder, Encounters, Residence, residence
@@ -195,33 +194,51 @@ def analyze_source(
         InputError: roles or charges that do not fit, or frames that cannot be used.
     """
     out.mkdir(parents=True, exist_ok=True)
+    tables = transport_tables(
+        source, roles=roles, key=key, settings=settings, scratch=out, flags=flags, run=run
+    )
+    described = {
+        **(metadata or {}),
+        "reference_frame": settings.reference_frame,
+        "transport": settings.model_dump(mode="json"),
+        "roles": asdict(roles),
+    }
+    for name, frame in tables.items():
+        write_table(out / f"{name}.parquet", name, frame, {**described, **frame.attrs})
+
+
+def transport_tables(
+    source: Source,
+    *,
+    roles: Roles,
+    key: Mapping[str, object],
+    settings: Transport,
+    scratch: Path | None = None,
+    flags: Sequence[str] = (),
+    run: Mapping[str, float] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The tables of `analyze_source` by name; what belongs into their metadata is in `attrs`."""
     roles.check(source.symbols, settings.charges)
     with Trajectory.read(
         source,
         discard_ps=settings.discard_ps,
         reference_frame=settings.reference_frame,
         mobile=roles.mobile,
-        scratch=out,
+        scratch=scratch,
     ) as trajectory:
         analysis = _Analysis(trajectory, roles, key, settings)
-        with Progress(5, f"analysis of {source.name}", unit="part") as progress:
-            for part in (
-                analysis.self_diffusion,
-                analysis.structure,
-                analysis.collective,
-                analysis.encounters,
-                lambda: analysis.summary(flags, run or {}),
-            ):
+        parts = (
+            analysis.self_diffusion,
+            analysis.structure,
+            analysis.collective,
+            analysis.encounters,
+            lambda: analysis.summary(flags, run or {}),
+        )
+        with Progress(len(parts), f"analysis of {source.name}", unit="part") as progress:
+            for part in parts:
                 part()
                 progress.update()
-    described = {
-        **(metadata or {}),
-        "reference_frame": settings.reference_frame,
-        "transport": settings.model_dump(mode="json"),
-        "roles": {"mobile": roles.mobile, "center": roles.center, "ligands": roles.ligands},
-    }
-    for name, (frame, notes) in analysis.tables.items():
-        write_table(out / f"{name}.parquet", name, frame, {**described, **notes})
+    return analysis.tables
 
 
 class _Analysis:
@@ -236,7 +253,7 @@ class _Analysis:
     ) -> None:
         self.trajectory, self.roles, self.key, self.settings = trajectory, roles, key, settings
         self.interval_ps = trajectory.frame_interval_ps
-        self.tables: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
         self.convergence: list[dict[str, object]] = []
 
     def add(self, name: str, columns: Mapping[str, object] | list, **notes: object) -> None:
@@ -244,7 +261,8 @@ class _Analysis:
         frame = pd.DataFrame(columns, columns=[c for c in TABLES[name] if c not in TRAJECTORY_KEY])
         for position, column in enumerate(TRAJECTORY_KEY):
             frame.insert(position, column, self.key[column])
-        self.tables[name] = (frame, notes)
+        frame.attrs = notes
+        self.tables[name] = frame
 
     def self_diffusion(self) -> None:
         """Mean squared displacements and tracer diffusion."""

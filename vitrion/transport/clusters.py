@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, resampling_weights
-from vitrion.transport.diffusion import relative_covariance, slope_weights
+from vitrion.transport.diffusion import slope_weights
+from vitrion.transport.msd import relative_covariance
 from vitrion.transport.network import bonds, components
 from vitrion.transport.rdf import evenly
 from vitrion.transport.trajectory import Trajectory

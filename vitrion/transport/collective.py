@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, block_edges, resampling_weights
-from vitrion.transport.diffusion import line_weights, relative_covariance
-from vitrion.transport.msd import Displacements
+from vitrion.transport.diffusion import line_weights
+from vitrion.transport.msd import Displacements, relative_covariance
 
 
 @dataclass(frozen=True)
@@ -144,24 +144,25 @@ def onsager(
     slope = fit[0] / (6 * frame_interval_ps)
     z = np.asarray(charges, dtype=float)
 
-    def estimate(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def estimate(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total, own = data.mean(weights)
         total, own = total[..., select, :, :] * np.outer(z, z), own[..., select, :] * z**2
         L = np.einsum("l,...lab->...ab", slope, total)
         L_own = np.einsum("l,...la->...a", slope, own)
-        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total, own
+        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total
 
     whole = (np.arange(BLOCKS) < first_blocks).astype(float)
-    value, total, own = estimate(whole)
+    value, total = estimate(whole)
     # The line through the data, not the data, gives the covariance: it is less noisy.
     line = np.stack([lags, np.ones(len(lags))], axis=1) @ fit
-    spread = np.stack([m.spread[select] for m in data.moments.values()], axis=-1)
     covariance = _covariance(
         np.einsum("kl,lab->kab", line, total),
-        line @ own,
         np.outer(slope, slope) * relative_covariance(lags, first.n_frames),
         data.counts,
-        np.nan_to_num(spread, nan=1.0),
+        [
+            (charge**2 * m.n_atoms) ** 2 * slope @ m.covariance(select) @ slope
+            for charge, m in zip(z, data.moments.values(), strict=True)
+        ],
     )
     return Onsager(
         species=data.species,
@@ -174,7 +175,7 @@ def onsager(
 
 
 def _covariance(
-    total: np.ndarray, own: np.ndarray, kernel: np.ndarray, counts: np.ndarray, spread: np.ndarray
+    total: np.ndarray, kernel: np.ndarray, counts: np.ndarray, own_variance: Sequence[float]
 ) -> np.ndarray:
     """Covariance of all L_ab and self parts for Gaussian displacements.
 
@@ -183,27 +184,20 @@ def _covariance(
     An ion is correlated with a sum as its element's sum is, divided by the number of ions.
 
     Args:
-        total: (lags, species, species) collective part; own: (lags, species) self part.
+        total: (lags, species, species) collective part.
         kernel: (lags, lags) products of slope weights times the relative covariance of one walker.
         counts: (species,) atoms.
-        spread: (lags, species) variance of r² over a Gaussian's.
+        own_variance: variance of each self part.
     """
     n = len(counts)
     cross = np.einsum("ij,iac,jbd->abcd", kernel, total, total)
     collective = (cross + cross.transpose(0, 1, 3, 2)) / 2
     mixed = np.einsum("ij,iac,jad->acd", kernel, total, total) / counts[:, None, None]
-    between = np.einsum("ij,iab,jab->ab", kernel, total, total) / np.outer(counts, counts)
-    single = own * np.sqrt(spread)
-    pairs = np.maximum(counts * (counts - 1), 1)
-    distinct = np.einsum("iaa->ia", total) - own
-    np.fill_diagonal(
-        between,
-        np.einsum("ij,ia,ja->a", kernel, single, single) / counts
-        + np.einsum("ij,ia,ja->a", kernel, distinct, distinct) / pairs,
-    )
+    own = np.einsum("ij,iab,jab->ab", kernel, total, total) / np.outer(counts, counts)
+    np.fill_diagonal(own, own_variance)
     return np.block(
         [
             [collective.reshape(n * n, n * n), mixed.reshape(n, n * n).T],
-            [mixed.reshape(n, n * n), between],
+            [mixed.reshape(n, n * n), own],
         ]
     )

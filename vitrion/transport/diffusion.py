@@ -12,22 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.transport.msd import Displacements
+from vitrion.transport.msd import Displacements, relative_covariance
 
 # A window shorter than this factor in lag says nothing about a slope.
 LEAST_WINDOW = 4.0
+# A log-log slope known no better than this is no sign of diffusion.
+LARGEST_SLOPE_ERROR = 0.25
 # Longest lag of a fit over the length: beyond it origins are too few to matter.
 LONGEST_LAG = 0.25
-
-
-def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
-    """Cov(MSD_i, MSD_j) / (MSD_i MSD_j) of one walker that diffuses in three dimensions.
-
-    For lags m ≤ n in frames and K frames, 2/3 [m − (m² − 1)/(3 n)] / (K − m), over all overlapping
-    windows. The second term is what overlap adds to the independent windows of var_i n_i/n_j.
-    """
-    m, n = np.minimum.outer(lags, lags), np.maximum.outer(lags, lags)
-    return 2 / 3 * (m - (m**2 - 1) / (3 * n)) / (n_frames - m)
 
 
 def line_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
@@ -74,7 +66,7 @@ def loglog_slope(
         lags: in frames.
         msd_A2: mean squared displacements at them.
         n_frames: length of the trajectory.
-        samples: independent walkers, divided by the spread of r² over a Gaussian's.
+        samples: how many independent Gaussian walkers the data are worth.
     """
     covariance = relative_covariance(lags, n_frames) / samples
     design = np.stack([np.log(lags), np.ones(len(lags))], axis=1)
@@ -103,7 +95,7 @@ def find_window(
         msd_A2: mean squared displacement on it.
         n_frames: length of the trajectory.
         samples: as in `loglog_slope`.
-        tolerance: allowed deviation of the slope from one.
+        tolerance: deviation of the slope from one that is allowed, beside its standard error.
         least_displacement_A: least root mean squared displacement at the window's end.
     """
     stop = int(np.searchsorted(lags, LONGEST_LAG * (n_frames - 1), "right"))
@@ -111,18 +103,19 @@ def find_window(
     moved = stop > 0 and bool(np.all(msd_A2[:stop] > 0))
     if not moved or stop < 4 or lags[stop - 1] < LEAST_WINDOW * lags[0]:
         return Window(fallback, float("nan"), False)
-    far = msd_A2[stop - 1] >= least_displacement_A**2
+    far = bool(msd_A2[stop - 1] >= least_displacement_A**2)
     last = lags[stop - 1]
     for start in range(stop - 3):
         if last < LEAST_WINDOW * lags[start]:
             break
-        whole = slice(start, stop)
-        slope, _ = loglog_slope(lags[whole], msd_A2[whole], n_frames, samples)
         middle = int(np.searchsorted(lags, np.sqrt(float(lags[start]) * last)))
-        late = slice(min(middle, stop - 3), stop)
-        late_slope, late_err = loglog_slope(lags[late], msd_A2[late], n_frames, samples)
-        if abs(slope - 1) <= tolerance and abs(late_slope - 1) <= tolerance + 2 * late_err:
-            return Window(whole, slope, far)
+        parts = slice(start, stop), slice(min(middle, stop - 3), stop)
+        slopes = [loglog_slope(lags[p], msd_A2[p], n_frames, samples) for p in parts]
+        if all(
+            abs(slope - 1) <= tolerance + err and err <= LARGEST_SLOPE_ERROR
+            for slope, err in slopes
+        ):
+            return Window(parts[0], slopes[0][0], far)
     start = int(np.searchsorted(lags, last / LEAST_WINDOW, "right")) - 1
     select = slice(min(start, stop - 3), stop)
     slope, _ = loglog_slope(lags[select], msd_A2[select], n_frames, samples)
@@ -206,25 +199,24 @@ def diffusion(
     window: Window | None = None,
 ) -> Diffusion:
     """D of one element, in its own diffusive window or in a given one."""
-    spread = np.maximum(np.nan_to_num(moments.spread, nan=1.0), 1e-3)
     if window is None:
+        variance = np.diag(moments.covariance()) / np.diag(
+            relative_covariance(moments.lags, moments.n_frames)
+        )
         window = find_window(
             moments.lags,
             moments.msd_A2,
             moments.n_frames,
-            samples=moments.n_atoms / float(np.median(spread)),
+            samples=float(np.median(moments.msd_A2**2 / np.maximum(variance, 1e-300))),
             tolerance=tolerance,
             least_displacement_A=least_displacement_A,
         )
     lags = moments.lags[window.select]
     weights = slope_weights(lags, moments.n_frames)
-    msd_A2 = moments.msd_A2[window.select]
-    scale = np.sqrt(spread[window.select]) * msd_A2
-    covariance = relative_covariance(lags, moments.n_frames) * np.outer(scale, scale)
-    error = np.sqrt(weights @ covariance @ weights / moments.n_atoms)
+    error = np.sqrt(weights @ moments.covariance(window.select) @ weights)
     return Diffusion(
         window=window,
-        slope_A2_ps=float(weights @ msd_A2) / (6 * frame_interval_ps),
+        slope_A2_ps=float(weights @ moments.msd_A2[window.select]) / (6 * frame_interval_ps),
         slope_err_A2_ps=float(error) / (6 * frame_interval_ps),
         fit_start_ps=float(lags[0]) * frame_interval_ps,
         fit_stop_ps=float(lags[-1]) * frame_interval_ps,

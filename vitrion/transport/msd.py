@@ -30,6 +30,16 @@ def lag_grid(n_frames: int, *, longest: float = 0.5) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(1, min(last, 10) + 1), spaced]))
 
 
+def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
+    """Cov(MSD_i, MSD_j) / (MSD_i MSD_j) of one walker that diffuses in three dimensions.
+
+    For lags m ≤ n in frames and K frames, 2/3 [m − (m² − 1)/(3 n)] / (K − m), over all overlapping
+    windows. The second term is what overlap adds to the independent windows of var_i n_i/n_j.
+    """
+    m, n = np.minimum.outer(lags, lags), np.maximum.outer(lags, lags)
+    return 2 / 3 * (m - (m**2 - 1) / (3 * n)) / (n_frames - m)
+
+
 @dataclass(frozen=True)
 class Displacements:
     """What the displacements of one element say, summed over its atoms.
@@ -42,6 +52,7 @@ class Displacements:
         by_block: (lags,) mean squared displacement of one atom in Å², by block of origins.
         kurtosis: (lags,) ⟨r⁴⟩ / ⟨r²⟩².
         collective_A: (frames, 3) sum of the displacements of all atoms.
+        collective_msd_A2: (lags,) mean squared displacement of that sum.
         van_hove_lags: lags of the self part of the van Hove function.
         van_hove_r_A: (bins + 1,) edges.
         van_hove: (lags, bins) probability density of r.
@@ -54,6 +65,7 @@ class Displacements:
     by_block: BlockSums
     kurtosis: np.ndarray
     collective_A: np.ndarray
+    collective_msd_A2: np.ndarray
     van_hove_lags: np.ndarray
     van_hove_r_A: np.ndarray
     van_hove: np.ndarray
@@ -68,11 +80,23 @@ class Displacements:
         """Variance of r² over the Gaussian's 2/3 ⟨r²⟩²."""
         return 1.5 * (self.kurtosis - 1)
 
+    def covariance(self, select: slice = slice(None)) -> np.ndarray:
+        """Cov(MSD_i, MSD_j) of the mean over atoms, (lags, lags) in Å⁴.
+
+        That of N independent walkers, N·T/τ samples at a lag τ with T the trajectory's length, and
+        on top what walkers that move together share, which the collective displacement tells.
+        """
+        n = self.n_atoms
+        single = self.msd_A2 * np.sqrt(np.maximum(np.nan_to_num(self.spread, nan=1.0), 1e-3) / n)
+        shared = (self.collective_msd_A2 / n - self.msd_A2) / np.sqrt(n * max(n - 1, 1))
+        single, shared = single[select], shared[select]
+        products = np.outer(single, single) + np.outer(shared, shared)
+        return relative_covariance(self.lags[select], self.n_frames) * products
+
     @property
     def msd_err_A2(self) -> np.ndarray:
-        """One standard error: N·T/τ independent samples, T the trajectory's length."""
-        samples = self.n_atoms * (self.n_frames - 1) / self.lags
-        return self.msd_A2 * np.sqrt(2 / 3 * self.spread / samples)
+        """One standard error of the mean squared displacement, (lags,)."""
+        return np.sqrt(np.diag(self.covariance()))
 
 
 def displacements(trajectory: Trajectory, species: str) -> Displacements:
@@ -115,6 +139,9 @@ def displacements(trajectory: Trajectory, species: str) -> Displacements:
         by_block=BlockSums(blocks.squares, blocks.terms),
         kurtosis=blocks.kurtosis(),
         collective_A=collective_A,
+        collective_msd_A2=np.array(
+            [np.mean(np.sum((collective_A[m:] - collective_A[:-m]) ** 2, axis=1)) for m in lags]
+        ),
         van_hove_lags=van_hove.lags,
         van_hove_r_A=van_hove.edges_A,
         van_hove=van_hove.density(),

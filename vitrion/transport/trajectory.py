@@ -64,6 +64,34 @@ class Source:
     n_frames: int | None = None
     metadata: dict[str, object] | None = None
 
+    @classmethod
+    def of_arrays(
+        cls,
+        symbols: Sequence[str],
+        positions_A: np.ndarray,
+        cell_A: np.ndarray,
+        frame_interval_ps: float,
+        *,
+        wrapped: bool = False,
+    ) -> Source:
+        """Frames that are in memory already.
+
+        Args:
+            symbols: element of each atom.
+            positions_A: (frames, atoms, 3).
+            cell_A: (3, 3), or (frames, 3, 3).
+            frame_interval_ps: time between frames.
+            wrapped: whether atoms may have been folded back into the cell.
+        """
+        cells_A = np.broadcast_to(np.asarray(cell_A, dtype=float), (len(positions_A), 3, 3))
+        return cls(
+            symbols=tuple(symbols),
+            frame_interval_ps=frame_interval_ps,
+            wrapped=wrapped,
+            chunks=(Frames(positions_A, cells_A),),
+            name="arrays",
+        )
+
     @property
     def formula(self) -> str:
         """Reduced formula of the atoms."""

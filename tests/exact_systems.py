@@ -1,0 +1,245 @@
+"""Trajectories with exactly known transport, and how the analysis does on many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vitrion.config import Transport
+from vitrion.transport.analyze import Roles, transport_tables
+from vitrion.transport.trajectory import Source
+from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
+
+TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+
+
+@dataclass(frozen=True)
+class Ions:
+    """Diffusing ions of one element.
+
+    Attributes:
+        element: symbol.
+        number: how many.
+        charge: formal charge in e.
+        D_A2_ps: diffusion coefficient.
+        shared: c in step = √(1 − c²) own + c common, with a common mode of the whole system; steps
+            of ions of elements a and b are correlated by c_a c_b.
+        repulsion: steps of the same element's ions are anticorrelated by −repulsion/(number − 1).
+    """
+
+    element: str
+    number: int
+    charge: int
+    D_A2_ps: float
+    shared: float = 0.0
+    repulsion: float = 0.0
+
+
+def walkers(
+    ions: Sequence[Ions],
+    *,
+    frames: int,
+    rng: np.random.Generator,
+    interval_ps: float = 1.0,
+    cell_A: float = 50.0,
+    rattle_A: float = 0.0,
+) -> Source:
+    """Brownian walkers with a common mode, each rattling about its path.
+
+    Args:
+        ions: the elements.
+        frames: length.
+        rng: source of randomness.
+        interval_ps: time between frames.
+        cell_A: edge of the cubic cell.
+        rattle_A: width of an independent displacement added to each coordinate.
+    """
+    common = rng.normal(size=(frames, 1, 3))
+    positions_A = []
+    for kind in ions:
+        own = rng.normal(size=(frames, kind.number, 3))
+        if kind.repulsion:
+            mean = own.mean(axis=1, keepdims=True)
+            rho = kind.repulsion / (kind.number - 1)
+            own = np.sqrt(1 + rho) * (own - mean) + np.sqrt(1 - kind.repulsion) * mean
+        step = np.sqrt(1 - kind.shared**2) * own + kind.shared * common
+        step *= np.sqrt(2 * kind.D_A2_ps * interval_ps)
+        positions_A.append(np.cumsum(step, axis=0))
+    symbols = [kind.element for kind in ions for _ in range(kind.number)]
+    everything_A = np.concatenate(positions_A, axis=1)
+    everything_A += rattle_A * rng.normal(size=everything_A.shape)
+    return Source.of_arrays(symbols, everything_A, np.eye(3) * cell_A, interval_ps)
+
+
+def exact_walkers(
+    ions: Sequence[Ions], *, temperature_K: float, cell_A: float = 50.0
+) -> dict[str, float]:
+    """What the analysis of `walkers` should give, by quantity; the first element is mobile."""
+    z = np.array([kind.charge for kind in ions], dtype=float)
+    n = np.array([kind.number for kind in ions], dtype=float)
+    c = np.array([kind.shared for kind in ions])
+    D = np.array([kind.D_A2_ps for kind in ions])
+    root = z * n * c * np.sqrt(D)
+    L = np.outer(root, root)
+    own = z**2 * n * D
+    repelled = own * (1 - np.array([kind.repulsion for kind in ions])) * (1 - c**2)
+    np.fill_diagonal(L, repelled + (root**2))
+    scale = conductivity_mS_cm(1.0, cell_A**3, temperature_K)
+    exact = {f"D:{kind.element}": kind.D_A2_ps * A2_PS_TO_CM2_S for kind in ions}
+    exact["sigma:nernst_einstein"] = own.sum() * scale
+    exact["t:nernst_einstein"] = own[0] / own.sum()
+    exact["sigma:einstein"] = L.sum() * scale
+    exact["t:einstein"] = L[0].sum() / L.sum()
+    exact["haven"] = own[0] / L[0, 0]
+    for i, a in enumerate(ions):
+        for j, b in enumerate(ions):
+            exact[f"L:{a.element}-{b.element}"] = L[i, j] * scale * 1e-3
+    return exact
+
+
+def rigid_clusters(
+    kinds: Mapping[str, tuple[int, float]],
+    *,
+    frames: int,
+    rng: np.random.Generator,
+    interval_ps: float = 1.0,
+) -> Source:
+    """Clusters far apart from each other that diffuse without turning or breaking.
+
+    Args:
+        kinds: for `Li`, `AlCl4` and `Al2Cl7`, their number and D in Å²/ps.
+        frames: length.
+        rng: source of randomness.
+        interval_ps: time between frames.
+    """
+    corner_A = 2.1 * TETRAHEDRON
+    bridge_A = 2 * corner_A[0]
+    shapes = {
+        "Li": (["Li"], np.zeros((1, 3))),
+        "AlCl4": (["Al", *["Cl"] * 4], np.concatenate([np.zeros((1, 3)), corner_A])),
+        "Al2Cl7": (
+            ["Al", "Al", *["Cl"] * 7],
+            np.concatenate([np.zeros((1, 3)), [bridge_A], corner_A, bridge_A - corner_A[1:]]),
+        ),
+    }
+    number = sum(count for count, _ in kinds.values())
+    edge = int(np.ceil(number ** (1 / 3)))
+    sites_A = 200.0 * np.stack(np.unravel_index(np.arange(number), (edge,) * 3), axis=1)
+    symbols: list[str] = []
+    positions_A: list[np.ndarray] = []
+    site = iter(sites_A)
+    for name, (count, D_A2_ps) in kinds.items():
+        own_symbols, shape_A = shapes[name]
+        for _ in range(count):
+            step_A = rng.normal(size=(frames, 3)) * np.sqrt(2 * D_A2_ps * interval_ps)
+            step_A[0] = next(site)
+            positions_A.append(np.cumsum(step_A, axis=0)[:, None] + shape_A)
+            symbols += own_symbols
+    cell_A = np.eye(3) * 200.0 * (edge + 1)
+    return Source.of_arrays(symbols, np.concatenate(positions_A, axis=1), cell_A, interval_ps)
+
+
+def visitors(
+    lifetimes_ps: Mapping[str, tuple[float, float]],
+    *,
+    pairs: int,
+    frames: int,
+    rng: np.random.Generator,
+    interval_ps: float = 1.0,
+) -> Source:
+    """Ions that come to one centre each and leave it, as a two-state process.
+
+    Args:
+        lifetimes_ps: for environments `Cl4`, `O4`, mean times at the centre and away.
+        pairs: ions, and centres, of each environment.
+        frames: length.
+        rng: source of randomness.
+        interval_ps: time between frames.
+    """
+    symbols: list[str] = []
+    positions_A: list[np.ndarray] = []
+    edge = int(np.ceil((pairs * len(lifetimes_ps)) ** (1 / 3)))
+    site = 0
+    for environment, (on_ps, off_ps) in lifetimes_ps.items():
+        leave, come = (1 - np.exp(-interval_ps / time) for time in (on_ps, off_ps))
+        for _ in range(pairs):
+            center_A = 40.0 * np.array(np.unravel_index(site, (edge,) * 3), dtype=float)
+            site += 1
+            near = np.empty(frames, dtype=bool)
+            near[0] = rng.random() < come / (come + leave)
+            draws = rng.random(frames)
+            for frame in range(1, frames):
+                near[frame] = draws[frame] >= leave if near[frame - 1] else draws[frame] < come
+            fixed_A = np.concatenate([center_A[None], center_A + 2.0 * TETRAHEDRON])
+            visitor_A = center_A + np.where(near, 3.0, 15.0)[:, None] * np.array([1.0, 0.0, 0.0])
+            positions_A += [np.broadcast_to(fixed_A, (frames, 5, 3)), visitor_A[:, None]]
+            symbols += ["Al", *[environment[:-1]] * 4, "Li"]
+    cell_A = np.eye(3) * 40.0 * edge
+    return Source.of_arrays(symbols, np.concatenate(positions_A, axis=1), cell_A, interval_ps)
+
+
+def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings: object) -> dict:
+    """Tables of a source, at 600 K, without discard and in the frame as it is."""
+    key = {
+        "composition": "test",
+        "alkali": roles.mobile,
+        "metal": roles.center or "",
+        "halogen": "",
+        "temperature_K": 600,
+        "replica": 0,
+    }
+    chosen = {"discard_ps": 0.0, "reference_frame": "none", **settings}
+    return transport_tables(
+        source, roles=roles, key=key, settings=Transport(charges=dict(charges), **chosen)
+    )
+
+
+def estimates(tables: Mapping[str, pd.DataFrame]) -> dict[str, tuple[float, float]]:
+    """Value and error of each quantity of the tables."""
+    found = {}
+    for row in tables["diffusion"].itertuples():
+        found[f"D:{row.species}"] = row.D_cm2_s, row.D_err_cm2_s
+    for row in tables["conductivity"].itertuples():
+        found[f"sigma:{row.method}"] = row.sigma_mS_cm, row.sigma_err_mS_cm
+        found[f"t:{row.method}"] = row.t_alkali, row.t_alkali_err
+    for row in tables["onsager"].itertuples():
+        found[f"L:{row.species_i}-{row.species_j}"] = row.L, row.L_err
+    for row in tables["haven"].itertuples():
+        found["haven"] = row.haven_ratio, row.haven_ratio_err
+    for row in tables["residence"].itertuples() if "residence" in tables else ():
+        found[f"tau:{row.environment}"] = row.tau_ps, row.tau_err_ps
+    return found
+
+
+def calibrate(
+    run: Callable[[np.random.Generator], Mapping[str, tuple[float, float]]],
+    exact: Mapping[str, float],
+    seeds: int,
+) -> pd.DataFrame:
+    """How estimates and their errors do over many seeds.
+
+    Returns:
+        By quantity: `exact`, `mean`, `spread` (true standard deviation), `reported` (root mean
+        squared error bar), `ratio` of the two, `bias` in standard errors of the mean, and the
+        shares of seeds `within_1` and `within_2` error bars of the exact value.
+    """
+    runs = [run(np.random.default_rng(seed)) for seed in range(seeds)]
+    rows = {}
+    for quantity, true in exact.items():
+        value, error = np.array([found[quantity] for found in runs]).T
+        spread = value.std(ddof=1)
+        off = np.abs(value - true)
+        rows[quantity] = {
+            "exact": true,
+            "mean": value.mean(),
+            "spread": spread,
+            "reported": np.sqrt(np.mean(error**2)),
+            "ratio": np.sqrt(np.mean(error**2)) / spread,
+            "bias": (value.mean() - true) / (spread / np.sqrt(seeds)),
+            "within_1": np.mean(off < error),
+            "within_2": np.mean(off < 2 * error),
+        }
+    return pd.DataFrame(rows).T
