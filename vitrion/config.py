@@ -257,7 +257,7 @@ class GlassLimits(Section):
         1.0, description="drift of the conserved quantity at the end"
     )
     long_range_order: Positive = Field(
-        1.0, description="largest |g(r) - 1| of like elements at long range; a crystal has peaks"
+        0.4, description="largest |g(r) - 1| of the commonest element at 7 to 10 Å, beyond noise"
     )
     least_fourfold_fraction: Fraction01 = Field(
         0.5, description="share of metals with four ligands"

@@ -173,7 +173,7 @@ def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:
 
     In a cell that changes, displacements are those of fractional coordinates in the last cell.
     """
-    if len(samples) < 2:
+    if len(samples) < 2 or not chosen.any():
         return math.nan
     first, last = (
         samples.positions_A[i][chosen] @ np.linalg.inv(samples.cell_A[i]) for i in (0, -1)

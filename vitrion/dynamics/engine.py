@@ -23,7 +23,8 @@ from vitrion.units import EV_A3_TO_GPA
 
 Ensemble = Literal["nve", "nvt", "npt"]
 
-# How a trajectory is computed, which does not change what it is.
+# How a trajectory is computed, which does not change what it is (but for rounding, when it goes on
+# with another device or number of threads).
 _HOW = {"device", "threads", "checkpoint_interval_ps", "checkpoint_wall_minutes"}
 
 

@@ -81,7 +81,7 @@ def equilibrate(
     )
     samples = journal.samples(len(atoms), positions=False)
     metadata = {
-        "glass": {key: value for key, value in atoms.info.items() if np.isscalar(value)},
+        "glass": {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0},
         "temperature_K": temperature_K,
         "equilibrate_ps": equilibrate_ps,
         "seed": seed,
@@ -93,6 +93,11 @@ def equilibrate(
     write_table(out.parent / "thermo.parquet", "thermo", thermo, metadata)
     write_checkpoint(out, replace(state, step=0, seed=derive_seed(seed, "produce")), metadata)
     journal.discard()
+
+
+def _plain(value: object) -> object:
+    """A number or text without numpy's type, for JSON."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _to_mean_volume(state: State, journal: Journal) -> State:
