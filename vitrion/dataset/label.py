@@ -148,12 +148,12 @@ def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) 
     if run.returncode == 0:
         return
     lines = run.stderr.strip().splitlines() or [f"GPAW ended with exit code {run.returncode}"]
-    if "No module named 'gpaw'" in lines[-1]:
+    if lines[-1].startswith(("ModuleNotFoundError", "ImportError")):
         raise InputError(
             "dataset.label.gpaw.python",
             python,
-            "has no GPAW; install it there (CC=g++ pip install gpaw gpaw-data), or name an "
-            "interpreter that has it",
+            f"has no GPAW ({lines[-1]}); install it there (CC=g++ pip install gpaw gpaw-data), or "
+            "name an interpreter that has it",
         )
     raise LabelError(lines[-1])
 
