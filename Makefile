@@ -38,8 +38,21 @@ toy: $(VENV)/.ready
 	  $(SNAKEMAKE) $(TOY) --unlock --quiet all && $(SNAKEMAKE) $(TOY)
 	@echo "Report: results/toy/report/index.html   tables: results/toy/summary/"
 
-test: $(VENV)/.ready $(VENV)/.dft-ready
+test: $(VENV)/.ready $(VENV)/.dft-ready system
 	$(BIN)/python -m pytest
+
+# Debian packages that some tests need; those tests are skipped, and say so, where they are missing.
+SYSTEM := slurm-wlm munge
+.PHONY: system
+system:
+	@missing="$$(for p in $(SYSTEM); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done | xargs)"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "make test: not Debian; without $$missing" >&2; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then SUDO=; elif sudo -n true 2>/dev/null; then SUDO=sudo; \
+	else echo "make test: no root or sudo, so without $$missing" >&2; exit 0; fi; \
+	$$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  $$SUDO apt-get install -qq -y --no-install-recommends $$missing >/dev/null || \
+	  echo "make test: could not install $$missing; their tests are skipped" >&2
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -54,7 +67,7 @@ bench: $(VENV)/.ready
 
 lock:
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
-	$(VENV)-lock/bin/pip-compile --quiet --upgrade --extra dev --strip-extras --allow-unsafe \
+	$(VENV)-lock/bin/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --extra slurm --strip-extras --allow-unsafe \
 	  --no-emit-find-links --no-emit-index-url --no-header --no-annotate -o envs/requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' envs/requirements.lock
 	rm -rf $(VENV)-lock

@@ -28,10 +28,11 @@ class Workflow:
     def command(self, *arguments: str) -> list[str]:
         """The command line of one Snakemake run."""
         return [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *(sys.executable, "-m", "snakemake", *arguments),
+            *("--snakefile", str(ROOT / "Snakefile")),
             *("--workflow-profile", str(ROOT / "profiles/default")),
             *("--directory", str(self.folder), "--cores", "2"),
-            *("--configfile", *map(str, self.configs), *arguments),
+            *("--configfile", *map(str, self.configs)),
         ]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,68 @@
+"""GPAW relabels shipped frames: the labels that were committed can be had again.
+
+Set VITRION_GPAW_PYTHON to an interpreter that has GPAW when this one has not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from vitrion.config import Gpaw, Label
+from vitrion.dataset import label_frame, read_frames
+from vitrion.dataset.frames import write_frames
+from vitrion.dataset.label import WORKER
+
+SHIPPED = Path(__file__).parents[2] / "resources" / "dft"
+PYTHON = os.environ.get("VITRION_GPAW_PYTHON", "")
+needs_gpaw = pytest.mark.skipif(
+    not PYTHON and not importlib.util.find_spec("gpaw"), reason="GPAW is not installed"
+)
+
+
+@pytest.fixture
+def frame(tmp_path):
+    """One small shipped frame, another one on every run."""
+    frames = [frame.atoms for frame in read_frames(SHIPPED) if len(frame.atoms) == 21]
+    atoms = random.choice(frames)
+    print(f"relabels {atoms.info['frame_id']}")
+    write_frames(tmp_path / "frame.extxyz", [atoms])
+    return tmp_path / "frame.extxyz", atoms
+
+
+@pytest.mark.dft
+@needs_gpaw
+def test_relabelled_frame_agrees_with_the_shipped_label(frame, tmp_path):
+    path, shipped = frame
+    out = tmp_path / "labelled.extxyz"
+    assert label_frame(path, out, settings=Label(engine="gpaw", gpaw=Gpaw(python=PYTHON)))
+    labelled = ase.io.read(out)
+    energy_meV = 1000 * (labelled.get_potential_energy() - shipped.get_potential_energy())
+    assert abs(energy_meV) / len(shipped) < 1
+    assert np.abs(labelled.get_forces() - shipped.get_forces()).max() < 0.010
+    assert np.abs(labelled.get_stress() - shipped.get_stress()).max() < 1e-4
+    assert labelled.info["level"] == shipped.info["level"]
+
+
+@pytest.mark.dft
+@needs_gpaw
+def test_cycle_that_does_not_converge_is_retried_then_set_aside(frame, tmp_path, monkeypatch):
+    """Both tries stop after a few steps here, so both end with their reason."""
+    path, _ = frame
+    impatient = tmp_path / "gpaw_worker.py"
+    impatient.write_text(
+        WORKER.read_text().replace('"maxiter": 100', '"maxiter": 2').replace("400", "3")
+    )
+    monkeypatch.setattr("vitrion.dataset.label.WORKER", impatient)
+    settings = Label(engine="gpaw", gpaw=Gpaw(python=PYTHON, cutoff_eV=200.0))
+    out = tmp_path / "labelled.extxyz"
+    assert not label_frame(path, out, settings=settings)
+    atoms = ase.io.read(out)
+    assert atoms.info["label_failure"].count("SCF not converged") == 2
+    assert atoms.calc is None
