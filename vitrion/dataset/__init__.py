@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from vitrion.dataset.label import label_frame, label_frames
-from vitrion.dataset.prepare import prepare_dataset
-from vitrion.dataset.read import read_frames
-from vitrion.dataset.sample import sample_frames
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitrion.dataset.label import label_frame, label_frames
+    from vitrion.dataset.prepare import prepare_dataset
+    from vitrion.dataset.read import read_frames
+    from vitrion.dataset.sample import sample_frames
 
 __all__ = ["label_frame", "label_frames", "prepare_dataset", "read_frames", "sample_frames"]
+
+_HOMES = {
+    "label_frame": "label",
+    "label_frames": "label",
+    "prepare_dataset": "prepare",
+    "read_frames": "read",
+    "sample_frames": "sample",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a function from its module when it is first asked for: labelling needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

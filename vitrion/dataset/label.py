@@ -27,6 +27,7 @@ from vitrion.progress import Progress
 
 logger = logging.getLogger("vitrion")
 
+WORKER = Path(__file__).with_name("gpaw_worker.py")
 # Threads gain nothing in cells this small; one calculation a core does.
 SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -136,11 +137,10 @@ def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
 def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) -> None:
     """One calculation in a process of its own, which writes `out`."""
     python = settings.python or sys.executable
-    worker = Path(__file__).with_name("gpaw_worker.py")
     request = json.dumps({**settings.model_dump(exclude={"python"}), "safer": safer})
     try:
         run = subprocess.run(
-            [python, str(worker), str(source), str(index), str(out), request],
+            [python, str(WORKER), str(source), str(index), str(out), request],
             capture_output=True, text=True, env={**os.environ, **SERIAL}, check=False,
         )  # fmt: skip
     except OSError as error:
