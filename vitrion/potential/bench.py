@@ -157,14 +157,11 @@ def _added_memory_MB(
     torch.set_num_threads(threads)
     packing = _packing(size, seed=1)
     evaluate = engine(packing, device)
-    if device == "cuda":
-        before_MB = torch.cuda.memory_allocated() / 2**20
-    else:
-        before_MB = _memory_MB("VmRSS")
+    before_MB = _memory_MB("VmRSS")
     for _ in range(3):
         evaluate(packing)
     if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20 - before_MB
+        return torch.cuda.max_memory_allocated() / 2**20
     return _memory_MB("VmHWM") - before_MB
 
 

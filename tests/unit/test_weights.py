@@ -1,0 +1,141 @@
+"""Weights: what is read, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from chgnet.model import CHGNet
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from vitrion.errors import InputError
+from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
+from vitrion.potential.weights import PUBLISHED
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_model(load_model("0.3.0"), path, {"model": "0.3.0", "note": "a copy"})
+    return path
+
+
+def _rewrite(path: Path, change) -> None:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    state = load_file(path)
+    change(state)
+    save_file(state, path, metadata=metadata)
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_models_are_those_of_chgnet(name: str) -> None:
+    ours, theirs = load_model(name), CHGNet.load(model_name=name, use_device="cpu", verbose=False)
+    assert ours.model_args == theirs.model_args
+    state = theirs.state_dict()
+    assert ours.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in ours.state_dict().items())
+    assert not ours.training
+
+
+def test_saved_model_is_the_same_model(saved: Path) -> None:
+    original, copy = load_model("0.3.0"), load_model(saved)
+    assert copy.model_args == original.model_args
+    assert all(torch.equal(v, original.state_dict()[k]) for k, v in copy.state_dict().items())
+    assert json.loads(saved.with_suffix(".json").read_text())["note"] == "a copy"
+    assert model_hash(str(saved)) == model_hash("0.3.0") != model_hash("r2scan")
+    assert len(model_hash("0.3.0")) == 16
+
+
+def test_chgnet_loads_what_we_export(tmp_path: Path) -> None:
+    model = load_model("r2scan")
+    export_chgnet(model, tmp_path / "r2scan.pth.tar")
+    theirs = CHGNet.from_file(str(tmp_path / "r2scan.pth.tar"))
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in theirs.state_dict().items())
+    assert model_hash(import_chgnet(tmp_path / "r2scan.pth.tar")) == model_hash("r2scan")
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    for name in ("0.9.9", str(tmp_path / "none.safetensors"), str(tmp_path / "model.pth.tar")):
+        with pytest.raises(InputError, match="model"):
+            load_model(name)
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, 20_000, -1])
+def test_truncated_file_is_refused(saved: Path, length: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:length])
+    with pytest.raises(InputError, match="whole safetensors"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(saved: Path, value: float) -> None:
+    def spoil(state: dict[str, torch.Tensor]) -> None:
+        state["mlp.layers.2.weight"][3, 4] = value
+
+    _rewrite(saved, spoil)
+    with pytest.raises(InputError, match=r"mlp\.layers\.2\.weight .* not finite"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("fault", ["shape", "missing", "more"])
+def test_weights_that_do_not_fit_are_refused(saved: Path, fault: str) -> None:
+    def spoil(state: dict[str, torch.Tensor]) -> None:
+        weight = state["site_wise.weight"]
+        if fault == "shape":
+            state["site_wise.weight"] = weight[:, :32].contiguous()
+        elif fault == "missing":
+            del state["site_wise.weight"]
+        else:
+            state["site_wise.other"] = weight.clone()
+
+    _rewrite(saved, spoil)
+    with pytest.raises(InputError, match="site_wise"):
+        load_model(saved)
+
+
+def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(load_model("0.3.0").state_dict(), path)
+    with pytest.raises(InputError, match="chgnet_arguments"):
+        load_model(path)
+
+
+class _Trap:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    disguised = tmp_path / "model.safetensors"
+    disguised.write_bytes(pickle.dumps(_Trap(sprung)))
+    with pytest.raises(InputError):
+        load_model(disguised)
+    checkpoint = tmp_path / "model.pth.tar"
+    torch.save({"model": {"model_args": {}, "state_dict": _Trap(sprung)}}, checkpoint)
+    with pytest.raises(InputError):
+        load_model(checkpoint)
+    with pytest.raises(InputError, match="not a plain chgnet checkpoint"):
+        import_chgnet(checkpoint)
+    assert not sprung.exists()
+    # The trap does work where files are unpickled without care.
+    torch.load(checkpoint, weights_only=False)
+    assert sprung.exists()
+
+
+def test_save_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="safetensors"):
+        save_model(load_model("0.3.0"), tmp_path / "model.pt", {})
+    save_model(load_model("0.3.0"), tmp_path / "new" / "model.safetensors", {})
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["model.json", "model.safetensors"]
