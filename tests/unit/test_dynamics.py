@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -22,13 +23,13 @@ from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.engine import Engine
 from vitrion.dynamics.frames import read_checkpoint, read_samples
 from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT
-from vitrion.dynamics.run import BlowUp, Interrupted, Stage, run
+from vitrion.dynamics.run import BlowUp, Interrupted, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples
 from vitrion.errors import InputError, PotentialError
 from vitrion.tables import read_table
 
 WORKER = Path(dynamics_worker.__file__)
-INTERVALS = {"sample_every": 3, "checkpoint_every": 5}
+INTERVALS = Intervals(sample=3, checkpoint=5)
 
 
 def stages():
@@ -64,11 +65,11 @@ def crash():
     raise Crash
 
 
-def go(folder, potential, **options):
+def go(folder, potential, intervals=INTERVALS):
     """One call of the run; gives its final state and samples."""
     journal = Journal(folder / "out.h5", {"test": 1})
     try:
-        state = run(argon(repeat=1), stages(), potential, journal, **INTERVALS, **options)
+        state = run(argon(repeat=1), stages(), potential, journal, intervals)
         return state.fingerprint(), journal.samples(4)
     finally:
         journal.close()
@@ -136,7 +137,8 @@ def test_a_signal_saves_the_state_of_that_step(tmp_path, undisturbed, number):
 
 
 def test_blocks_by_wall_time_change_nothing(tmp_path, undisturbed):
-    found, samples = go(tmp_path / "wall", LennardJones(cutoff_A=4.0), checkpoint_wall_s=0.0)
+    intervals = replace(INTERVALS, checkpoint_wall_s=0.0)
+    found, samples = go(tmp_path / "wall", LennardJones(cutoff_A=4.0), intervals)
     assert found == undisturbed[0]
     assert same(samples, undisturbed[1])
     (folder,) = (tmp_path / "wall").glob(".out.h5.*")
@@ -166,7 +168,7 @@ def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage,
 
 def test_blocks_of_other_inputs_are_not_used(tmp_path):
     first = Journal(tmp_path / "out.h5", {"temperature_K": 300})
-    run(argon(repeat=1), stages()[:1], LennardJones(cutoff_A=4.0), first, **INTERVALS)
+    run(argon(repeat=1), stages()[:1], LennardJones(cutoff_A=4.0), first, INTERVALS)
     with pytest.raises(RuntimeError, match="another process"):
         Journal(tmp_path / "out.h5", {"temperature_K": 300})
     first.close()
@@ -199,7 +201,7 @@ def test_a_blow_up_ends_with_the_last_good_state(tmp_path, fault, message):
     journal = Journal(tmp_path / "out.h5", {})
     stage = Stage("nvt", 50, BussiNVT(0.004, 0.1), 80)
     with pytest.raises(BlowUp, match=message) as blow_up:
-        run(argon(repeat=1), [stage], potential, journal, **INTERVALS)
+        run(argon(repeat=1), [stage], potential, journal, INTERVALS)
     state = blow_up.value.state
     assert np.isfinite(state.positions_A).all()
     assert state.temperature_K < 5000

@@ -16,7 +16,7 @@ from ase import Atoms
 from vitrion.config import Dynamics
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
-from vitrion.dynamics.run import BlowUp, Potential, Stage, run
+from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
 from vitrion.units import EV_A3_TO_GPA
@@ -106,13 +106,14 @@ class Engine:
             sample_ps: time between samples; the settings' by default.
             out: output of the run; after a blow-up the last good frame is written beside it.
         """
+        intervals = Intervals(
+            sample=self.steps(sample_ps or self.dynamics.sample_interval_ps),
+            checkpoint=self.steps(self.dynamics.checkpoint_interval_ps),
+            checkpoint_wall_s=60 * self.dynamics.checkpoint_wall_minutes,
+        )
         try:
             return run(
-                *(state, stages, self.potential(state.numbers), journal),
-                sample_every=self.steps(sample_ps or self.dynamics.sample_interval_ps),
-                checkpoint_every=self.steps(self.dynamics.checkpoint_interval_ps),
-                checkpoint_wall_s=60 * self.dynamics.checkpoint_wall_minutes,
-                title=title,
+                state, stages, self.potential(state.numbers), journal, intervals, title=title
             )
         except BlowUp as blow_up:
             journal.close()

@@ -82,31 +82,42 @@ class Stage:
         return self.temperature_K + change * done / self.steps
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """How often a run is looked at.
+
+    Attributes:
+        sample: steps between samples, which are taken at multiples of it.
+        checkpoint: most steps between blocks of the journal.
+        checkpoint_wall_s: most wall time between blocks.
+    """
+
+    sample: int
+    checkpoint: int
+    checkpoint_wall_s: float = math.inf
+
+
 def run(
     state: State,
     stages: Sequence[Stage],
     potential: Potential,
     journal: Journal,
+    intervals: Intervals,
     *,
-    sample_every: int,
-    checkpoint_every: int,
-    checkpoint_wall_s: float = math.inf,
     title: str = "md",
 ) -> State:
     """Run stages one after another, from where the journal ends.
 
-    The stages count from step 0; a state that is already inside one goes on there. Samples are
-    taken at multiples of `sample_every`. What is computed depends on the step alone, so stopping
-    and going on at any step gives the same trajectory.
+    The stages count from step 0; a state that is already inside one goes on there. What is
+    computed depends on the step alone, never on when the process began, so stopping and going on
+    at any step gives the same trajectory.
 
     Args:
         state: where to start when the journal is empty.
         stages: the whole run.
         potential: what moves the atoms.
         journal: where samples and states are kept.
-        sample_every: steps between samples.
-        checkpoint_every: most steps between blocks of the journal.
-        checkpoint_wall_s: most wall time between blocks.
+        intervals: how often.
         title: what the progress is called.
 
     Returns:
@@ -118,79 +129,92 @@ def run(
     """
     state = journal.state or state
     total = sum(stage.steps for stage in stages)
+    if state.step >= total:
+        return state
     first = 0
     with Progress(total - state.step, title) as progress, _stop_signals() as stopping:
         for stage in stages:
             if first <= state.step < first + stage.steps:
-                state = _run_stage(
-                    *(state, stage, first, potential, journal, progress, stopping),
-                    sample_every=sample_every,
-                    checkpoint_every=checkpoint_every,
-                    checkpoint_wall_s=checkpoint_wall_s,
-                )
+                recorder = _Recorder(journal, intervals, stage.name, state)
+                for reached in _steps(state, stage, first, potential, recorder):
+                    state = reached
+                    progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
+                    if stopping.is_set() and state.step < total:
+                        recorder.save(state)
+                        logger.warning("stopped at step %d; run again to go on", state.step)
+                        raise Interrupted
+                recorder.save(state)
             first += stage.steps
     return state
 
 
-def _run_stage(
-    state: State,
-    stage: Stage,
-    first: int,
-    potential: Potential,
-    journal: Journal,
-    progress: Progress,
-    stopping: threading.Event,
-    *,
-    sample_every: int,
-    checkpoint_every: int,
-    checkpoint_wall_s: float,
-) -> State:
-    integrator, last = stage.integrator, first + stage.steps
+def _steps(
+    state: State, stage: Stage, first: int, potential: Potential, recorder: _Recorder
+) -> Iterator[State]:
+    """The states of a stage after each step, recorded as they come."""
+    integrator = stage.integrator
 
     def evaluate(state: State) -> Forces:
-        stress = integrator.needs_stress or state.step % sample_every == 0
+        stress = integrator.needs_stress or recorder.samples_at(state.step)
         return potential.compute(state.positions_A, state.cell_A, stress=stress)
 
     if state.step == first:
-        state = state if stage.prepare is None else stage.prepare(state, journal)
+        if stage.prepare is not None:
+            state = stage.prepare(state, recorder.journal)
         state = integrator.start(state)
-    block_start, block_time, taken = state.step, time.monotonic(), []
     try:
         forces = evaluate(state)
-        while state.step < last:
+        while state.step < first + stage.steps:
             target_K = stage.target_K(state.step + 1 - first)
-            before, (state, forces) = state, integrator.step(state, forces, evaluate, target_K)
-            fault = _fault(state, forces, target_K)
+            following, forces = integrator.step(state, forces, evaluate, target_K)
+            fault = _fault(following, forces, target_K)
             if fault:
-                state = before
                 raise PotentialError(fault)
-            if state.step % sample_every == 0:
-                conserved_eV = integrator.conserved_eV(state, forces, target_K)
-                taken.append(
-                    Samples.take(
-                        *(state, forces),
-                        stage=stage.name,
-                        target_K=target_K,
-                        conserved_eV=conserved_eV,
-                    )
-                )
-            progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
-            wall_s = time.monotonic() - block_time
-            if (
-                state.step == last
-                or state.step - block_start >= checkpoint_every
-                or wall_s >= checkpoint_wall_s
-                or stopping.is_set()
-            ):
-                samples = Samples.join([Samples.none(len(state.numbers)), *taken])
-                journal.append(Block(block_start, state, samples, wall_s))
-                block_start, block_time, taken = state.step, time.monotonic(), []
-            if stopping.is_set() and state.step < last:
-                logger.warning("stopped at step %d, state saved; run again to go on", state.step)
-                raise Interrupted
+            state = following
+            recorder.record(state, forces, target_K, integrator)
+            yield state
     except PotentialError as error:
         raise BlowUp(f"{stage.name}, step {state.step + 1}: {error}", state) from error
-    return state
+
+
+class _Recorder:
+    """Takes the samples of a stage and puts them into blocks of the journal when it is time."""
+
+    def __init__(self, journal: Journal, intervals: Intervals, stage: str, state: State) -> None:
+        self.journal, self._intervals, self._stage = journal, intervals, stage
+        self._begin(state)
+
+    def samples_at(self, step: int) -> bool:
+        """Whether a sample is taken at a step."""
+        return step % self._intervals.sample == 0
+
+    def record(self, state: State, forces: Forces, target_K: float, integrator: Integrator) -> None:
+        """Take note of a step."""
+        if self.samples_at(state.step):
+            conserved_eV = integrator.conserved_eV(state, forces, target_K)
+            self._taken.append(
+                Samples.take(
+                    state, forces, stage=self._stage, target_K=target_K, conserved_eV=conserved_eV
+                )
+            )
+        if (
+            state.step - self._first_step >= self._intervals.checkpoint
+            or time.monotonic() - self._began >= self._intervals.checkpoint_wall_s
+        ):
+            self.save(state)
+
+    def save(self, state: State) -> None:
+        """Make what was not yet saved a block."""
+        if state.step == self._first_step:
+            return
+        samples = Samples.join([Samples.none(len(state.numbers)), *self._taken])
+        wall_s = time.monotonic() - self._began
+        self.journal.append(Block(self._first_step, state, samples, wall_s))
+        self._begin(state)
+
+    def _begin(self, state: State) -> None:
+        self._first_step, self._began = state.step, time.monotonic()
+        self._taken: list[Samples] = []
 
 
 def _fault(state: State, forces: Forces, target_K: float) -> str:

@@ -23,7 +23,7 @@ from vitrion.config import Accept, Dynamics
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.integrators import NVE, BussiNVT
 from vitrion.dynamics.quench import relax
-from vitrion.dynamics.run import BlowUp, Stage, run
+from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
@@ -181,8 +181,7 @@ def hot_md(
         try:
             run(
                 *(state, stages, potential, journal),
-                sample_every=SAMPLE_STEPS,
-                checkpoint_every=10 * SAMPLE_STEPS,
+                Intervals(sample=SAMPLE_STEPS, checkpoint=10 * SAMPLE_STEPS),
                 title=f"hot MD {composition.composition}",
             )
         except BlowUp as blow_up:
