@@ -258,3 +258,29 @@ def _assert_canonical_kinetic(kinetic_eV, degrees, temperature_K):
     wrong = stats.gamma((degrees + 3) / 2, scale=BOLTZMANN_eV_K * temperature_K)
     if degrees < 30:  # the test can tell 3n - 3 from 3n
         assert stats.kstest(kinetic_eV, wrong.cdf).pvalue < 1e-6
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("kind", [BussiNVT, NoseHooverNVT])
+def test_thermostat_leaves_diffusion_alone(kind):
+    """A liquid of 32 atoms diffuses in NVT as in NVE, whose energies are those of that NVT."""
+    diffusion = {kind: [], NVE: []}
+    potential = LennardJones(cutoff_A=5.5)
+    for seed in range(6):
+        start = argon(lattice_A=5.8, temperature_K=400, seed=seed)
+        warm = last(walk(start, BussiNVT(0.004, 0.1), potential, 2000, 150))
+        for integrator in (kind(0.004, 0.1), NVE(0.004)):
+            walked = walk(integrator.start(warm), integrator, potential, 10_000, 150, every=25)
+            positions = np.array([state.positions_A for state, _ in walked])
+            diffusion[type(integrator)].append(_diffusion(positions, 0.1))
+    with_bath, without = (np.array(values) for values in diffusion.values())
+    difference = with_bath - without
+    assert abs(difference.mean()) < 3 * difference.std(ddof=1) / np.sqrt(len(difference))
+    assert difference.std(ddof=1) / np.sqrt(len(difference)) < 0.12 * without.mean()
+
+
+def _diffusion(positions_A, interval_ps):
+    """Slope of the mean squared displacement between 1 and 4 ps, over six (Å²/ps)."""
+    lags = np.arange(10, 41, 5)
+    msd = [((positions_A[lag:] - positions_A[:-lag]) ** 2).sum(-1).mean() for lag in lags]
+    return np.polyfit(lags * interval_ps, msd, 1)[0] / 6

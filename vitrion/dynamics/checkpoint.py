@@ -92,13 +92,17 @@ class Journal:
         """The blocks in order, read one by one."""
         return map(_read, self._paths)
 
-    def samples(self, n_atoms: int, *, positions: bool = True) -> Samples:
-        """All samples; without positions their array has no atoms."""
-        parts = [Samples.none(n_atoms if positions else 0)]
-        for block in self.blocks():
-            samples = block.samples
-            parts.append(samples if positions else samples.without_positions())
-        return Samples.join(parts)
+    def samples(self, n_atoms: int, at: np.ndarray | None = None) -> Samples:
+        """All samples, or those at some steps."""
+        parts = (block.samples for block in self.blocks())
+        if at is not None:
+            parts = (part.where(np.isin(part.step, at)) for part in parts)
+        return Samples.join([Samples.none(n_atoms), *parts])
+
+    def rows(self) -> Samples:
+        """All samples, with frames of no atoms: small however long the run."""
+        parts = (block.samples.without_positions() for block in self.blocks())
+        return Samples.join([Samples.none(0), *parts])
 
     @property
     def first_step(self) -> int:

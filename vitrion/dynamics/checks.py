@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,12 @@ from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.samples import Samples
 from vitrion.units import U_A3_TO_G_CM3
 
-# Order is judged by g(r) of the most plentiful element between these distances, in such bins;
+# Order is judged by g(r) of the commonest element between these distances, in such bins;
 # nearer than this a glass has order of its own.
 LONG_RANGE_A = (7.0, 10.0)
 LONG_RANGE_BIN_A = 0.25
 BOND_BIN_A = 0.05
+BOND_CUTOFF_A = 6.0
 MOST_FRAMES = 100
 
 
@@ -73,7 +74,7 @@ def check_glass(
     settled = annealed.where(slice(len(annealed) // 2, None))
     time_ps = settled.step * dynamics.timestep_fs / 1000
     density = masses_u.sum() * U_A3_TO_G_CM3 / settled.volume_A3
-    structure = _Structure.of(settled, numbers, composition)
+    frames = settled.where(chosen_frames(len(settled)))
     done = float(samples.step[-1]) / sum(stages.values()) if len(samples) else 0.0
     checks = [
         Check("part of the protocol done", done, 0.99, math.inf),
@@ -95,21 +96,13 @@ def check_glass(
             _slope(time_ps, density)[0] * _length(time_ps) / _mean(density),
             *(-limits.density_drift, limits.density_drift),
         ),
-        check_temperature(annealed, len(numbers), dynamics, limits),
+        check_temperature(settled, len(numbers), dynamics, limits),
         check_energy(annealed, len(numbers), dynamics, limits),
-        Check(
-            "least distance of two atoms",
-            structure.least_distance_A,
-            *(limits.least_distance_A, math.inf, "Å"),
-        ),
-        Check(
-            "long-range order in g(r)",
-            structure.long_range_order,
-            *(-math.inf, limits.long_range_order),
-        ),
+        check_distance(frames, limits),
+        check_order(frames, numbers, limits),
         Check(
             "metals with four ligands",
-            structure.fourfold_fraction,
+            _fourfold_fraction(frames, numbers, composition),
             *(limits.least_fourfold_fraction, math.inf),
         ),
     ]
@@ -152,8 +145,71 @@ def check_energy(samples: Samples, n_atoms: int, dynamics: Dynamics, limits: Gla
     return Check("drift of the conserved energy", drift, -width, width, "meV/atom/ps")
 
 
+def check_distance(frames: Samples, limits: GlassLimits) -> Check:
+    """Shortest distance of two atoms in any frame."""
+    least = [distance.min() for _, _, distance in _pairs(frames, BOND_CUTOFF_A)]
+    value = float(min(least)) if least else math.nan
+    return Check("least distance of two atoms", value, limits.least_distance_A, math.inf, "Å")
+
+
+def check_order(frames: Samples, numbers: np.ndarray, limits: GlassLimits) -> Check:
+    """Largest |g(r) - 1| of the commonest element at long range, where a crystal has peaks.
+
+    Three standard errors of counting pairs in one frame are taken off: a glass is one
+    configuration, so more frames do not average its own scatter away.
+    """
+    elements, counts = np.unique(numbers, return_counts=True)
+    commonest, count = elements[counts.argmax()], counts.max()
+    edges = np.arange(LONG_RANGE_A[0], LONG_RANGE_A[1] + 1e-9, LONG_RANGE_BIN_A)
+    found = np.zeros(len(edges) - 1)
+    for i, j, distance in _pairs(frames, LONG_RANGE_A[1]):
+        like = (numbers[i] == commonest) & (numbers[j] == commonest) & (i != j)
+        found += np.histogram(distance[like], edges)[0]
+    value = math.nan
+    if len(frames):
+        density = np.mean(count * (count - 1) / 2 / frames.volume_A3)
+        expected = density * 4 / 3 * np.pi * np.diff(edges**3)
+        excess = np.abs(found / (len(frames) * expected) - 1) - 3 / np.sqrt(expected)
+        value = max(0.0, float(excess.max()))
+    return Check("long-range order in g(r)", value, -math.inf, limits.long_range_order)
+
+
+def _fourfold_fraction(frames: Samples, numbers: np.ndarray, composition: Composition) -> float:
+    """Mean share of metals with four anions within the first minima of g(r)."""
+    metal, alkali = (atomic_numbers[e] for e in (composition.metal, composition.alkali))
+    ligands = set(np.unique(numbers)) - {metal, alkali}
+    bonds: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {ligand: [] for ligand in ligands}
+    for frame, (i, j, distance) in enumerate(_pairs(frames, BOND_CUTOFF_A)):
+        for center, other in ((i, j), (j, i)):
+            for ligand in ligands:
+                chosen = (numbers[center] == metal) & (numbers[other] == ligand)
+                place = frame * len(numbers) + center[chosen]
+                bonds[ligand].append((place, distance[chosen]))
+    if not len(frames):
+        return math.nan
+    coordination = np.zeros(len(frames) * len(numbers), dtype=int)
+    for found in bonds.values():
+        place, distance = (np.concatenate(part) for part in zip(*found, strict=True))
+        bonded = distance < _first_minimum_A(distance)
+        coordination += np.bincount(place[bonded], minlength=len(coordination))
+    return float((coordination.reshape(len(frames), -1)[:, numbers == metal] == 4).mean())
+
+
+def _pairs(frames: Samples, cutoff_A: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each pair of atoms (with images) within a cutoff once: atoms i, j and distances, by frame."""
+    for positions, cell in zip(frames.positions_A, frames.cell_A, strict=True):
+        yield NeighborList(cutoff=cutoff_A, full_list=False).compute(
+            points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
+        )
+
+
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
+
+
+def chosen_frames(count: int) -> np.ndarray:
+    """Up to `MOST_FRAMES` of so many frames, evenly spread: enough to judge a structure by."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).astype(int))
 
 
 def _length(time_ps: np.ndarray) -> float:
@@ -181,68 +237,9 @@ def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:
     return float(np.sqrt((((last - first) @ samples.cell_A[-1]) ** 2).sum(axis=1).mean()))
 
 
-@dataclass(frozen=True)
-class _Structure:
-    """What the frames of a glass look like.
-
-    Attributes:
-        least_distance_A: shortest distance of two atoms in any frame.
-        long_range_order: largest |g(r) - 1| of the most plentiful element at long range, less
-            three standard errors of counting in one frame (a glass is one configuration, so more
-            frames do not average its own peaks away).
-        fourfold_fraction: mean share of metals with four anions within the first minimum of g(r).
-    """
-
-    least_distance_A: float
-    long_range_order: float
-    fourfold_fraction: float
-
-    @classmethod
-    def of(cls, samples: Samples, numbers: np.ndarray, composition: Composition) -> _Structure:
-        """Look at up to `MOST_FRAMES` frames."""
-        if len(samples) == 0:
-            return cls(math.nan, math.nan, math.nan)
-        frames = samples.where(np.unique(np.linspace(0, len(samples) - 1, MOST_FRAMES).astype(int)))
-        elements, counts = np.unique(numbers, return_counts=True)
-        plentiful, count = elements[counts.argmax()], counts.max()
-        metal = atomic_numbers[composition.metal]
-        cations = (metal, atomic_numbers[composition.alkali])
-        ligands = [element for element in elements if element not in cations]
-
-        least = math.inf
-        edges = np.arange(LONG_RANGE_A[0], LONG_RANGE_A[1] + 1e-9, LONG_RANGE_BIN_A)
-        pairs = np.zeros(len(edges) - 1)
-        bonds: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {e: [] for e in ligands}
-        for positions, cell in zip(frames.positions_A, frames.cell_A, strict=True):
-            i, j, distance = NeighborList(cutoff=LONG_RANGE_A[1], full_list=False).compute(
-                points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
-            )
-            least = min(least, float(distance.min()))
-            like = (numbers[i] == plentiful) & (numbers[j] == plentiful) & (i != j)
-            pairs += np.histogram(distance[like], edges)[0]
-            for element in ligands:
-                for center, other in ((i, j), (j, i)):
-                    chosen = (numbers[center] == metal) & (numbers[other] == element)
-                    bonds[element].append((center[chosen], distance[chosen]))
-        density = np.mean(count * (count - 1) / 2 / frames.volume_A3)
-        expected = density * 4 / 3 * np.pi * np.diff(edges**3)
-        excess = np.abs(pairs / (len(frames) * expected) - 1) - 3 / np.sqrt(expected)
-
-        coordination = np.zeros((len(frames), len(numbers)), dtype=int)
-        for found in bonds.values():
-            cutoff_A = _first_minimum_A(np.concatenate([distance for _, distance in found]))
-            for number, (center, distance) in enumerate(found):
-                np.add.at(coordination[number // 2], center[distance < cutoff_A], 1)
-        return cls(
-            least_distance_A=least,
-            long_range_order=max(0.0, float(excess.max())),
-            fourfold_fraction=float((coordination[:, numbers == metal] == 4).mean()),
-        )
-
-
 def _first_minimum_A(distances_A: np.ndarray) -> float:
     """Distance of the first minimum of g(r): the middle of the lowest stretch after the peak."""
-    edges = np.arange(0, LONG_RANGE_A[1], BOND_BIN_A)
+    edges = np.arange(0, BOND_CUTOFF_A, BOND_BIN_A)
     middles = (edges[1:] + edges[:-1]) / 2
     smooth = gaussian_filter1d(np.histogram(distances_A, edges)[0] / middles**2, 2.0)
     peak = int(smooth.argmax())

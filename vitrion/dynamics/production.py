@@ -18,7 +18,13 @@ from ase import Atoms
 
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.checkpoint import Block, Journal
-from vitrion.dynamics.checks import check_energy, check_temperature
+from vitrion.dynamics.checks import (
+    check_distance,
+    check_energy,
+    check_order,
+    check_temperature,
+    chosen_frames,
+)
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
 from vitrion.dynamics.frames import read_checkpoint, read_samples, write_checkpoint, write_segment
 from vitrion.dynamics.run import Stage
@@ -79,7 +85,7 @@ def equilibrate(
         title=f"equilibrate at {temperature_K:g} K",
         out=out,
     )
-    samples = journal.samples(len(atoms), positions=False)
+    samples = journal.rows()
     metadata = {
         "glass": {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0},
         "temperature_K": temperature_K,
@@ -102,7 +108,7 @@ def _plain(value: object) -> object:
 
 def _to_mean_volume(state: State, journal: Journal) -> State:
     """Scale to the mean volume of the last half of the stage before."""
-    volumes = journal.samples(len(state.numbers), positions=False).volume_A3
+    volumes = journal.rows().volume_A3
     return state.scaled_to(float(volumes[len(volumes) // 2 :].mean())) if len(volumes) else state
 
 
@@ -129,7 +135,7 @@ def produce_segment(
         position_precision_A: precision of stored positions.
         dynamics: settings of the dynamics.
         model: what `vitrion.potential.load_model` takes.
-        limits: of temperature and energy drift; the metadata's `flags` tell what is outside.
+        limits: what is allowed; the metadata's `flags` tell which figures are outside.
 
     Raises:
         InputError: `previous` cannot be read, or segments of another length led to it.
@@ -168,6 +174,7 @@ def produce_segment(
         frame_interval_ps=frame_interval_ps,
         precision_A=position_precision_A,
         limits=limits or GlassLimits(),
+        glass=True,
         history=history,
     )
 
@@ -241,6 +248,7 @@ def simulate(
         frame_interval_ps=frame_interval_ps,
         precision_A=position_precision_A,
         limits=GlassLimits(),
+        glass=False,
         history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
     )
 
@@ -255,17 +263,19 @@ def _finish_segment(
     frame_interval_ps: float,
     precision_A: float,
     limits: GlassLimits,
+    glass: bool,
     history: Mapping[str, object],
 ) -> None:
     """Write a segment from its journal, and remove the journal."""
     n_atoms = len(state.numbers)
-    rows = journal.samples(n_atoms, positions=False)
-    checks = {
-        "temperature": check_temperature(rows, n_atoms, engine.dynamics, limits),
-        "energy_drift": check_energy(rows, n_atoms, engine.dynamics, limits),
-    }
-    if history.get("ensemble") == "nve":
-        del checks["temperature"]
+    rows = journal.rows()
+    checks = {"energy_drift": check_energy(rows, n_atoms, engine.dynamics, limits)}
+    if history.get("ensemble") != "nve":
+        checks["temperature"] = check_temperature(rows, n_atoms, engine.dynamics, limits)
+    if glass:
+        frames = journal.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
+        checks["least_distance"] = check_distance(frames, limits)
+        checks["long_range_order"] = check_order(frames, state.numbers, limits)
     failed = {flag: check for flag, check in checks.items() if not check.passed}
     for check in failed.values():
         logger.warning(
@@ -289,7 +299,7 @@ def _finish_segment(
             "model_hash": engine.model_hash,
             "dynamics": engine.dynamics.model_dump(mode="json"),
             "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
-            "energy_drift_meV_atom_ps": checks["energy_drift"].value,
+            "checks": {name: (check.value, check.unit) for name, check in checks.items()},
             "flags": list(failed),
             "wall_s": wall_s,
             "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,

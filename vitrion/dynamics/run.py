@@ -231,19 +231,19 @@ def _fault(state: State, forces: Forces, target_K: float) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM, SIGUSR1 and SIGINT set; a second signal acts as it did before."""
+    """An event that SIGTERM, SIGUSR1 and SIGINT set; a second SIGINT does what it did before."""
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
-    previous: dict[int, object] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
-        signal.signal(number, previous[number])
+        if number == signal.SIGINT:
+            signal.signal(number, previous[number])
 
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        previous[number] = signal.signal(number, stop)
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stopping
     finally:
