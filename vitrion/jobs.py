@@ -44,6 +44,7 @@ class Job:
         outputs: its files, from the campaign's results folder.
         composition: of the glass it works on, if there is one.
         md_steps: steps of molecular dynamics.
+        first_step: step of the trajectory that it starts from.
     """
 
     rule: str
@@ -51,6 +52,7 @@ class Job:
     outputs: tuple[str, ...]
     composition: str | None = None
     md_steps: int = 0
+    first_step: int = 0
 
     @property
     def stage(self) -> str:
@@ -154,13 +156,15 @@ def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:
                 name,
                 _steps(2 * production.equilibrate_ps, config.dynamics),
             )
+            steps = _steps(production.segment_ps, config.dynamics)
             for segment in range(production.segments):
                 yield Job(
                     "produce_segment",
                     f"{trajectory}-{segment:04d}",
                     (f"production/{folder}/segment-{segment:04d}.h5",),
                     name,
-                    _steps(production.segment_ps, config.dynamics),
+                    md_steps=steps,
+                    first_step=segment * steps,
                 )
             outputs = tuple(f"transport/{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
             yield Job("analyze_trajectory", trajectory, outputs, name)

@@ -99,7 +99,7 @@ class Plan:
     def to_dict(self) -> dict[str, object]:
         """Everything, as JSON can hold it."""
         totals = {key: getattr(self, key) for key in ("jobs", "gpu_hours", "core_hours")}
-        return {**asdict(self), **totals, "total_storage_GB": sum(self.storage_GB.values())}
+        return {**asdict(self), **totals, "totalstorage_GB": sum(self.storage_GB.values())}
 
     def to_text(self) -> str:
         """The plan as a page of text."""
@@ -165,7 +165,7 @@ def make_plan(
         atoms=largest,
         steps_per_s=steps_per_s,
         rules=tuple(rules),
-        storage_GB=_storage_GB(config, atoms),
+        storage_GB=storage_GB(config, atoms),
         longest_chain=chain,
         longest_chain_hours=chain_s / 3600,
     )
@@ -262,8 +262,8 @@ def _longest_chain(
     return tuple(slowest), sum(slowest.values())
 
 
-def _storage_GB(config: Config, atoms: Mapping[str, int]) -> dict[str, float]:
-    """What lies in the results folder at the end."""
+def storage_GB(config: Config, atoms: Mapping[str, int]) -> dict[str, float]:
+    """What lies in the results folder at the end, by kind; `atoms` of each composition's glass."""
     trajectories = config.replicas * len(config.temperatures_K)
     segments = trajectories * config.production.segments
     frames = sum(segments * segment_bytes(n, config.production) for n in atoms.values())

@@ -1,0 +1,45 @@
+"""Whether this machine can run a campaign: environment, device, disk, configuration, SLURM, DFT."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "whether this machine can run a campaign"
+EXAMPLE = "vitrion doctor --configfile tests/toy/config.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--configfile",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="configuration, each laid over the one before and all over config.yaml",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where results will be written (default: here)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is found; exit code 1 when something needed is missing."""
+    from vitrion.doctor import examine
+    from vitrion.errors import InputError
+
+    if not args.directory.is_dir():
+        raise InputError("--directory", str(args.directory), "no such folder; make it first")
+    missing = 0
+    for finding in examine(args.configfile, args.directory):
+        print(finding, flush=True)
+        missing += finding.verdict == "missing"
+    if missing:
+        print(f"{missing} things missing", file=sys.stderr)
+        sys.exit(1)

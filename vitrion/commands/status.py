@@ -1,0 +1,45 @@
+"""What of a campaign is done, running, failed, stopped and left, by stage and composition."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "how far a campaign is, and the time left"
+EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--configfile",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="configuration, each laid over the one before and all over config.yaml",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where results/ lies (default: here)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the status as JSON as well"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the status."""
+    from vitrion.jobs import open_campaign
+    from vitrion.status import read_status
+
+    config, compositions = open_campaign(args.configfile)
+    status = read_status(config, compositions, args.directory)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(status.to_dict(), indent=1) + "\n")
+    print(status.to_text())
