@@ -169,7 +169,7 @@ def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage,
 def test_blocks_of_other_inputs_are_not_used(tmp_path):
     first = Journal(tmp_path / "out.h5", {"temperature_K": 300})
     run(argon(repeat=1), stages()[:1], LennardJones(cutoff_A=4.0), first, INTERVALS)
-    with pytest.raises(RuntimeError, match="another process"):
+    with pytest.raises(InputError, match="another process"):
         Journal(tmp_path / "out.h5", {"temperature_K": 300})
     first.close()
     assert Journal(tmp_path / "out.h5", {"temperature_K": 300}).state.step == 7

@@ -24,6 +24,7 @@ import numpy as np
 from vitrion import __version__
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
+from vitrion.errors import InputError
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -60,7 +61,7 @@ class Journal:
         inputs: everything that determines the trajectory, as JSON can hold it.
 
     Raises:
-        RuntimeError: another process works on the same run.
+        InputError: another process works on the same run.
     """
 
     def __init__(self, output: Path, inputs: Mapping[str, object]) -> None:
@@ -75,9 +76,13 @@ class Journal:
         self._lock = (self.folder / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._lock.close()
-            raise RuntimeError(f"another process is running {output}") from None
+            raise InputError(
+                "output", str(output), "another process is making it; wait for it or end it"
+            ) from None
+        except OSError as error:
+            logger.warning("%s: this file system has no locks (%s)", self.folder, error)
         self._paths = self._sound_paths()
         self.state = _read(self._paths[-1]).state if self._paths else None
 

@@ -276,7 +276,9 @@ def _finish_segment(
         frames = journal.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
         checks["least_distance"] = check_distance(frames, limits)
         checks["long_range_order"] = check_order(frames, state.numbers, limits)
-    failed = {flag: check for flag, check in checks.items() if not check.passed}
+    # A run of a few frames may be too short to judge, which is no fault of it.
+    judged = {flag: check for flag, check in checks.items() if not math.isnan(check.value)}
+    failed = {flag: check for flag, check in judged.items() if not check.passed}
     for check in failed.values():
         logger.warning(
             "%s is flagged: %s is %.3g %s, not within %.3g to %.3g",
@@ -299,7 +301,7 @@ def _finish_segment(
             "model_hash": engine.model_hash,
             "dynamics": engine.dynamics.model_dump(mode="json"),
             "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
-            "checks": {name: (check.value, check.unit) for name, check in checks.items()},
+            "checks": {name: (check.value, check.unit) for name, check in judged.items()},
             "flags": list(failed),
             "wall_s": wall_s,
             "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
