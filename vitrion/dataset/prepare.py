@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ from vitrion.potential import CHGNetPotential, load_model
 from vitrion.progress import Progress
 from vitrion.tables import write_table
 from vitrion.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
+
+logger = logging.getLogger("vitrion")
+
+SPLITS = ("train", "val", "test")
 
 
 def prepare_dataset(
@@ -84,7 +89,7 @@ def prepare_dataset(
         strict=True,
     ):
         split[index] = part
-    for part in ("train", "val", "test"):
+    for part in SPLITS:
         write_frames(
             out / f"{part}.extxyz",
             [
@@ -97,6 +102,7 @@ def prepare_dataset(
         out / "alignment.json",
         {"model": model, "levels": {level: a.as_dict() for level, a in alignments.items()}},
     )
+    _tell(frames, split, alignments)
     table = frames_table(frames, names, split, aligned_eV)
     write_table(out / "dataset.parquet", "dataset", table, {"seed": seed, "model": model})
     return table
@@ -129,11 +135,14 @@ def align(
     """
     sound = [index for index, frame in enumerate(frames) if not frame.fault]
     residual = dict.fromkeys(sound, 0.0)
+    potentials: dict[bytes, CHGNetPotential] = {}
     with Progress(len(sound), "energy of the start model", unit="frame") as bar:
         for index in sound:
             atoms = _atoms(frames[index])
-            potential = CHGNetPotential(network, atoms.numbers)
-            energy = potential.compute(atoms.positions, atoms.cell.array).energy_eV
+            system = atoms.numbers.tobytes()
+            if system not in potentials:
+                potentials[system] = CHGNetPotential(network, atoms.numbers)
+            energy = potentials[system].compute(atoms.positions, atoms.cell.array).energy_eV
             residual[index] = (atoms.calc.results["energy"] - energy) / len(atoms)
             bar.update()
     levels: dict[str, list[int]] = defaultdict(list)
@@ -211,6 +220,21 @@ def frames_table(
 def _atoms(frame: Frame) -> Atoms:
     assert frame.atoms is not None
     return frame.atoms
+
+
+def _tell(
+    frames: Sequence[Frame], split: Sequence[str], alignments: Mapping[str, Alignment]
+) -> None:
+    for frame in frames:
+        if frame.fault:
+            logger.warning("left out: %s: %s", frame.name, frame.fault)
+    for level, alignment in alignments.items():
+        logger.info(
+            "%s: energy zero fitted on %d frames, rank %d, residual %.1f meV/atom (rms)",
+            *(level, alignment.n_frames, alignment.rank, 1000 * alignment.residual_rms_eV_atom),
+        )
+    counts = Counter(split)
+    logger.info("%s", ", ".join(f"{counts[part]} {part}" for part in (*SPLITS, "none")))
 
 
 def _require_usable(frames: Sequence[Frame], sources: Sequence[Path | str]) -> None:
