@@ -86,10 +86,13 @@ static inline void multiply(const float *x, const float *w, const float *bias, f
 
 typedef struct {
     int64_t nodes, rows;
+    int64_t summed;             /* messages: weighted, one result a node; else one result a row */
+    int64_t linked;             /* a row shares between and weight with its reverse; else between is
+                                 * the row's own and weight the target's */
     const int64_t *offsets, *source, *target, *reverse;
-    const int64_t *link;        /* row of between and weight; NULL: the row itself, and target */
+    const int64_t *link;        /* what a row shares */
     const float *own, *other, *between;
-    const float *weight;        /* NULL: no weight and no sum over rows */
+    const float *weight;        /* only where the rows are summed */
     const float *hidden;        /* [2][in][out], NULL: no hidden layer */
     const float *hidden_back;   /* [2][out][in] */
     const float *hidden_bias, *scale, *shift;
@@ -97,7 +100,7 @@ typedef struct {
 } operator_t;
 
 static inline int64_t weight_row(const operator_t *o, int64_t row) {
-    return o->link ? o->link[row] : o->target[row];
+    return o->linked ? o->link[row] : o->target[row];
 }
 
 /* First linear map of a block's rows, and what enters the layer norms; in `slope`, where asked, the
@@ -109,7 +112,7 @@ static inline void enter(const operator_t *o, int64_t start, int count, block hi
         int64_t row = start + i;
         const float *own = o->own + o->source[row] * FULL;
         const float *other = o->other + o->target[row] * FULL;
-        const float *between = o->between + (o->link ? o->link[row] : row) * FULL;
+        const float *between = o->between + (o->linked ? o->link[row] : row) * FULL;
         for (int k = 0; k < FULL; k += LANES)
             store(first[i] + k, load(own + k) + load(other + k) + load(between + k));
     }
@@ -149,7 +152,7 @@ static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float 
             int64_t row = start + i;
             vec core_inverse = deviation(z[i], o->epsilon);
             vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
-            const float *weight = o->weight ? o->weight + weight_row(o, row) * HALF : NULL;
+            const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
             float *to = out + (weight ? o->source[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
                 vec core = load(z[i] + k) * core_inverse * load(o->scale + k) + load(o->shift + k);
@@ -187,7 +190,7 @@ static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const
             int64_t row = start + i;
             vec core_inverse = deviation(z[i], o->epsilon);
             vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
-            const float *weight = o->weight ? o->weight + weight_row(o, row) * HALF : NULL;
+            const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
             const float *from = pull + (weight ? o->source[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
                 vec core_scale = load(o->scale + k), gate_scale = load(o->scale + HALF + k);
@@ -242,7 +245,7 @@ void forward(const operator_t *o, float *out, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         int64_t low = boundary(o, part, threads), high = boundary(o, part + 1, threads);
-        if (o->weight) memset(out + low * HALF, 0, (high - low) * HALF * sizeof *out);
+        if (o->summed) memset(out + low * HALF, 0, (high - low) * HALF * sizeof *out);
         forward_rows(o, o->offsets[low], o->offsets[high], out);
     }
 }
@@ -288,10 +291,10 @@ void backward(const operator_t *o, const float *pull, float *pull_own, float *pu
     for (int part = 0; part < threads; part++) {
         int64_t low = boundary(o, part, threads), high = boundary(o, part + 1, threads);
         gather_nodes(o, low, high, FULL, pull_row, pull_other);
-        if (o->link) {
+        if (o->linked) {
             gather_links(o, o->offsets[low], o->offsets[high], FULL, pull_row, pull_between);
             gather_links(o, o->offsets[low], o->offsets[high], HALF, pull_weight_row, pull_weight);
-        } else if (o->weight)
+        } else if (o->summed)
             gather_nodes(o, low, high, HALF, pull_weight_row, pull_weight);
     }
 }

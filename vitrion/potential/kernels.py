@@ -122,7 +122,7 @@ class _Operator(ctypes.Structure):
     """`operator_t` of kernels.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("nodes", "rows")),
+        *((name, ctypes.c_int64) for name in ("nodes", "rows", "summed", "linked")),
         *(
             (name, ctypes.c_void_p)
             for name in (
@@ -148,6 +148,8 @@ def _operator(
     return _Operator(
         graph.nodes,
         len(graph.source),
+        weight is not None,
+        link is not None,
         *map(_pointer, (graph.offsets, graph.source, graph.target, graph.reverse, link)),
         *map(_pointer, (own, other, between, weight)),
         *map(_pointer, (gate.hidden_transposed, hidden, hidden_bias, gate.scale, gate.shift)),
