@@ -1,0 +1,174 @@
+"""The workflow as batch jobs of a real SLURM, undisturbed and disturbed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+import yaml
+from cluster import Cluster, start_cluster, why_not
+from small_campaign import (
+    RESULTS,
+    SEGMENT,
+    SEGMENT_LOG,
+    assert_same_segment,
+    attempts,
+    blocks,
+    copy_before_production,
+    kill_session,
+    run_here,
+    wait_for,
+    write_configs,
+)
+
+from vitrion.tables import SUMMARY_TABLES
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(why_not()), reason=f"SLURM: {why_not()}"),
+]
+SUMMARY = tuple(str(RESULTS / f"summary/{table}.parquet") for table in SUMMARY_TABLES)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """SLURM, for all tests of this file. The path of munge's socket must be short."""
+    with start_cluster(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The campaign run without SLURM: what every other way must give."""
+    folder = tmp_path_factory.mktemp("reference")
+    ended = run_here(folder, write_configs(folder), *SUMMARY)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder
+
+
+@pytest.fixture
+def unfinished(reference: Path, tmp_path: Path) -> Path:
+    """The same campaign before its production."""
+    copy_before_production(reference, tmp_path)
+    return tmp_path
+
+
+def finish(process: subprocess.Popen, folder: Path, seconds: float = 300) -> str:
+    """Wait for a good end; returns what Snakemake printed."""
+    try:
+        code = process.wait(seconds)
+    finally:
+        if process.poll() is None:
+            kill_session(process)
+    printed = (folder / "snakemake.log").read_text()
+    assert code == 0, printed
+    return printed
+
+
+def test_campaign_as_batch_jobs_gives_the_same_tables(
+    cluster: Cluster, reference: Path, tmp_path: Path
+) -> None:
+    process = cluster.snakemake(tmp_path, write_configs(tmp_path), targets=SUMMARY)
+    printed = finish(process, tmp_path)
+    submitted = len(re.findall("has been submitted with SLURM jobid", printed))
+    assert submitted == 1 + 1 + 3 + 6 + 3 + 1
+    ran = " ".join(cluster.jobs("COMPLETED").values())
+    for rule in ("adopt_model", "quench_glass", "produce_segment", "summarize_campaign"):
+        assert f"rule_{rule}" in ran
+    for name in set(SUMMARY_TABLES) - {"trajectories"}:
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / RESULTS / f"summary/{name}.parquet"),
+            pd.read_parquet(reference / RESULTS / f"summary/{name}.parquet"),
+        )
+
+
+def test_dynamics_asks_for_one_gpu_on_the_gpu_partition(cluster: Cluster, unfinished: Path) -> None:
+    configs = write_configs(unfinished)
+    overlay = yaml.safe_load(configs[-1].read_text())
+    overlay["dynamics"]["device"] = "auto"
+    configs[-1].write_text(yaml.safe_dump(overlay))
+    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
+    try:
+        wait_for(lambda: cluster.jobs("RUNNING"), "a running job", seconds=60)
+        (job,) = cluster.jobs("RUNNING")
+        shown = cluster.ask("scontrol", "show", "job", job, "--details")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert "Partition=gpu" in shown
+    assert "TresPerJob=gres:gpu:1" in shown
+    assert "NumTasks=1" in shown
+    wait_for(lambda: not cluster.jobs("RUNNING,COMPLETING"), "cancelled jobs", seconds=60)
+
+
+@pytest.mark.parametrize("fault", ["scancel", "kill", "preempt"])
+def test_disturbed_job_goes_on_where_it_was(
+    cluster: Cluster, reference: Path, unfinished: Path, fault: str
+) -> None:
+    process = cluster.snakemake(unfinished, write_configs(unfinished), targets=(str(SEGMENT),))
+    wait_for(lambda: blocks(unfinished), "restart data", seconds=120)
+    (job,) = cluster.jobs("RUNNING")
+    if fault == "scancel":
+        cluster.ask("scancel", job)
+    elif fault == "kill":
+        os.kill(running_process(unfinished), signal.SIGKILL)
+    else:
+        urgent = ("--partition", "urgent", "--exclusive", "--mem", "0", "--output", "/dev/null")
+        cluster.ask("sbatch", *urgent, "--wrap", "sleep 1")
+    finish(process, unfinished)
+    assert attempts(unfinished) == 2
+    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+
+
+def running_process(folder: Path) -> int:
+    """Process that holds the lock of the segment's log."""
+    inode = (folder / SEGMENT_LOG).stat().st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:
+            return int(fields[4])
+    raise LookupError(folder)
+
+
+def test_killed_snakemake_leaves_an_orphan_that_its_successor_waits_for(
+    cluster: Cluster, reference: Path, unfinished: Path
+) -> None:
+    configs = write_configs(unfinished)
+    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
+    wait_for(lambda: blocks(unfinished), "restart data", seconds=120)
+    kill_session(process)
+    assert cluster.jobs("RUNNING")
+    cluster.snakemake(unfinished, configs, "--unlock").wait(60)
+    finish(cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),)), unfinished)
+    assert attempts(unfinished) == 2
+    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+
+
+def test_time_limit_saves_the_state_and_the_retry_goes_on(
+    cluster: Cluster, unfinished: Path
+) -> None:
+    """A segment of more than a minute, with a limit of one minute that doubles."""
+    state = unfinished / SEGMENT.with_name("equilibrated.h5")
+    with h5py.File(state) as file:
+        metadata = yaml.safe_load(file["vitrion"].attrs["metadata"])
+    rate = 2 * 100 / metadata["wall_s"]
+    length_ps = round(80 * rate * 0.002)
+    configs = write_configs(unfinished, length_ps=length_ps, segment_ps=length_ps)
+    option = ("--set-resources", "produce_segment:runtime=attempt")
+    process = cluster.snakemake(unfinished, configs, *option, targets=(str(SEGMENT),))
+    start = time.monotonic()
+    wait_for(lambda: attempts(unfinished) == 2, "the second attempt", seconds=180)
+    assert time.monotonic() - start > 30
+    first, second = (unfinished / SEGMENT_LOG).read_text().split("attempt ")[1:]
+    stopped = re.search(r"stopped at step (\d+), state saved", first)
+    assert stopped, first
+    finish(process, unfinished)
+    assert "stopped" not in second  # it had time for the rest
