@@ -11,7 +11,7 @@ from pathlib import Path
 
 HELP = "run molecular dynamics of a structure"
 EXAMPLE = (
-    "vitrion md glass.extxyz --model 0.3.0 --ensemble nvt --temperature-K 600 "
+    "vitrion md glass.extxyz --model pretrained --ensemble nvt --temperature-K 600 "
     "--steps 5000 --timestep-fs 2 --out md.h5"
 )
 
@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("structure", type=Path, help="periodic structure that ASE can read")
     parser.add_argument(
-        "--model", required=True, metavar="M", help="0.3.0, r2scan or a .safetensors file"
+        "--model",
+        required=True,
+        metavar="M",
+        help="pretrained (0.3.0), r2scan, shipped or a .safetensors file",
     )
     parser.add_argument("--ensemble", required=True, choices=("nvt", "npt", "nve"))
     parser.add_argument(
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
     from vitrion.errors import InputError
+    from vitrion.training.adopt import resolve_model
 
     settings = {key: value for key, value in vars(args).items() if key in Dynamics.model_fields}
     try:
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
             frame_interval_ps=args.frame_interval_ps,
             position_precision_A=args.position_precision_A,
             dynamics=dynamics,
-            model=args.model,
+            model=resolve_model(args.model),
             seed=args.seed,
             resume=args.resume,
         )

@@ -10,14 +10,17 @@ import argparse
 from pathlib import Path
 
 HELP = "melt and quench a glass"
-EXAMPLE = "vitrion quench LiAlCl --model 0.3.0 --formula-units 32 --out glass"
+EXAMPLE = "vitrion quench LiAlCl --model pretrained --formula-units 32 --out glass"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("composition", help="a name from the table of compositions")
     parser.add_argument(
-        "--model", required=True, metavar="M", help="0.3.0, r2scan or a .safetensors file"
+        "--model",
+        required=True,
+        metavar="M",
+        help="pretrained (0.3.0), r2scan, shipped or a .safetensors file",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -41,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.errors import InputError
     from vitrion.seeds import derive_seed
     from vitrion.tables import read_table
+    from vitrion.training.adopt import resolve_model
 
     defaults = validate_config({"campaign": "single"})
     config = load_config(*args.configfile) if args.configfile else defaults
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         formula_units=args.formula_units or config.formula_units,
         settings=config.quench,
         dynamics=config.dynamics.model_copy(update=own),
-        model=args.model,
+        model=resolve_model(args.model),
         seed=derive_seed(config.seed, "quench") if args.seed is None else args.seed,
     )
     checks = read_table(args.out / "glass_checks.parquet")

@@ -147,8 +147,8 @@ def check_energy(samples: Samples, n_atoms: int, dynamics: Dynamics, limits: Gla
 
 def check_distance(frames: Samples, limits: GlassLimits) -> Check:
     """Shortest distance of two atoms in any frame."""
-    least = [distance.min() for _, _, distance in _pairs(frames, BOND_CUTOFF_A)]
-    value = float(min(least)) if least else math.nan
+    least = (distance.min(initial=math.inf) for _, _, distance in _pairs(frames, BOND_CUTOFF_A))
+    value = float(min(least, default=math.nan))
     return Check("least distance of two atoms", value, limits.least_distance_A, math.inf, "Å")
 
 

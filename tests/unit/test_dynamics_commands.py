@@ -1,0 +1,104 @@
+"""`vitrion md` and `vitrion quench`: wrong input ends with one message and exit code 2."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from potentials import LennardJones, argon
+
+from vitrion.cli import main
+from vitrion.dynamics.engine import Engine
+from vitrion.dynamics.frames import read_checkpoint, read_samples
+from vitrion.tables import read_table
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    monkeypatch.setattr(Engine, "model_hash", "x")
+    monkeypatch.setattr(Engine, "potential", lambda self, numbers: LennardJones(cutoff_A=4.0))
+
+
+@pytest.fixture
+def structure(tmp_path):
+    path = tmp_path / "argon.extxyz"
+    ase.io.write(path, argon().to_atoms())
+    return str(path)
+
+
+def md(structure, tmp_path, *options):
+    fixed = ["--model", "pretrained", "--out", str(tmp_path / "md.h5")]
+    # Options given twice: the last one counts.
+    usual = ["--ensemble", "nvt", "--temperature-K", "80", "--steps", "20"]
+    usual += ["--timestep-fs", "2", "--frame-interval-ps", "0.01"]
+    return main(["md", structure, *fixed, *usual, *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--timestep-fs", "0"], "--timestep-fs"),
+        (["--timestep-fs", "50"], "--timestep-fs"),
+        (["--temperature-K", "-300"], "--temperature-K"),
+        (["--temperature-K", "nan"], "--temperature-K"),
+        (["--steps", "0"], "--steps"),
+        (["--frame-interval-ps", "0.0111"], "--timestep-fs"),
+        (["--position-precision-A", "0"], "--position-precision-A"),
+        (["--thermostat-tau-fs", "-1"], "--thermostat-tau-fs"),
+        (["--threads", "0"], "--threads"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_wrong_options(structure, tmp_path, capsys, options, told):
+    assert md(structure, tmp_path, *options) == 2
+    message = capsys.readouterr().err
+    assert told in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "md.h5").exists()
+
+
+def test_wrong_structures(tmp_path, capsys):
+    ase.io.write(tmp_path / "molecule.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]]))
+    (tmp_path / "text.extxyz").write_text("no structure\n")
+    for name, told in (
+        ("none.extxyz", "no such file"),
+        ("molecule.extxyz", "periodic"),
+        ("text.extxyz", "cannot read"),
+    ):
+        assert md(str(tmp_path / name), tmp_path) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_md_writes_a_segment(structure, tmp_path):
+    assert md(structure, tmp_path, "--thermostat", "nose_hoover", "--seed", "3") == 0
+    state, metadata = read_checkpoint(tmp_path / "md.h5")
+    assert state.step == 20
+    assert state.chain.shape == (2, 3)
+    assert metadata["temperature_K"] == 80
+    assert read_samples(tmp_path / "md.h5").step.tolist() == [5, 10, 15, 20]
+    assert md(structure, tmp_path) == 2  # the file exists
+
+
+def test_quench_by_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(*(Engine, "potential"), lambda self, numbers: LennardJones(0.02, 2.4, 4.0))
+    table = tmp_path / "table.tsv"
+    table.write_text(
+        "composition\talkali\tmetal\thalogen\tformula\tdensity_guess_g_cm3\n"
+        "LiAlCl\tLi\tAl\tCl\tLiAlCl2.5O0.75\t1.5\n"
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"{{campaign: x, compositions: {table}, quench: {{melt_ps: 0.02, anneal_ps: 0.04, "
+        "quench_rate_K_ps: 50000, attempts: 1}, dynamics: {sample_interval_ps: 0.004}}"
+    )
+    common = ["--model", "pretrained", "--configfile", str(config), "--out", str(tmp_path / "out")]
+    assert main(["quench", "LiAlXX", *common]) == 2
+    assert "LiAlCl" in capsys.readouterr().err
+    assert main(["quench", "LiAlCl", "--formula-units", "3", *common]) == 2
+    assert "multiple of 4" in capsys.readouterr().err
+    assert main(["quench", "LiAlCl", "--formula-units", "4", "--seed", "1", *common]) == 0
+    assert "metals with four ligands" in capsys.readouterr().out
+    checks = read_table(tmp_path / "out" / "glass_checks.parquet")
+    assert np.isfinite(checks["value"]).all()
+    assert len(ase.io.read(tmp_path / "out" / "glass.extxyz")) == 21
