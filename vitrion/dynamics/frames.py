@@ -46,7 +46,7 @@ def write_segment(
         path: file to write; its folder is made.
         parts: the samples in order, in parts of any length.
         state: the state at the end.
-        n_frames: number of samples in all parts.
+        n_frames: number of samples in all parts, at least one.
         timestep_ps: time of one step.
         precision_A: positions are rounded to multiples of the power of ten not above this.
         metadata: what the segment was made from; stored as JSON.
@@ -56,11 +56,7 @@ def write_segment(
     partial = path.with_name(f".{path.name}.partial")
     with h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
-        # Chunks of equal length, so that no short one is left over.
-        chunk = math.ceil(n_frames / math.ceil(n_frames / CHUNK_FRAMES)) if n_frames else 1
-        writer = _Writer(file, state, timestep_ps, digits, chunk)
-        for part in _rechunk(parts, chunk):
-            writer.append(part)
+        _write_samples(file, parts, state, n_frames, timestep_ps, digits)
         _write_checkpoint(file, state, metadata)
     _publish(partial, path)
 
@@ -125,73 +121,61 @@ def read_samples(path: Path | str) -> Samples:
         ) from None
 
 
-class _Writer:
-    """Appends samples to the groups of an open file."""
+def _write_samples(
+    file: h5py.File,
+    parts: Iterable[Samples],
+    state: State,
+    n_frames: int,
+    timestep_ps: float,
+    digits: int,
+) -> None:
+    """The particles and observables groups of a file."""
+    particles = file.create_group("particles/all")
+    particles["species"] = state.numbers.astype(np.int32)
+    # Chunks of equal length, so that no short one is left over.
+    chunk = math.ceil(n_frames / math.ceil(n_frames / CHUNK_FRAMES))
+    position = particles.create_group("position")
+    values = _create_positions(position, (n_frames, len(state.numbers), 3), chunk, digits)
+    values.attrs["unit"] = "Angstrom"
+    written: list[Samples] = []
+    first = 0
+    for part in _rechunk(parts, chunk):
+        values[first : first + len(part)] = np.round(part.positions_A.astype(np.float64), digits)
+        first += len(part)
+        written.append(part.without_positions())
+    rows = Samples.join(written)
 
-    def __init__(
-        self, file: h5py.File, state: State, timestep_ps: float, digits: int, chunk: int
-    ) -> None:
-        n_atoms = len(state.numbers)
-        self._timestep_ps, self._digits = timestep_ps, digits
-        self._masses_u = state.masses_u
-        particles = file.create_group("particles/all")
-        particles.create_dataset("species", data=state.numbers.astype(np.int32))
-        box = particles.create_group("box")
-        box.attrs["dimension"] = 3
-        box.attrs["boundary"] = np.array([b"periodic"] * 3)
-        self._step = particles.create_dataset(
-            "position/step", (0,), np.int64, maxshape=(None,), chunks=(4096,), compression="gzip"
-        )
-        self._time = particles.create_dataset(
-            "position/time", (0,), np.float64, maxshape=(None,), chunks=(4096,), compression="gzip"
-        )
-        self._time.attrs["unit"] = "ps"
-        self._positions = _create_positions(particles["position"], n_atoms, chunk, digits)
-        self._positions.attrs["unit"] = "Angstrom"
-        self._cells = box.create_dataset(
-            "edges/value",
-            (0, 3, 3),
-            np.float64,
-            maxshape=(None, 3, 3),
-            chunks=(chunk, 3, 3),
-            compression="gzip",
-            shuffle=True,
-        )
-        self._cells.attrs["unit"] = "Angstrom"
-        self._observables = {}
-        for name, column in TABLES["thermo"].items():
-            if name == "time_ps":
-                continue
-            group = file.create_group(f"observables/{name}")
-            group["step"], group["time"] = self._step, self._time
-            self._observables[name] = group.create_dataset(
-                "value",
-                (0,),
-                "S32" if column.dtype == "str" else np.float64,
-                maxshape=(None,),
-                chunks=(4096,),
-                compression="gzip",
-                shuffle=True,
-            )
-            if column.unit:
-                self._observables[name].attrs["unit"] = column.unit
-        box["edges/step"], box["edges/time"] = self._step, self._time
-
-    def append(self, samples: Samples) -> None:
-        """Add samples; a multiple of the chunk length but for the last."""
-        rounded = np.round(samples.positions_A.astype(np.float64), self._digits)
-        _extend(self._positions, rounded.astype(np.float32))
-        _extend(self._cells, samples.cell_A)
-        _extend(self._step, samples.step)
-        _extend(self._time, samples.step * self._timestep_ps)
-        thermo = samples.thermo(masses_u=self._masses_u, timestep_ps=self._timestep_ps)
-        for name, dataset in self._observables.items():
-            values = thermo[name].to_numpy()
-            _extend(dataset, values.astype("S32") if name == "stage" else values)
+    step = _put(position, "step", rows.step)
+    time = _put(position, "time", rows.step * timestep_ps, "ps")
+    box = particles.create_group("box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = np.array([b"periodic"] * 3)
+    series = {"particles/all/box/edges": (rows.cell_A, "Angstrom")}
+    thermo = rows.thermo(masses_u=state.masses_u, timestep_ps=timestep_ps)
+    for name, column in TABLES["thermo"].items():
+        if name != "time_ps":
+            array = thermo[name].to_numpy("S32" if column.dtype == "str" else np.float64)
+            series[f"observables/{name}"] = (array, column.unit)
+    for name, (array, unit) in series.items():
+        group = file.create_group(name)
+        _put(group, "value", array, unit)
+        group["step"], group["time"] = step, time  # hard links
 
 
-def _create_positions(group: h5py.Group, n_atoms: int, chunk: int, digits: int) -> h5py.Dataset:
-    """An empty dataset of positions, packed to the bits that its precision needs.
+def _put(group: h5py.Group, name: str, values: np.ndarray, unit: str = "") -> h5py.Dataset:
+    """A compressed dataset of known length, with its unit."""
+    dataset = group.create_dataset(
+        name, data=values, chunks=values.shape, compression="gzip", shuffle=True
+    )
+    if unit:
+        dataset.attrs["unit"] = unit
+    return dataset
+
+
+def _create_positions(
+    group: h5py.Group, shape: tuple[int, int, int], chunk: int, digits: int
+) -> h5py.Dataset:
+    """A dataset of positions, packed to the bits that its precision needs.
 
     h5py's own interface refuses a checksum behind the packing, where it protects what is stored.
     """
@@ -199,15 +183,9 @@ def _create_positions(group: h5py.Group, n_atoms: int, chunk: int, digits: int) 
     how.set_chunk((chunk, 1, 1))
     how.set_scaleoffset(h5py.h5z.SO_FLOAT_DSCALE, digits)
     how.set_fletcher32()
-    space = h5py.h5s.create_simple((0, n_atoms, 3), (h5py.h5s.UNLIMITED, n_atoms, 3))
+    space = h5py.h5s.create_simple(shape)
     h5py.h5d.create(group.id, b"value", h5py.h5t.NATIVE_FLOAT, space, dcpl=how)
     return group["value"]
-
-
-def _extend(dataset: h5py.Dataset, values: np.ndarray) -> None:
-    start = len(dataset)
-    dataset.resize(start + len(values), axis=0)
-    dataset[start:] = values
 
 
 def _rechunk(parts: Iterable[Samples], length: int) -> Iterator[Samples]:

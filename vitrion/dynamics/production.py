@@ -209,13 +209,15 @@ def simulate(
         resume: go on with a run that was stopped, or that finished with fewer steps.
 
     Raises:
-        InputError: `out` exists and `resume` was not asked for.
+        InputError: `out` exists and `resume` was not asked for, or no frame fits into the run.
         BlowUp: the trajectory has left physics; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
     if out.exists() and not resume:
         raise InputError("out", str(out), "exists; give another name, or --resume to go on with it")
     engine = Engine(model, dynamics)
+    if steps < engine.steps(frame_interval_ps):
+        raise InputError("steps", steps, f"no frame in so few; a frame is {frame_interval_ps:g} ps")
     start = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
     journal = engine.journal(
         out,
