@@ -134,10 +134,13 @@ def labelled_frames():
     )
 
 
-def dataset_sources():
+SOURCES = [locate(source) for source in CAMPAIGN.dataset.sources]
+
+
+def source_files():
     """Files of the data sets that the configuration names."""
     found = []
-    for source in map(locate, CAMPAIGN.dataset.sources):
+    for source in SOURCES:
         path = Path(source)
         found += (
             sorted(str(p) for p in path.rglob("*") if p.is_file()) if path.is_dir() else [source]

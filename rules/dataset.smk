@@ -46,7 +46,7 @@ rule label_frame:
 
 rule prepare_dataset:
     input:
-        sources=dataset_sources(),
+        files=source_files(),
         labelled=labelled_frames(),
     output:
         train="<results>/dataset/train.extxyz",
@@ -66,6 +66,7 @@ rule prepare_dataset:
         runtime=60,
     params:
         settings=settings("dataset"),
+        sources=SOURCES,
         compositions=COMPOSITIONS,
         model=CAMPAIGN.finetune.start,
         seed=seed("dataset"),

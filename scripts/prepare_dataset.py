@@ -8,7 +8,7 @@ from vitrion.logs import job_log
 
 with job_log(snakemake.log[0], "dataset"):
     prepare_dataset(
-        [*snakemake.input.sources, *snakemake.input.labelled],
+        [*snakemake.params.sources, *snakemake.input.labelled],
         Path(snakemake.output.table).parent,
         settings=Dataset(**snakemake.params.settings["dataset"]),
         model=snakemake.params.model,
