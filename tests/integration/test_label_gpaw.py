@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.units import GPa
 
 from vitrion.config import Gpaw, Label
 from vitrion.dataset import label_frame, read_frames
@@ -48,6 +49,21 @@ def test_relabelled_frame_agrees_with_the_shipped_label(frame, tmp_path):
     assert np.abs(labelled.get_forces() - shipped.get_forces()).max() < 0.010
     assert np.abs(labelled.get_stress() - shipped.get_stress()).max() < 1e-4
     assert labelled.info["level"] == shipped.info["level"]
+
+
+@pytest.mark.dft
+@needs_gpaw
+def test_stress_is_that_of_a_larger_basis(tmp_path):
+    """What is taken off at 600 eV (about 0.6 GPa here) is what 800 eV does not have."""
+    frames = [frame.atoms for frame in read_frames(SHIPPED) if len(frame.atoms) == 21]
+    shipped = min(frames, key=lambda atoms: (atoms.numbers.sum(), atoms.get_volume()))
+    write_frames(tmp_path / "frame.extxyz", [shipped])
+    settings = Label(engine="gpaw", gpaw=Gpaw(python=PYTHON, cutoff_eV=800.0))
+    assert label_frame(tmp_path / "frame.extxyz", tmp_path / "out.extxyz", settings=settings)
+    difference_GPa = (
+        ase.io.read(tmp_path / "out.extxyz").get_stress() - shipped.get_stress()
+    ) / GPa
+    assert np.abs(difference_GPa).max() < 0.1
 
 
 @pytest.mark.dft
