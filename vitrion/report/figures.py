@@ -144,52 +144,50 @@ def parity(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Melt and quench")
-def quench(tables: CampaignTables) -> Figure:
-    """Temperature, density and potential energy of every glass from packing to anneal."""
+def _history(tables: CampaignTables, quantity: str, label: str, target: str = "") -> Figure:
     data = tables.glasses("thermo")
-    rows = (
-        ("temperature_K", "temperature (K)"),
-        ("density_g_cm3", "density (g/cm³)"),
-        ("potential_energy_eV_atom", "energy (eV/atom)"),
-    )
-    compositions = tables.compositions()
-    figure, axes = plt.subplots(
-        len(rows),
-        len(compositions),
-        figsize=(2.6 * len(compositions) + 0.8, 5.6),
-        sharex="col",
-        squeeze=False,
-        layout="constrained",
-    )
-    for column, composition in enumerate(compositions):
+    figure, panel_list = panels(tables.compositions(), x="time (ps)", y=label)
+    for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
-        for row, (quantity, label) in enumerate(rows):
-            panel = axes[row, column]
-            for replica, run in chosen.groupby("replica"):
-                panel.plot(
-                    run["time_ps"],
-                    run[quantity],
-                    color=color(replica),
-                    linewidth=0.9,
-                    label=f"glass {replica}",
-                )
-            if quantity == "temperature_K":
-                first = chosen[chosen["replica"] == chosen["replica"].min()]
-                panel.plot(
-                    first["time_ps"],
-                    first["target_temperature_K"],
-                    color="0.3",
-                    linestyle="--",
-                    linewidth=0.8,
-                    label="target",
-                )
-                panel.set_title(composition)
-            if column == 0:
-                panel.set_ylabel(label)
-        axes[-1, column].set_xlabel("time (ps)")
+        for replica, run in chosen.groupby("replica"):
+            panel.plot(
+                run["time_ps"],
+                run[quantity],
+                color=color(replica),
+                linewidth=0.9,
+                label=f"glass {replica}",
+            )
+        if target:
+            first = chosen[chosen["replica"] == chosen["replica"].min()]
+            panel.plot(
+                first["time_ps"],
+                first[target],
+                color="0.3",
+                linestyle="--",
+                linewidth=0.8,
+                label="asked for",
+            )
+        panel.set_title(composition)
     legend_above(figure)
     return figure
+
+
+@_figure("Melt and quench: temperature")
+def quench_temperature(tables: CampaignTables) -> Figure:
+    """Temperature of every glass from packing to anneal."""
+    return _history(tables, "temperature_K", "temperature (K)", target="target_temperature_K")
+
+
+@_figure("Melt and quench: density")
+def quench_density(tables: CampaignTables) -> Figure:
+    """Density of every glass from packing to anneal."""
+    return _history(tables, "density_g_cm3", "density (g/cm³)")
+
+
+@_figure("Melt and quench: energy")
+def quench_energy(tables: CampaignTables) -> Figure:
+    """Potential energy of every glass from packing to anneal."""
+    return _history(tables, "potential_energy_eV_atom", "energy (eV/atom)")
 
 
 @_figure("Radial distribution functions")
@@ -221,7 +219,8 @@ def radial_distribution(tables: CampaignTables) -> Figure:
             )
             panel.plot(curve.index, curve, color=color(index), label=name)
         panel.set_title(composition)
-    figure.axes[0].set_xlim(1, data["r_A"].max())
+    if not data.empty:
+        figure.axes[0].set_xlim(1, data["r_A"].max())
     legend_above(figure)
     return figure
 
