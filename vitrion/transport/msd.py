@@ -99,15 +99,17 @@ class Displacements:
         return np.sqrt(np.diag(self.covariance()))
 
 
-def displacements(trajectory: Trajectory, species: str) -> Displacements:
-    """Pass once over the histories of one element.
+def displacements(
+    trajectory: Trajectory, species: str, lags: np.ndarray | None = None
+) -> Displacements:
+    """Pass once over the histories of one element, at given lags in frames or on `lag_grid`.
 
     The windowed mean squared displacement uses all origins through the correlation theorem
     (Calandrini et al., Collection SFN 12, 201, 2011); spectra add, so only forward transforms are
     needed per atom.
     """
     n_frames = trajectory.n_frames
-    lags = lag_grid(n_frames)
+    lags = lag_grid(n_frames) if lags is None else np.asarray(lags)
     padded = fft.next_fast_len(n_frames + int(lags[-1]) + 1, real=True)
     power = np.zeros(padded // 2 + 1)
     squares = np.zeros(n_frames)

@@ -22,8 +22,13 @@ def neighbor_pairs(
     Returns:
         i, j, the vector from i to j (pairs, 3) and the cell shift (pairs, 3) that it includes.
     """
-    lists = NeighborList(cutoff=float(cutoff_A), full_list=True, n_threads=1)
+    # In a sparse system a list of the cutoff's reach would spend its time on empty cells.
+    reach_A = max(float(cutoff_A), float(np.cbrt(abs(np.linalg.det(cell_A)) / len(positions_A))))
+    lists = NeighborList(cutoff=reach_A, full_list=True, n_threads=1)
     i, j, vectors_A, shifts = lists.compute(positions_A, cell_A, True, "ijDS")
+    if reach_A > cutoff_A:
+        near = np.einsum("px,px->p", vectors_A, vectors_A) <= cutoff_A**2
+        i, j, vectors_A, shifts = i[near], j[near], vectors_A[near], shifts[near]
     return i.astype(np.int64), j.astype(np.int64), vectors_A, shifts
 
 

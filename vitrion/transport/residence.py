@@ -296,7 +296,9 @@ def _residence(
     bessel = np.sqrt(n_groups / (n_groups - 1)) if n_groups > 1 else np.nan
 
     def error(samples: np.ndarray) -> np.ndarray:
-        return samples[1:].std(axis=0) * bessel
+        # Half the central 68 %: a resample without late departures has a tail without end.
+        low, high = np.percentile(samples[1:], [15.865, 84.135], axis=0)
+        return (high - low) / 2 * bessel
 
     return Residence(
         environment=environment,

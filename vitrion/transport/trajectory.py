@@ -161,7 +161,7 @@ class Trajectory:
         Args:
             source: the frames.
             discard_ps: left out at the start (equilibration).
-            reference_frame: centre of mass of all atoms, of all but `mobile`, or as it is.
+            reference_frame: centre of mass of all atoms, mean of all but `mobile`, or as it is.
             mobile: element that does not belong to the framework.
             scratch: folder of the scratch file; 12 bytes per atom and frame.
 
@@ -230,7 +230,8 @@ class Trajectory:
         if self.reference_frame == "none":
             return np.zeros_like(weights)
         if self.reference_frame == "framework":
-            weights[self.symbols == mobile] = 0
+            # Every atom alike, as in kinisi: a lattice has sites, not masses.
+            weights = (self.symbols != mobile).astype(float)
             if not weights.any():
                 raise InputError(
                     "reference_frame", "framework", "all atoms are mobile; use center_of_mass"

@@ -1,0 +1,191 @@
+"""g(r), cutoffs, contacts, environments, fragments and clusters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.geometry.rdf import get_rdf
+from exact_systems import analyze, estimates, rigid_clusters
+
+from vitrion.transport.analyze import Roles
+from vitrion.transport.neighbors import follow_contacts
+from vitrion.transport.network import network
+from vitrion.transport.rdf import BIN_A, first_minimum_A, radial_distributions
+from vitrion.transport.trajectory import Frames, Source, Trajectory
+
+
+def still(symbols, positions_A, cell_A, frames: int = 3) -> Trajectory:
+    positions_A = np.broadcast_to(positions_A, (frames, *np.shape(positions_A)))
+    return Trajectory.read(
+        Source.of_arrays(symbols, positions_A, cell_A, 0.1), reference_frame="none"
+    )
+
+
+def test_coordination_of_rock_salt_beyond_half_the_cell():
+    """One cubic cell of NaCl: 6, 12, 8 and 6 neighbours, most of them images."""
+    corners = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    positions_A = 5.6 * np.concatenate([corners, corners + np.array([0.5, 0, 0])])
+    with still(["Na"] * 4 + ["Cl"] * 4, positions_A, np.eye(3) * 5.6) as t:
+        rdf = radial_distributions(t, cutoff_A=5.3)
+    near = rdf.r_A.searchsorted
+    assert rdf.coordination["Na", "Cl"][near(3.2)] == pytest.approx(6)
+    assert rdf.coordination["Na", "Cl"][near(5.2)] == pytest.approx(6 + 8)
+    assert rdf.coordination["Na", "Na"][near(4.4)] == pytest.approx(12)
+
+
+def test_ideal_gas_has_g_of_one():
+    positions_A = np.random.default_rng(0).uniform(0, 12, (40, 300, 3))
+    source = Source.of_arrays(["O"] * 200 + ["Li"] * 100, positions_A, np.eye(3) * 12, 0.1)
+    with Trajectory.read(source, reference_frame="none") as t:
+        rdf = radial_distributions(t, cutoff_A=5.0)
+    for g in rdf.g.values():
+        assert g[30:].mean() == pytest.approx(1, abs=0.01)
+
+
+def test_g_of_r_equals_ases():
+    rng = np.random.default_rng(1)
+    cell_A = np.array([[11.0, 0, 0], [2.0, 12.0, 0], [-1.0, 3.0, 11.5]])
+    atoms = Atoms(
+        ["O"] * 60 + ["Li"] * 40, rng.uniform(0, 1, (100, 3)) @ cell_A, cell=cell_A, pbc=True
+    )
+    bins = round(4.5 / BIN_A)
+    with still(atoms.get_chemical_symbols(), atoms.positions, cell_A) as t:
+        rdf = radial_distributions(t, cutoff_A=4.5)
+    theirs, r_A = get_rdf(atoms, 4.5, bins, elements=(8, 3))
+    assert rdf.r_A == pytest.approx(r_A)
+    assert rdf.g["O", "Li"] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_g_of_r_equals_mdanalysis():
+    mda = pytest.importorskip("MDAnalysis")
+    from MDAnalysis.analysis.rdf import InterRDF
+
+    positions_A = np.random.default_rng(2).uniform(0, 12, (5, 90, 3)).astype(np.float32)
+    universe = mda.Universe.empty(90, trajectory=True)
+    universe.load_new(positions_A, order="fac", dimensions=np.array([12, 12, 12, 90, 90, 90.0]))
+    theirs = InterRDF(
+        universe.atoms[:50], universe.atoms[50:], nbins=100, range=(0, 5), norm="rdf"
+    ).run()
+    source = Source.of_arrays(["O"] * 50 + ["Li"] * 40, positions_A, np.eye(3) * 12, 0.1)
+    with Trajectory.read(source, reference_frame="none") as t:
+        rdf = radial_distributions(t, cutoff_A=5.0)
+    # A few pairs lie within single precision of a bin's edge.
+    assert np.abs(rdf.g["O", "Li"] - theirs.results.rdf).mean() < 1e-3
+
+
+def test_first_minimum_is_found_through_noise_and_in_a_gap():
+    r_A = np.arange(0.025, 8, 0.05)
+    shells = 5 * np.exp(-(((r_A - 2.2) / 0.15) ** 2)) + 1.5 * np.exp(-(((r_A - 4.6) / 0.5) ** 2))
+    noisy = np.abs(shells + np.random.default_rng(0).normal(0, 0.1, len(r_A)))
+    assert first_minimum_A(r_A, noisy) == pytest.approx(3.0, abs=0.4)
+    gap = 8 * np.exp(-(((r_A - 2) / 0.1) ** 2)) + 2 * np.exp(-(((r_A - 6) / 0.2) ** 2))
+    assert first_minimum_A(r_A, gap) == pytest.approx(3.9, abs=0.3)
+    assert np.isnan(first_minimum_A(r_A, np.zeros_like(r_A)))
+    assert np.isnan(first_minimum_A(r_A, np.minimum(r_A / 4, 1.0)))
+
+
+@pytest.mark.parametrize("breathing", [0.0, 0.02])
+def test_contacts_are_those_of_every_frame_on_its_own(breathing):
+    """Against all pairs and all images, in a small triclinic cell with fast atoms."""
+    rng = np.random.default_rng(3)
+    symbols = ["Al"] * 4 + ["Li"] * 7
+    cell_A = np.array([[6.0, 0, 0], [2.0, 6.5, 0], [-1.5, 1.0, 7.0]])
+    steps_A = rng.normal(0, 0.3, (150, 11, 3))
+    steps_A[0] = rng.uniform(-20, 20, (11, 3))
+    positions_A = np.cumsum(steps_A, axis=0)
+    cells_A = cell_A * (1 + breathing * np.sin(np.arange(150) / 9))[:, None, None]
+    source = Source(tuple(symbols), 0.1, False, (Frames(positions_A, cells_A),), "small")
+    images = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3), axis=-1).reshape(-1, 3)
+    with Trajectory.read(source, reference_frame="none") as t:
+        for contacts in follow_contacts(t, "Al", {"Li": 3.5}):
+            found = contacts["Li"]
+            for offset in range(0, found.inside.shape[1], 13):
+                frame = found.start + offset
+                cell = cells_A[frame]
+                vectors = positions_A[frame, None, 4:] - positions_A[frame, :4, None]
+                # Reduce before counting images: the atoms start far apart.
+                vectors -= np.round(vectors @ np.linalg.inv(cell)) @ cell
+                near = images[np.abs(images).max(axis=1) <= 2] @ cell
+                distances = np.linalg.norm(vectors[:, :, None] + near, axis=-1).min(axis=2)
+                dense = np.zeros((4, 7), dtype=bool)
+                dense[found.center, found.neighbor] = found.inside[:, offset]
+                assert (dense == (distances < 3.5)).all()
+
+
+def chain() -> tuple[list[str], np.ndarray]:
+    """Al3O2Cl8 as a chain, one lone AlCl4 and a terminal O: fragments of 3, 1 and 1 metals."""
+    symbols, positions_A = [], []
+
+    def put(symbol, *at_A):
+        symbols.append(symbol)
+        positions_A.append(at_A)
+
+    for k in range(3):
+        put("Al", 3.4 * k, 0, 0)
+        put("Cl", 3.4 * k, 1.5, 1.5)
+        put("Cl", 3.4 * k, -1.5, 1.5)
+    put("O", 1.7, 0, 0)
+    put("O", 5.1, 0, 0)
+    put("Al", 0, 12, 0)
+    for x, y, z in 2.1 * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3):
+        put("Cl", x, 12 + y, z)
+    put("Al", 12, 12, 12)
+    put("O", 12, 12, 13.7)
+    put("Li", 6, 12, 6)
+    return symbols, np.array(positions_A)
+
+
+def test_fragments_and_environments_by_hand():
+    symbols, positions_A = chain()
+    cutoffs_A = {"Al-Cl": 2.6, "Al-O": 2.2, "Al-Li": 3.0}
+    with still(symbols, positions_A, np.eye(3) * 24) as t:
+        found = network(t, "Al", ["O"], {"O": 2.2})
+    assert dict(zip(found.sizes, found.fraction, strict=True)) == pytest.approx(
+        {1: 2 / 5, 3: 3 / 5}
+    )
+    assert found.bridging_fraction == pytest.approx(2 / 3)
+    assert found.mean_fragment_size == pytest.approx(5 / 3)
+    charges = {"Al": 3, "Cl": -1, "O": -2, "Li": 1}
+    net = sum(charges[s] for s in symbols)
+    charges["Li"] -= net
+    frames_A = np.broadcast_to(positions_A, (8, *positions_A.shape))
+    source = Source.of_arrays(symbols, frames_A, np.eye(3) * 24, 0.1)
+    tables = analyze(source, charges, Roles("Li", "Al", ("Cl", "O")), cutoffs_A=cutoffs_A)
+    coordination = tables["coordination"].set_index("environment")["fraction"].to_dict()
+    assert coordination == pytest.approx({"Cl2O1": 0.4, "Cl2O2": 0.2, "Cl4": 0.2, "O1": 0.2})
+    clusters = tables["clusters"].set_index("cluster")["mean_count"].to_dict()
+    assert clusters == {"Al3Cl6O2": 1, "AlCl4": 1, "AlO": 1, "Li": 1}
+    assert tables["network"].attrs["bridging_oxygen_fraction"] == pytest.approx(2 / 3)
+    assert not tables["diffusion"]["diffusive"].any()
+
+
+def test_a_ring_through_the_boundary_is_one_fragment():
+    """Two metals joined by one oxygen inside the cell and one across its face."""
+    positions_A = [[1, 5, 5], [4, 5, 5], [2.5, 5, 5], [7.5, 5, 5]]
+    with still(["Al", "Al", "O", "O"], np.array(positions_A), np.diag([10.0, 10, 10])) as t:
+        found = network(t, "Al", ["O"], {"O": 1.6})
+        assert found.bridging_fraction == pytest.approx(0.5)
+        ring = network(t, "Al", ["O"], {"O": 3.6})
+    assert list(ring.sizes) == [2]
+    assert ring.bridging_fraction == 1
+
+
+def test_rigid_clusters_have_equal_cluster_and_einstein_conductivity():
+    kinds = {"Li": (6, 0.01), "AlCl4": (2, 0.004), "Al2Cl7": (4, 0.006)}
+    source = rigid_clusters(kinds, frames=200, rng=np.random.default_rng(0))
+    tables = analyze(
+        source,
+        {"Li": 1, "Al": 3, "Cl": -1},
+        Roles("Li", "Al", ("Cl",)),
+        cutoffs_A={"Al-Cl": 2.6, "Al-Li": 4.0},
+        rdf_cutoff_A=3.0,
+    )
+    clusters = tables["clusters"].set_index("cluster")
+    assert clusters["mean_count"].to_dict() == {"Li": 6, "Al2Cl7": 4, "AlCl4": 2}
+    assert clusters["charge"].to_dict() == {"Li": 1, "Al2Cl7": -1, "AlCl4": -1}
+    found = estimates(tables)
+    by_cluster, by_cluster_err = found["sigma:cluster_nernst_einstein"]
+    einstein, einstein_err = found["sigma:einstein"]
+    assert by_cluster == pytest.approx(einstein, abs=3 * (by_cluster_err + einstein_err))
+    assert found["sigma:nernst_einstein"][0] > 4 * by_cluster

@@ -1,0 +1,229 @@
+"""Reading, unwrapping, drift and the scratch file."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import tracemalloc
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from vitrion.errors import InputError
+from vitrion.transport import trajectory as module
+from vitrion.transport.msd import displacements
+from vitrion.transport.sources import read_files, read_segments
+from vitrion.transport.trajectory import Frames, Source, Trajectory
+
+TRICLINIC = np.array([[9.0, 0, 0], [3.0, 8.0, 0], [-2.0, 2.5, 10.0]])
+SYMBOLS = ["O", "Li", "Li", "O", "Li"]
+
+
+def walk(frames: int, seed: int = 0, step_A: float = 0.3) -> np.ndarray:
+    steps = np.random.default_rng(seed).normal(0, step_A, (frames, len(SYMBOLS), 3))
+    steps[0] *= 10
+    return np.cumsum(steps, axis=0)
+
+
+def fold(positions_A: np.ndarray, cells_A: np.ndarray) -> np.ndarray:
+    fractional = positions_A @ np.linalg.inv(cells_A)
+    return (fractional - np.floor(fractional)) @ cells_A
+
+
+def sorted_by_element(positions_A: np.ndarray) -> np.ndarray:
+    return positions_A[:, [0, 3, 1, 2, 4]]
+
+
+def whole(trajectory: Trajectory) -> np.ndarray:
+    """(frames, atoms, 3) displacements."""
+    return trajectory.history(slice(0, trajectory.n_atoms)).transpose(2, 0, 1)
+
+
+def write_segment(path: Path, positions_A: np.ndarray, first_step: int, cell_A=TRICLINIC) -> Path:
+    frames = len(positions_A)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("particles/all")
+        group["species"] = np.array([8, 3, 3, 8, 3])
+        steps = (first_step + np.arange(frames)) * 50
+        group.create_dataset("position/value", data=positions_A, chunks=(7, len(SYMBOLS), 3))
+        group["position/step"], group["position/time"] = steps, steps * 0.002
+        group["box/edges/value"] = np.broadcast_to(cell_A, (frames, 3, 3))
+        file.create_group("vitrion").attrs["metadata"] = json.dumps({"seed": 1})
+    return path
+
+
+@pytest.mark.parametrize("block_values", [100, 3_000_000])
+def test_folded_triclinic_input_is_unwrapped(monkeypatch, block_values):
+    monkeypatch.setattr(module, "BLOCK_VALUES", block_values)
+    true_A = walk(50)
+    source = Source.of_arrays(SYMBOLS, fold(true_A, TRICLINIC), TRICLINIC, 0.1, wrapped=True)
+    with Trajectory.read(source, reference_frame="none") as t:
+        expected = sorted_by_element(true_A - true_A[0])
+        assert np.allclose(whole(t), expected, atol=1e-5)
+        frames = [3, 17, 49]
+        for frame, positions_A, cell_A in t.snapshots(frames):
+            assert np.allclose(positions_A - t.start_A, expected[frame], atol=1e-5)
+            assert np.allclose(cell_A, TRICLINIC)
+        pieces = [block for _, (block,) in t.stretches(t.slices["Li"], frames=8)]
+        assert np.allclose(np.concatenate(pieces, axis=2), t.history(t.slices["Li"]))
+
+
+def test_a_breathing_cell_does_not_move_atoms_that_rest():
+    """Atoms fixed in space, cell fluctuating: unwrapping must not turn that into motion."""
+    rng = np.random.default_rng(1)
+    at_A = rng.uniform(0, 8, (len(SYMBOLS), 3))
+    cells_A = np.array([TRICLINIC * (1 + 0.01 * np.sin(k)) for k in range(60)])
+    positions_A = np.array([fold(at_A, cell) for cell in cells_A])
+    source = Source.of_arrays(SYMBOLS, positions_A, TRICLINIC, 0.1, wrapped=True)
+    source = Source(SYMBOLS, 0.1, True, (Frames(positions_A, cells_A),), "breathing")
+    with Trajectory.read(source, reference_frame="none") as t:
+        moved = np.abs(whole(t)).max()
+        assert moved < 0.2
+        assert t.cells_A.shape == (60, 3, 3)
+
+
+def test_too_long_an_interval_is_an_error():
+    positions_A = fold(walk(20, step_A=4.0), TRICLINIC)
+    source = Source.of_arrays(SYMBOLS, positions_A, TRICLINIC, 0.1, wrapped=True)
+    with pytest.raises(InputError, match="too long to unwrap"):
+        Trajectory.read(source)
+
+
+def test_drift_is_removed_and_discard_counts_from_the_start():
+    drift_A = np.linspace(0, 5, 40)[:, None, None] * np.array([1.0, -2.0, 0.5])
+    true_A = walk(40) + drift_A
+    with Trajectory.read(Source.of_arrays(SYMBOLS, true_A, TRICLINIC, 0.1), discard_ps=1.0) as t:
+        assert t.n_frames == 30
+        center = np.einsum("a,fax->fx", t.masses_u / t.masses_u.sum(), whole(t))
+        assert np.abs(center).max() < 1e-5
+    with Trajectory.read(
+        Source.of_arrays(SYMBOLS, true_A, TRICLINIC, 0.1), reference_frame="framework", mobile="Li"
+    ) as t:
+        assert np.abs(whole(t)[:, t.slices["O"]].mean(axis=1)).max() < 1e-5
+
+
+def test_segments_join_and_their_faults_are_told(tmp_path):
+    true_A = walk(60)
+    first = write_segment(tmp_path / "a.h5", true_A[:30], 1)
+    second = write_segment(tmp_path / "b.h5", true_A[30:], 31)
+    source = read_segments([first, second])
+    assert source.frame_interval_ps == pytest.approx(0.1)
+    with Trajectory.read(source, reference_frame="none") as t:
+        assert np.allclose(whole(t), sorted_by_element(true_A - true_A[0]), atol=1e-5)
+    late = write_segment(tmp_path / "late.h5", true_A[30:], 35)
+    with pytest.raises(InputError, match="gap after"):
+        read_segments([first, late])
+    early = write_segment(tmp_path / "early.h5", true_A[30:], 30)
+    with pytest.raises(InputError, match="repeats or goes back"):
+        read_segments([first, early])
+    with pytest.raises(InputError, match="repeats or goes back"):
+        read_segments([second, first])
+    (tmp_path / "bad.h5").write_bytes(b"no HDF5 at all")
+    with pytest.raises(InputError, match="cannot be read as HDF5"):
+        read_segments([tmp_path / "bad.h5"])
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(monkeypatch):
+    """What stays in memory are cells, 72 bytes a frame, not positions."""
+    monkeypatch.setattr(module, "BLOCK_VALUES", 40_000)
+
+    def peak_bytes(n_chunks: int) -> int:
+        chunks = (
+            Frames(np.zeros((64, 200, 3)), np.broadcast_to(np.eye(3) * 20, (64, 3, 3)))
+            for _ in range(n_chunks)
+        )
+        tracemalloc.start()
+        source = Source(("O",) * 200, 0.1, False, chunks, "long")
+        with Trajectory.read(source, reference_frame="none"):
+            _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    assert peak_bytes(200) - peak_bytes(20) < 180 * 64 * 72 * 3
+
+
+@pytest.mark.parametrize("name", ["run.extxyz", "run.traj", "XDATCAR", "run.dump"])
+def test_formats_agree(tmp_path, name):
+    true_A = sorted_by_element(walk(12))
+    symbols = sorted(SYMBOLS, reverse=True)
+    cell_A = np.diag([9.0, 8.0, 10.0]) if name == "run.dump" else TRICLINIC
+    folded_A = fold(true_A, cell_A)
+    path = tmp_path / name
+    frames = [Atoms(symbols, positions=p, cell=cell_A, pbc=True) for p in folded_A]
+    if name == "run.dump":
+        path.write_text("".join(map(dump_frame, range(12), frames)))
+    else:
+        write(path, frames, format="vasp-xdatcar" if name == "XDATCAR" else None)
+    with Trajectory.read(read_files([path], frame_interval_ps=0.1), reference_frame="none") as t:
+        assert t.counts() == {"O": 2, "Li": 3}
+        assert np.allclose(whole(t), true_A - true_A[0], atol=1e-4)
+
+
+def dump_frame(step: int, atoms: Atoms) -> str:
+    edges = "".join(f"0.0 {edge}\n" for edge in np.diag(atoms.cell.array))
+    lines = "".join(
+        f"{n + 1} {s} {x:.7f} {y:.7f} {z:.7f}\n"
+        for n, (s, (x, y, z)) in enumerate(zip(atoms.symbols, atoms.positions, strict=True))
+    )
+    return (
+        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(atoms)}\n"
+        f"ITEM: BOX BOUNDS pp pp pp\n{edges}ITEM: ATOMS id element x y z\n{lines}"
+    )
+
+
+def test_xtc_with_a_topology(tmp_path):
+    mda = pytest.importorskip("MDAnalysis")
+    true_A = sorted_by_element(walk(12))
+    cell_A = np.diag([9.0, 8.0, 10.0])
+    universe = mda.Universe.empty(5, trajectory=True)
+    universe.add_TopologyAttr("elements", ["O", "O", "Li", "Li", "Li"])
+    universe.add_TopologyAttr("names", ["O", "O", "Li", "Li", "Li"])
+    universe.dimensions = [9, 8, 10, 90, 90, 90]
+    universe.atoms.positions = true_A[0]
+    universe.atoms.write(tmp_path / "top.pdb")
+    with mda.Writer(str(tmp_path / "run.xtc"), 5) as writer:
+        for positions_A in fold(true_A, cell_A):
+            universe.atoms.positions = positions_A
+            writer.write(universe.atoms)
+    source = read_files(
+        [tmp_path / "run.xtc"], frame_interval_ps=0.1, topology=tmp_path / "top.pdb"
+    )
+    with Trajectory.read(source, reference_frame="none") as t:
+        assert t.counts() == {"O": 2, "Li": 3}
+        # XTC keeps 0.01 Å.
+        assert np.allclose(whole(t), true_A - true_A[0], atol=0.03)
+
+
+def kinisi_input(name: str) -> Path:
+    found = importlib.util.find_spec("kinisi")
+    if found is None:
+        pytest.skip("kinisi, whose wheel has the data, is not installed")
+    return Path(found.submodule_search_locations[0]) / "tests" / "inputs" / name
+
+
+def test_msd_of_a_real_vasp_run_equals_kinisis(tmp_path):
+    (tmp_path / "XDATCAR").write_bytes(
+        gzip.decompress(kinisi_input("example_XDATCAR.gz").read_bytes())
+    )
+    check_against_kinisi(
+        tmp_path / "XDATCAR", [1.60282, 2.46998, 4.18557], [1.68111, 2.10562, 2.40768]
+    )
+
+
+@pytest.mark.physics
+def test_msd_of_a_real_triclinic_run_equals_kinisis():
+    check_against_kinisi(kinisi_input("LiPS.exyz"), [0.29257, 0.40792, 0.53430], None)
+
+
+def check_against_kinisi(path: Path, msd_A2, collective_A2) -> None:
+    source = read_files([path], frame_interval_ps=0.1)
+    with Trajectory.read(source, reference_frame="framework", mobile="Li") as t:
+        found = displacements(t, "Li", np.array([10, 20, 40]))
+    assert found.msd_A2 == pytest.approx(msd_A2, abs=6e-6)
+    if collective_A2:
+        assert found.collective_msd_A2 / found.n_atoms == pytest.approx(collective_A2, abs=6e-6)
