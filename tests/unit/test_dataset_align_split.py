@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vitrion.config import Split
-from vitrion.dataset.align import fit_alignment
+from vitrion.dataset.align import fit_alignment, is_determined
 from vitrion.dataset.split import assign_splits
 from vitrion.errors import InputError
 
@@ -40,6 +40,16 @@ def test_alignment_finds_the_shifts_of_free_compositions():
     cells = [rng.choice(list(SHIFTS), size=20).tolist() for _ in range(60)]
     alignment = fit_alignment(cells, [np.mean([SHIFTS[s] for s in cell]) for cell in cells])
     assert alignment.shift_eV == pytest.approx(SHIFTS, abs=1e-9)
+
+
+def test_what_compositions_determine():
+    by_name = {glass[0] + glass[4] + glass[8]: glass for glass in GLASSES}
+    three = [by_name[name] for name in ("LiAlCl", "NaAlCl", "LiGaBr")]
+    assert is_determined(by_name["NaGaBr"], three)  # swap Na for Li in LiGaBr
+    assert not is_determined(by_name["LiAlBr"], three)  # Ga and Br only come together
+    assert not is_determined(by_name["KAlCl"], three)
+    assert not is_determined(by_name["LiAlCl"], [])
+    assert all(is_determined(glass, GLASSES[:-1]) for glass in GLASSES)
 
 
 def campaign(n_trajectories=8, frames_each=3):

@@ -68,6 +68,14 @@ def test_every_frame_is_in_one_split_by_composition_and_packing(prepared, toy_fr
     assert packings["val"]
 
 
+def test_test_energies_are_on_the_zero_though_training_has_not_their_elements(prepared):
+    network = load_model("0.3.0")
+    for atoms in read(prepared, "test"):
+        potential = CHGNetPotential(network, atoms.numbers)
+        energy = potential.compute(atoms.positions, atoms.cell.array).energy_eV
+        assert abs(atoms.get_potential_energy() - energy) / len(atoms) < 0.2
+
+
 def test_labels_are_moved_to_the_potentials_zero_and_nothing_else_changes(prepared, toy_frames):
     alignment = json.loads((prepared / "alignment.json").read_text())
     (level,) = alignment["levels"]

@@ -46,10 +46,7 @@ def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[f
         residual_eV_atom: label minus potential for each frame.
     """
     elements = sorted({str(s) for frame in symbols for s in frame})
-    fractions = np.array(
-        [[np.mean([s == e for s in frame]) for e in elements] for frame in symbols],
-        dtype=np.float64,
-    )
+    fractions = _fractions(symbols, elements)
     residual = np.asarray(residual_eV_atom, dtype=np.float64)
     shift, _, rank, _ = np.linalg.lstsq(fractions, residual, rcond=1e-6)
     left = residual - fractions @ shift
@@ -59,4 +56,22 @@ def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[f
         rank=int(rank),
         residual_rms_eV_atom=float(np.sqrt(np.mean(left**2))),
         residual_max_eV_atom=float(np.abs(left).max()),
+    )
+
+
+def is_determined(symbols: Sequence[str], fitted: Sequence[Sequence[str]]) -> bool:
+    """Whether frames of some compositions determine the shift of another composition."""
+    if not fitted:
+        return False
+    elements = sorted({str(s) for frame in [symbols, *fitted] for s in frame})
+    known = np.unique(_fractions(fitted, elements), axis=0)
+    both = np.vstack([known, _fractions([symbols], elements)])
+    return bool(np.linalg.matrix_rank(both) == np.linalg.matrix_rank(known))
+
+
+def _fractions(symbols: Sequence[Sequence[str]], elements: Sequence[str]) -> np.ndarray:
+    """Share of each element in each frame (frames, elements)."""
+    return np.array(
+        [[np.mean([str(s) == e for s in frame]) for e in elements] for frame in symbols],
+        dtype=np.float64,
     )

@@ -15,7 +15,7 @@ from chgnet.model import CHGNet
 
 from vitrion.compositions import Composition
 from vitrion.config import Dataset
-from vitrion.dataset.align import Alignment, fit_alignment
+from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.frames import Frame, write_frames, write_json
 from vitrion.dataset.read import read_frames
@@ -127,14 +127,49 @@ def align(
 ) -> tuple[dict[str, Alignment], list[float]]:
     """Bring the energies of each level of theory to the potential's zero.
 
-    Fitted on the frames that are not held out, so that the test says nothing to the training. A
-    frame that is far off after the fit gets a fault, and the fit is repeated without it.
+    Fitted on the frames that are not held out, so that the test says nothing to the training; held
+    out ones take part only where the others leave their shift open (an element that is in no other
+    composition, say). A frame that is far off after the fit gets a fault, and the fit is repeated
+    without it.
 
     Returns:
         The alignment of each level, and each frame's aligned energy in eV (NaN for faulty ones).
     """
+    residual = _residuals_eV_atom(frames, network)
+    symbols = {index: [str(s) for s in _atoms(frames[index]).symbols] for index in residual}
+    levels: dict[str, list[int]] = defaultdict(list)
+    for index in residual:
+        levels[_atoms(frames[index]).info["level"]].append(index)
+    aligned_eV = [float("nan")] * len(frames)
+    alignments: dict[str, Alignment] = {}
+    for level, members in levels.items():
+        while members:
+            fitted = [i for i in members if names[i] not in settings.split.held_out]
+            trained = [symbols[i] for i in fitted]
+            held_out = {names[i]: symbols[i] for i in members if i not in fitted}
+            open_shift = {
+                n for n, example in held_out.items() if not is_determined(example, trained)
+            }
+            fitted += [i for i in members if names[i] in open_shift]
+            fit = fit_alignment([symbols[i] for i in fitted], [residual[i] for i in fitted])
+            left = {i: residual[i] - fit.removed(symbols[i]) / len(symbols[i]) for i in members}
+            worst = max(members, key=lambda i: abs(left[i]))
+            if abs(left[worst]) <= settings.max_energy_deviation_eV_atom:
+                alignments[level] = fit
+                break
+            reason = f"energy {left[worst]:+.2f} eV/atom off the potential after alignment"
+            frames[worst].fault = reason
+            members = [i for i in members if i != worst]
+        for index in members:
+            energy_eV = _atoms(frames[index]).calc.results["energy"]
+            aligned_eV[index] = energy_eV - alignments[level].removed(symbols[index])
+    return alignments, aligned_eV
+
+
+def _residuals_eV_atom(frames: Sequence[Frame], network: CHGNet) -> dict[int, float]:
+    """Label minus potential of every sound frame, by its index."""
     sound = [index for index, frame in enumerate(frames) if not frame.fault]
-    residual = dict.fromkeys(sound, 0.0)
+    residual: dict[int, float] = {}
     potentials: dict[bytes, CHGNetPotential] = {}
     with Progress(len(sound), "energy of the start model", unit="frame") as bar:
         for index in sound:
@@ -142,40 +177,10 @@ def align(
             system = atoms.numbers.tobytes()
             if system not in potentials:
                 potentials[system] = CHGNetPotential(network, atoms.numbers)
-            energy = potentials[system].compute(atoms.positions, atoms.cell.array).energy_eV
-            residual[index] = (atoms.calc.results["energy"] - energy) / len(atoms)
+            energy_eV = potentials[system].compute(atoms.positions, atoms.cell.array).energy_eV
+            residual[index] = (atoms.calc.results["energy"] - energy_eV) / len(atoms)
             bar.update()
-    levels: dict[str, list[int]] = defaultdict(list)
-    for index in sound:
-        levels[_atoms(frames[index]).info["level"]].append(index)
-    aligned_eV = [float("nan")] * len(frames)
-    alignments: dict[str, Alignment] = {}
-    for level, members in levels.items():
-        kept = members
-        while kept:
-            fitted = [i for i in kept if names[i] not in settings.split.held_out] or kept
-            alignment = fit_alignment(
-                [list(_atoms(frames[i]).symbols) for i in fitted], [residual[i] for i in fitted]
-            )
-            left = {
-                i: residual[i]
-                - alignment.removed(_atoms(frames[i]).symbols) / len(_atoms(frames[i]))
-                for i in kept
-            }
-            worst = max(kept, key=lambda i: abs(left[i]))
-            if abs(left[worst]) <= settings.max_energy_deviation_eV_atom:
-                alignments[level] = alignment
-                break
-            frames[
-                worst
-            ].fault = f"energy {left[worst]:+.2f} eV/atom off the potential after alignment"
-            kept = [i for i in kept if i != worst]
-        for index in kept:
-            atoms = _atoms(frames[index])
-            aligned_eV[index] = atoms.calc.results["energy"] - alignments[level].removed(
-                atoms.symbols
-            )
-    return alignments, aligned_eV
+    return residual
 
 
 def frames_table(
