@@ -96,6 +96,7 @@ class Network:
         self._weigh_short = model.bond_weights_bg.weight
 
         self._atom_layers = [_Layer(c.twoBody_atom, 3, c.mlp_out) for c in model.atom_conv_layers]
+        self._far_maps = [layer.first[1] @ self._embed_bond for layer in self._atom_layers]
         self._bond_layers = [_Layer(c.twoBody_bond, 4, c.mlp_out) for c in model.bond_conv_layers]
         self._angle_layers = [_Layer(c.twoBody_bond, 4) for c in model.angle_layers[:-1]]
         self._readout = nn.Sequential(model.readout_norm, model.mlp)
@@ -119,18 +120,19 @@ class Network:
         weight_short = linear(radial_short, self._weigh_short)
         spoke_weight = weight_short.index_select(0, spoke_bond)
         v = self._atoms
-        e = linear(radial[:short], self._embed_bond)
+        near, far = radial.split((short, len(radial) - short))
+        e = linear(near, self._embed_bond)
         directions = (vectors_A[:short] / lengths[:short, None]).index_select(0, spoke_bond)
         directions = directions * graph.sign[graph.spoke, None]
         a = linear(self._fourier(directions, graph), self._embed_angle)
 
         for depth, layer in enumerate(self._atom_layers):
             own, between, other = layer.first
-            far = linear(radial[short:], between @ self._embed_bond)
+            links = torch.cat((linear(e, between), linear(far, self._far_maps[depth])))
             gathered = messages(
                 layer.gate, edges,
                 linear(v, own, layer.bias), linear(v, other),
-                torch.cat((linear(e, between), far)), weight, bond,
+                links, weight, bond,
             )  # fmt: skip
             v = v + layer.out(gathered)
 
