@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -143,6 +144,23 @@ def test_blocks_by_wall_time_change_nothing(tmp_path, undisturbed):
     assert same(samples, undisturbed[1])
     (folder,) = (tmp_path / "wall").glob(".out.h5.*")
     assert len(list(folder.glob("*.block"))) == 30
+
+
+@pytest.mark.parametrize("failing", [1, 4, 6])
+def test_a_full_disk_changes_nothing(tmp_path, undisturbed, monkeypatch, failing):
+    writes = iter(range(1, 100))
+
+    def fsync(descriptor):
+        if next(writes) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            go(tmp_path, LennardJones(cutoff_A=4.0))
+    found, samples = go(tmp_path, LennardJones(cutoff_A=4.0))
+    assert found == undisturbed[0]
+    assert same(samples, undisturbed[1])
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "empty"])
