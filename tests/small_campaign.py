@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import yaml
+
+from vitrion.logs import attempts_path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("results/smallest")
@@ -72,8 +73,8 @@ def copy_before_production(finished: Path, folder: Path) -> None:
 
 def attempts(folder: Path) -> int:
     """How often the segment's job was started."""
-    log = folder / SEGMENT_LOG
-    return len(re.findall("^attempt ", log.read_text(), re.MULTILINE)) if log.exists() else 0
+    path = attempts_path(folder / SEGMENT_LOG)
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def blocks(folder: Path) -> list[Path]:

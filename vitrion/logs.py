@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -24,9 +24,10 @@ ATTEMPT = "attempt"  # first word of the line that begins an attempt in a job's 
 def job_log(path: Path | str, title: str) -> Iterator[None]:
     """Send everything that a job prints to its log, and its progress to the terminal as well.
 
-    The log is also the job's lock: after the workflow alone was killed, its jobs may still run, and
-    a second process for the same job waits for the first instead of writing over its files. Each
-    attempt begins with a line of its own. Under SLURM the job is warned before its time limit.
+    Beside the log lies the list of the job's attempts, which is also its lock: after the workflow
+    alone was killed, its jobs may still run, and a second process for the same job waits for the
+    first instead of writing over its files. (The log itself cannot be the lock: Snakemake removes
+    it before every attempt.) Under SLURM the job is warned before its time limit.
 
     Bad input ends the job with exit code 2 and its one message; any other error with exit code 1,
     the traceback in the log and a line on the terminal that says where to look.
@@ -38,15 +39,18 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = sys.stderr
-    with path.open("a", buffering=1) as file:
+    with ExitStack() as stack:
+        attempts = stack.enter_context(attempts_path(path).open("a", buffering=1))
+        _lock(
+            attempts,
+            lambda: terminal.write(f"{title}: waiting for the process that still runs it\n"),
+        )
+        file = stack.enter_context(path.open("a", buffering=1))
         to_file = logging.StreamHandler(file)
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         to_terminal = logging.StreamHandler(terminal)
         to_terminal.setFormatter(
             logging.Formatter(f"[%(asctime)s] {title}: %(message)s", datefmt="%H:%M:%S")
-        )
-        _lock(
-            file, lambda: terminal.write(f"{title}: waiting for the process that still runs it\n")
         )
         logger = logging.getLogger("vitrion")
         logger.setLevel(logging.INFO)
@@ -57,9 +61,9 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
         warnings.simplefilter("default")
         job = os.environ.get("SLURM_JOB_ID")
         slurm = f", SLURM job {job}" if job else ""
-        file.write(
-            f"{ATTEMPT} {time.strftime('%Y-%m-%d %H:%M:%S')} on {os.uname().nodename}{slurm}\n"
-        )
+        begin = f"{time.strftime('%Y-%m-%d %H:%M:%S')} on {os.uname().nodename}{slurm}"
+        for each in (attempts, file):
+            each.write(f"{ATTEMPT} {begin}\n")
         try:
             with redirect_stdout(file), redirect_stderr(file), warning_before_limit():
                 yield
@@ -74,6 +78,11 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
                 )
             )
             sys.exit(1)
+
+
+def attempts_path(log: Path) -> Path:
+    """Where a job's attempts are listed, one line each; locked while the job runs."""
+    return log.with_name(f".{log.name}.attempts")
 
 
 def _lock(file: TextIO, on_wait: Callable[[], object]) -> None:

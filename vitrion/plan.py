@@ -1,8 +1,8 @@
 """What a campaign will take before it runs: jobs, GPU-hours, core-hours, storage, longest chain.
 
 Molecular dynamics is the campaign, so its speed is measured (or given) and everything else follows
-from the configuration. The other rules are counted with what they took where they were measured;
-`benchmarks/plan.md` compares a plan with the run that followed.
+from the configuration. The other rules are counted with what they typically take; `vitrion plan
+--against` compares a plan with the run that followed (figures: benchmarks/scale.md).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from vitrion.compositions import Composition
 from vitrion.config import Config, Production
 from vitrion.jobs import MD_RULES, Job, campaign_jobs
 
-# Seconds on one core of a 2024 server, by benchmarks/plan.md: what a job costs before it does
-# anything (interpreter, torch, model), and what the other rules then take.
-START_S = 10.0
+# Seconds on one core: what a job costs before it does anything (interpreter, torch, model) and what
+# the rules without dynamics then take. Beside weeks of dynamics they need not be precise.
+START_S = 5.0
 ANALYSIS_ATOM_FRAMES_PER_S = 4e5
 OTHER_S = {
     "sample_frames": 60.0,
@@ -99,7 +99,7 @@ class Plan:
     def to_dict(self) -> dict[str, object]:
         """Everything, as JSON can hold it."""
         totals = {key: getattr(self, key) for key in ("jobs", "gpu_hours", "core_hours")}
-        return {**asdict(self), **totals, "totalstorage_GB": sum(self.storage_GB.values())}
+        return {**asdict(self), **totals, "total_storage_GB": sum(self.storage_GB.values())}
 
     def to_text(self) -> str:
         """The plan as a page of text."""

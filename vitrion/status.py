@@ -16,8 +16,8 @@ from typing import Literal
 from vitrion.compositions import Composition
 from vitrion.config import Config
 from vitrion.jobs import MD_RULES, Job, campaign_jobs
-from vitrion.logs import ATTEMPT
-from vitrion.plan import format_rows
+from vitrion.logs import ATTEMPT, attempts_path
+from vitrion.plan import Plan, format_rows
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "stopped", "waiting")
@@ -30,7 +30,7 @@ class JobStatus:
 
     Attributes:
         job: the job.
-        state: done (all outputs are there), running (its log is locked), failed (its last attempt
+        state: done (all outputs are there), running (its lock is held), failed (its last attempt
             ended with an error), stopped (it was ended from outside: killed, cancelled, out of
             time; it will go on) or waiting.
         share: share of its work that is done and saved.
@@ -155,6 +155,20 @@ def read_status(
     )
 
 
+def compare(plan: Plan, status: Status) -> list[str]:
+    """Planned against measured wall time of the rules whose jobs are done, as lines of text."""
+    measured: dict[str, list[float]] = defaultdict(list)
+    for job in status.jobs:
+        if job.seconds is not None:
+            measured[job.job.rule].append(job.seconds)
+    rows = [("rule", "jobs done", "planned, s a job", "took, s a job")]
+    for rule in plan.rules:
+        if seconds := measured.get(rule.rule):
+            planned_s, took_s = 3600 * rule.hours / rule.jobs, sum(seconds) / len(seconds)
+            rows.append((rule.rule, str(len(seconds)), f"{planned_s:.4g}", f"{took_s:.4g}"))
+    return format_rows(rows)
+
+
 def _job_status(job: Job, results: Path) -> JobStatus:
     log = results / job.log
     if _is_locked(log):
@@ -172,11 +186,11 @@ def _job_status(job: Job, results: Path) -> JobStatus:
 def _is_locked(log: Path) -> bool:
     """Whether a process holds the job's lock (see `vitrion.logs.job_log`)."""
     try:
-        with log.open() as file:
+        with attempts_path(log).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no log yet, or a file system without locks
+    except OSError:  # never begun, or a file system without locks
         return False
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import h5py
 import pytest
 from small_campaign import (
     NEXT_SEGMENT,
+    PRODUCTION,
     SEGMENT,
     SEGMENT_LOG,
     assert_same_segment,
@@ -44,21 +46,23 @@ def unfinished(reference: Path, tmp_path: Path) -> Path:
 def killed(unfinished: Path) -> Path:
     """The same campaign after Snakemake and its job were killed in the middle of a segment."""
     process = start(unfinished)
-    wait_for(lambda: len(blocks(unfinished)) > 2, "restart data", seconds=120)
+    wait_for(lambda: len(blocks(unfinished)) > 2, "restart data", seconds=300)
     kill_session(process)
     return unfinished
 
 
 @pytest.fixture
-def small_disk(reference: Path, tmp_path: Path) -> Iterator[Path]:
-    """The campaign before its production, on a disk with little room."""
-    folder = tmp_path / "disk"
+def small_disk(unfinished: Path) -> Iterator[Path]:
+    """The campaign before its production, whose trajectory lies on a disk of one megabyte."""
+    folder = unfinished / PRODUCTION
+    kept = unfinished / "kept"
+    folder.rename(kept)
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a tmpfs needs root and the right to mount")
     try:
-        copy_before_production(reference, folder)
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
@@ -139,23 +143,21 @@ def test_damaged_segment_is_told_and_made_again(unfinished: Path, reference: Pat
 
 
 def test_full_disk_is_told_and_nothing_half_written_stays(
-    small_disk: Path, reference: Path
+    unfinished: Path, small_disk: Path, reference: Path
 ) -> None:
     room = os.statvfs(small_disk)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"0" * (room.f_bavail * room.f_frsize - 200_000))
-    printed = run_badly(small_disk)
-    assert "No space left on device" in printed + (small_disk / SEGMENT_LOG).read_text()
-    assert not (small_disk / SEGMENT).exists()
+    ballast.write_bytes(b"0" * (room.f_bavail * room.f_frsize - 16_384))
+    assert "No space left on device" in run_badly(unfinished)
+    assert not (unfinished / SEGMENT).exists()
     ballast.unlink()
-    unlock(small_disk)
-    run(small_disk)
-    assert_same_segment(small_disk / SEGMENT, reference / SEGMENT)
+    run(unfinished)
+    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
 
 
 def test_second_snakemake_is_refused(unfinished: Path, reference: Path) -> None:
     process = start(unfinished)
-    wait_for(lambda: blocks(unfinished), "restart data", seconds=120)
+    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
     assert "cannot be locked" in run_badly(unfinished)
     assert process.wait(300) == 0
     assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)

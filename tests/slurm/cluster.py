@@ -48,10 +48,10 @@ MinJobAge=600
 KillWait=5
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:2
-PartitionName=cpu Nodes={host} Default=YES DefaultTime=10
-PartitionName=gpu Nodes={host} DefaultTime=10
-PartitionName=urgent Nodes={host} DefaultTime=10 PriorityTier=10
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:2
+PartitionName=cpu Nodes={node} Default=YES DefaultTime=10
+PartitionName=gpu Nodes={node} DefaultTime=10
+PartitionName=urgent Nodes={node} DefaultTime=10 PriorityTier=10
 """
 
 
@@ -121,10 +121,12 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir(parents=True)
     controller_port, node_port = _free_ports(2)
+    node = f"node{node_port}"  # its own name, and so its own cgroup, beside another SLURM
     conf = folder / "slurm.conf"
     conf.write_text(
         SLURM_CONF.format(
             host=host,
+            node=node,
             folder=folder,
             controller_port=controller_port,
             node_port=node_port,
@@ -133,7 +135,7 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
     )
     # Device files that are everywhere; no job touches them.
     (folder / "gres.conf").write_text(
-        "".join(f"NodeName={host} Name=gpu File=/dev/{file}\n" for file in ("null", "zero"))
+        "".join(f"NodeName={node} Name=gpu File=/dev/{file}\n" for file in ("null", "zero"))
     )
     (folder / "cgroup.conf").write_text(
         "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n"
@@ -164,7 +166,7 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
         start("munged", "--foreground", "--force", *(f"--{k}={v}" for k, v in munge.items()))
         wait_for((folder / "munge.socket").exists, "munged", seconds=20)
         start("slurmctld", "-D", "-c")
-        start("slurmd", "-D", "-c", "-N", host)
+        start("slurmd", "-D", "-c", "-N", node)
         stack.callback(_cancel_all, cluster)
         ready = ("sinfo", "--noheader", "--format", "%T", "--partition", "cpu")
         wait_for(lambda: cluster.ask(*ready).strip() == "idle", f"slurmd ({folder})", seconds=60)

@@ -12,7 +12,7 @@ import pytest
 
 from vitrion import deadline
 from vitrion.deadline import time_left_s, warning_before_limit
-from vitrion.logs import job_log
+from vitrion.logs import attempts_path, job_log
 
 
 def slurm_says(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_job_log_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slurm_says("0:16", tmp_path, monkeypatch)
     program = (
         "import signal, sys, time\n"
-        "from vitrion.logs import job_log\n"
+        "from vitrion.logs import attempts_path, job_log\n"
         "with job_log(sys.argv[1], 'title'):\n"
         "    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
         "    time.sleep(30)\n"
@@ -103,3 +103,22 @@ def test_each_attempt_begins_with_a_line(tmp_path: Path) -> None:
     lines = log.read_text().splitlines()
     assert len(lines) == 2
     assert all(line.startswith("attempt 20") for line in lines)
+
+
+def test_lock_holds_although_snakemake_removes_the_log(tmp_path: Path) -> None:
+    """Snakemake unlinks a job's log before the job; the first process's lock must still count."""
+    log = tmp_path / "job.log"
+    program = (
+        "import sys\n"
+        "from vitrion.logs import attempts_path, job_log\n"
+        "with job_log(sys.argv[1], 'second'):\n"
+        "    pass\n"
+    )
+    with job_log(log, "first"):
+        log.unlink()
+        second = subprocess.Popen([sys.executable, "-c", program, str(log)], stderr=subprocess.PIPE)
+        assert b"waiting for the process that still runs it" in second.stderr.readline()
+        assert not log.exists()
+    second.communicate()
+    assert second.returncode == 0
+    assert len(attempts_path(log).read_text().splitlines()) == 2

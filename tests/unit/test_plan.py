@@ -13,7 +13,7 @@ from vitrion.dynamics.frames import write_segment
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.jobs import open_campaign
-from vitrion.plan import format_rows, make_plan, measure_steps_per_s, segment_bytes
+from vitrion.plan import START_S, format_rows, make_plan, measure_steps_per_s, segment_bytes
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 
@@ -44,7 +44,7 @@ def test_larger_glasses_cost_more_in_proportion(tmp_path: Path) -> None:
     plan = make_plan(config, compositions, steps_per_s=10.0, on_gpu=False)
     (quench,) = (rule for rule in plan.rules if rule.rule == "quench_glass")
     steps = quench.md_steps / 2
-    start_h = 2 * 10 / 3600
+    start_h = 2 * START_S / 3600
     assert quench.hours - start_h == pytest.approx(steps / 10 / 3600 * (1 + 0.5))
     assert plan.gpu_hours == 0
     assert "prepare_dataset" not in plan.longest_chain

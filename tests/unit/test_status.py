@@ -17,7 +17,8 @@ from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.jobs import Job, campaign_jobs, open_campaign
 from vitrion.logs import job_log
-from vitrion.status import Status, read_status
+from vitrion.plan import START_S, make_plan
+from vitrion.status import Status, compare, read_status
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 
@@ -138,6 +139,18 @@ def test_hours_left_follow_steps(campaign: Campaign) -> None:
     campaign.save(segment, segment.md_steps // 2)
     saved = segment.md_steps // 2
     assert campaign.status().hours_left() == pytest.approx(0.01 * (left - saved) / 3600)
+
+
+def test_plan_is_compared_with_what_jobs_took(campaign: Campaign) -> None:
+    for job in campaign.jobs:
+        if job.rule == "quench_glass":
+            campaign.finish(job, 0.02 * job.md_steps)
+    plan = make_plan(campaign.config, campaign.compositions, steps_per_s=50.0, on_gpu=False)
+    heading, line = compare(plan, campaign.status())
+    assert heading.startswith("rule")
+    rule, jobs, planned_s, took_s = line.split()
+    assert (rule, jobs) == ("quench_glass", "3")
+    assert float(planned_s) == pytest.approx(float(took_s) + START_S, rel=0.01)
 
 
 def test_command(campaign: Campaign, capsys: pytest.CaptureFixture) -> None:

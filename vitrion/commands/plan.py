@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("cpu", "cuda"),
         help="what the jobs will run on (default: dynamics.device; auto means a GPU)",
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="compare with what a run took whose results/ lies in DIR",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON as well")
 
 
@@ -64,5 +70,9 @@ def run(args: argparse.Namespace) -> None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(plan.to_dict(), indent=1) + "\n")
     print(plan.to_text())
+    if args.against:
+        from vitrion.status import compare, read_status
+
+        print("\n".join(["", *compare(plan, read_status(config, compositions, args.against))]))
     if args.steps_per_s is None:
         print(f"speed measured here in {args.calibrate:g} s; --steps-per-s gives another machine's")
