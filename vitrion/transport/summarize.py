@@ -9,7 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from vitrion.errors import InputError
-from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY, read_table, write_table
+from vitrion.tables import (
+    COMPOSITION_KEY,
+    TABLES,
+    TRAJECTORY_KEY,
+    TRANSPORT_TABLES,
+    read_table,
+    write_table,
+)
 from vitrion.transport.arrhenius import (
     ROOM_TEMPERATURE_K,
     Arrhenius,
@@ -17,10 +24,6 @@ from vitrion.transport.arrhenius import (
     pool_replicas,
 )
 
-# Tables that describe one trajectory each.
-TRANSPORT_TABLES = tuple(
-    name for name, columns in TABLES.items() if set(TRAJECTORY_KEY) <= set(columns)
-)
 KEY = list(TRAJECTORY_KEY)
 
 
