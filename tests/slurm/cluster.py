@@ -19,7 +19,8 @@ PATH = os.environ["PATH"] + ":/usr/sbin"
 
 # The node claims more cores and memory than it may have: nothing here enforces them, and jobs must
 # not wait for each other on a small machine. Without cgroups (containers) processes are followed by
-# parent. A job's record is kept ten minutes, so that squeue can tell how it ended.
+# parent. A job's record is kept an hour, so that squeue can tell how it ended. A requeued job waits
+# until its old credential has expired.
 SLURM_CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -28,7 +29,7 @@ SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -37,14 +38,14 @@ ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
-SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5,requeue_delay=1
+SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PropagateResourceLimits=NONE
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-MinJobAge=600
+MinJobAge=3600
 KillWait=5
 SlurmdParameters=config_overrides
 GresTypes=gpu
