@@ -23,6 +23,7 @@ if CAMPAIGN.finetune.model == "train":
             gpu=MD_GPUS,
         params:
             settings=settings("finetune"),
+            split=CAMPAIGN.dataset.split.model_dump(mode="json"),
             seed=seed("finetune"),
             device=CAMPAIGN.dynamics.device,
         script:

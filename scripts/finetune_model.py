@@ -15,4 +15,5 @@ with job_log(snakemake.log[0], "finetune"):
         seed=snakemake.params.seed,
         device=snakemake.params.device,
         threads=snakemake.threads,
+        metadata={"split": snakemake.params.split},
     )

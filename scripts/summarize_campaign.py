@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from vitrion.config import Config
 from vitrion.logs import job_log
+from vitrion.tables import read_table
 from vitrion.transport.summarize import summarize
 
 with job_log(snakemake.log[0], "summarize"):
@@ -10,5 +12,9 @@ with job_log(snakemake.log[0], "summarize"):
         [Path(table).parent for table in snakemake.input.trajectories],
         Path(snakemake.output.arrhenius).parent,
         exclude_flagged=snakemake.params.exclude_flagged,
-        metadata=snakemake.params.provenance,
+        metadata={
+            **snakemake.params.provenance,
+            "config_hash": Config(**snakemake.config).hash(),
+            "model_hash": read_table(snakemake.input.trajectories[0]).attrs["model_hash"],
+        },
     )

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from vitrion.config import Config
 
 _HEAD = """\
-# The paper's campaign, and every key that Vitrion knows with its unit and meaning. A key that is not
-# known is refused. Lay a file with only the keys that differ over this one:
+# The paper's campaign, and every key that Vitrion knows with its unit and meaning. A key that is
+# not known is refused. Lay a file with only the keys that differ over this one:
 #   snakemake --configfile mine.yaml
 # Written by `vitrion config` from vitrion/config.py.
 """

@@ -265,8 +265,8 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
 
 @_figure("Diffusion against temperature")
 def diffusion(tables: CampaignTables) -> Figure:
-    """Tracer diffusion of the alkali with its Arrhenius line where at least three temperatures are
-    diffusive. Open symbols: no diffusive window was found, so no D is given.
+    """Tracer diffusion of the alkali, with its Arrhenius line where at least three temperatures are
+    diffusive. Trajectories without a diffusive window are not shown: they have no D.
     """
     data = tables.summary("diffusion")
     alkali = data[data["species"] == data["alkali"]]
@@ -385,9 +385,10 @@ def haven_ratio(tables: CampaignTables) -> Figure:
     return figure
 
 
-def _main_environments(data: pd.DataFrame, value: str, most: int = 6) -> list[str]:
-    """The environments that matter most over a table, by the sum of a column."""
-    return list(data.groupby("environment")[value].sum().nlargest(most).index)
+def _main_environments(coordination: pd.DataFrame, composition: str, most: int) -> list[str]:
+    """The commonest environments of a composition's metals, the commonest first."""
+    chosen = coordination[coordination["composition"] == composition]
+    return list(chosen.groupby("environment")["fraction"].sum().nlargest(most).index)
 
 
 @_figure("Environments of the metal")
@@ -400,7 +401,7 @@ def environments(tables: CampaignTables) -> Figure:
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
-        names = _main_environments(chosen, "fraction", most=8)
+        names = _main_environments(data, composition, most=8)
         shares = chosen.groupby("environment")["fraction"].sum().reindex(names) / max(runs, 1)
         panel.barh(range(len(names)), shares, color=color(0), height=0.7)
         for row, name in enumerate(names):
@@ -414,16 +415,17 @@ def environments(tables: CampaignTables) -> Figure:
 @_figure("Residence of the alkali by environment")
 def residence(tables: CampaignTables) -> Figure:
     """Probability that an alkali has not left the first shell of a metal, by the metal's
-    environment at the start, at the highest temperature.
+    commonest environments at the start, at the highest temperature.
     """
     data = tables.summary("residence_curve")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
+    coordination = tables.summary("coordination")
     figure, panel_list = panels(tables.compositions(), x="time (ps)", y="P(t)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         if chosen.empty:
             say_nothing(panel, "no trajectory to show")
-        for index, environment in enumerate(_main_environments(chosen, "P", most=5)):
+        for index, environment in enumerate(_main_environments(coordination, composition, most=4)):
             curve = (
                 chosen[chosen["environment"] == environment]
                 .groupby("lag_ps")[["P", "P_err"]]
@@ -439,7 +441,7 @@ def residence(tables: CampaignTables) -> Figure:
                 linewidth=0,
             )
         if not chosen.empty:
-            panel.legend(loc="lower left")
+            panel.legend(loc="best")
         panel.set_title(composition)
     figure.axes[0].set_ylim(0, 1.02)
     return figure
