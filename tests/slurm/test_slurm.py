@@ -170,7 +170,7 @@ def test_time_limit_saves_the_state_and_the_retry_goes_on(
     limit = ("--set-resources", "produce_segment:runtime=attempt")
     process = cluster.snakemake(unfinished, configs, *limit, targets=(str(SEGMENT),))
     printed = finish(process, unfinished)
-    stopped = re.search(r"stopped at step (\d+), state saved", printed)
+    stopped = re.search(r"stopped at step (\d+)", printed)
     assert stopped, printed
     assert int(stopped[1]) > 0
     assert attempts(unfinished) > 1
