@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitrion.config import Config, load_config, validate_config
 from vitrion.dataset import prepare_dataset
+from vitrion.seeds import derive_seed
 
 SPLITS = ("train", "val", "test")
 
@@ -38,7 +39,7 @@ def prepare_splits(config: Config, out: Path) -> dict[str, Path]:
         out,
         settings=config.dataset,
         model=config.finetune.start,
-        seed=config.seed,
+        seed=derive_seed(config.seed, "dataset"),
         compositions=config.read_compositions(),
     )
     return {split: out / f"{split}.extxyz" for split in SPLITS}
