@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vitrion import __version__, commands
-from vitrion.errors import InputError
+from vitrion.errors import InputError, PotentialError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,7 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (2 for bad input, 130 when interrupted)."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 2 for bad input, 1 when the dynamics left physics, 130 when interrupted.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = build_parser().parse_args(argv)
     try:
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"vitrion {args.command}: {error}", file=sys.stderr)
         return 2
+    except PotentialError as error:
+        print(f"vitrion {args.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
