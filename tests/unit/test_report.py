@@ -11,6 +11,7 @@ import pytest
 
 from vitrion.compositions import read_compositions
 from vitrion.report import FIGURES, build_report, plot_figure
+from vitrion.report.overview import plot_overview
 from vitrion.tables import COMPOSITION_KEY, SUMMARY_TABLES, TABLES, write_table
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,19 @@ def test_figures_and_report(tmp_path: Path, empty: bool) -> None:
         "figures",
         "index.html",
     ]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["full", "empty"])
+def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
+    composition = read_compositions(ROOT / "tests/toy/compositions.tsv")["LiAlCl"]
+    write_campaign(tmp_path, [composition], empty=empty)
+    folder = tmp_path / "summary"
+    for path in folder.glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        if "temperature_K" in frame:
+            write_table(path, path.stem, frame[frame["temperature_K"] == 600])
+    plot_overview(folder, tmp_path / "overview.svg")
+    assert "LiAlCl, 600 K" in (tmp_path / "overview.svg").read_text()
 
 
 def test_figures_are_reproducible(tmp_path: Path) -> None:

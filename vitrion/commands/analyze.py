@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Analyse and write the tables into `--out`."""
     from vitrion.config import validate_config
+    from vitrion.report.overview import plot_overview
     from vitrion.transport.analyze import Roles, analyze_source
     from vitrion.transport.sources import read_files
 
@@ -113,7 +114,8 @@ def run(args: argparse.Namespace) -> None:
         settings=settings,
         metadata={"trajectory": [str(path) for path in args.trajectory]},
     )
-    print(f"tables in {args.out}")
+    plot_overview(args.out, args.out / "overview.png")
+    print(f"tables and overview.png in {args.out}")
 
 
 def _check_number(

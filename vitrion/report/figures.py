@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from vitrion.report.style import (
     legend_above,
     log_axes,
     panels,
+    save,
     say_nothing,
     temperature_colors,
 )
@@ -59,14 +59,7 @@ def plot_figure(name: str, results: Path | str, outputs: Iterable[Path | str]) -
         outputs: files to write (.svg, .png, .pdf).
     """
     with plt.rc_context(RC):
-        figure = FIGURES[name].draw(CampaignTables(results))
-        for output in map(Path, outputs):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            partial = output.with_name(f".{output.stem}.partial{output.suffix}")
-            date = {"metadata": {"Date": None}} if output.suffix == ".svg" else {}
-            figure.savefig(partial, **date)
-            os.replace(partial, output)
-        plt.close(figure)
+        save(FIGURES[name].draw(CampaignTables(results)), outputs)
 
 
 def _errorbars(axes: Axes, x: pd.Series, y: pd.Series, error: pd.Series, **style: object) -> None:
@@ -312,7 +305,7 @@ def diffusion(tables: CampaignTables) -> Figure:
     return figure
 
 
-_METHODS = {
+METHODS = {
     "nernst_einstein": "Nernst-Einstein",
     "cluster_nernst_einstein": "cluster Nernst-Einstein",
     "einstein": "Einstein",
@@ -326,7 +319,7 @@ def _by_method(tables: CampaignTables, quantity: str, error: str, label: str) ->
         chosen = data[(data["composition"] == composition) & data[quantity].notna()]
         if chosen.empty:
             say_nothing(panel, "nothing to show")
-        for index, (method, name) in enumerate(_METHODS.items()):
+        for index, (method, name) in enumerate(METHODS.items()):
             rows = chosen[chosen["method"] == method]
             _errorbars(
                 panel,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 
@@ -124,3 +126,14 @@ def say_nothing(axes: Axes, why: str) -> None:
         color="0.4",
         fontsize=8,
     )
+
+
+def save(figure: Figure, outputs: Iterable[Path | str]) -> None:
+    """Write a figure to each output in the format of its suffix, whole or not at all; close it."""
+    for output in map(Path, outputs):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+        # Without a date the same tables give the same file.
+        figure.savefig(partial, **({"metadata": {"Date": None}} if output.suffix == ".svg" else {}))
+        os.replace(partial, output)
+    plt.close(figure)
