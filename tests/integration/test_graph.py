@@ -63,9 +63,10 @@ def test_a_model_taken_as_it_is_needs_no_training(workflow, model: str) -> None:
     assert "finetune_model" not in counts
 
 
+@pytest.mark.parametrize("configs", [(PAPER,), (PAPER, TOY)], ids=["paper", "toy"])
 @pytest.mark.parametrize("option", ["--dag", "--rulegraph"])
-def test_graph_is_drawn(workflow, option: str) -> None:
-    ended = workflow(PAPER, TOY).run(option)
+def test_graph_is_drawn(workflow, configs: tuple[Path, ...], option: str) -> None:
+    ended = workflow(*configs).run(option)
     assert ended.returncode == 0, ended.stderr
     assert "digraph" in ended.stdout
     assert "produce_segment" in ended.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -98,12 +97,13 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     if curves.empty:
         say_nothing(panel, "no residence to show")
         return
-    times = tables["residence"].set_index("environment")
-    chosen = times["n_events"].nlargest(SHOWN_ENVIRONMENTS).index
-    for index, environment in enumerate(chosen):
-        curve, tau = curves[curves["environment"] == environment], times.loc[environment]
-        known = np.isfinite(tau["tau_ps"])
-        label = f"{environment}: " + (f"τ = {tau['tau_ps']:.2g} ps" if known else "too few events")
+    known = tables["residence"].dropna(subset=["tau_ps"]).nlargest(SHOWN_ENVIRONMENTS, "n_events")
+    if known.empty:
+        say_nothing(panel, "too few departures")
+        return
+    for index, row in enumerate(known.itertuples()):
+        curve = curves[curves["environment"] == row.environment]
+        label = f"{row.environment}: τ = {row.tau_ps:.2g} ps"
         panel.plot(curve["lag_ps"], curve["P"], color=color(index), label=label)
     panel.legend()
 
