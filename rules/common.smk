@@ -30,11 +30,8 @@ except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 
-RESULTS = f"results/{CAMPAIGN.campaign}"
-
-
 pathvars:
-    results=RESULTS,
+    results=f"results/{CAMPAIGN.campaign}",
 
 
 wildcard_constraints:

@@ -6,20 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from vitrion.commands import add_configfile
+
 HELP = "whether this machine can run a campaign"
 EXAMPLE = "vitrion doctor --configfile tests/toy/config.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--configfile",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="configuration, each laid over the one before and all over config.yaml",
-    )
+    add_configfile(parser)
     parser.add_argument(
         "--directory",
         type=Path,

@@ -6,20 +6,15 @@ import argparse
 import json
 from pathlib import Path
 
+from vitrion.commands import add_configfile
+
 HELP = "what a campaign will take, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--configfile",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="configuration, each laid over the one before and all over config.yaml",
-    )
+    add_configfile(parser)
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument(
         "--steps-per-s",

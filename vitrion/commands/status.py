@@ -6,20 +6,15 @@ import argparse
 import json
 from pathlib import Path
 
+from vitrion.commands import add_configfile
+
 HELP = "how far a campaign is, and the time left"
 EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--configfile",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="configuration, each laid over the one before and all over config.yaml",
-    )
+    add_configfile(parser)
     parser.add_argument(
         "--directory",
         type=Path,
