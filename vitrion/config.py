@@ -67,10 +67,12 @@ class Gpaw(Section):
     """Plane-wave DFT with GPAW; each calculation runs as its own process."""
 
     python: str = Field("", description="interpreter that has GPAW; empty for the one in use")
-    cutoff_eV: Positive = Field(600.0, description="plane-wave cutoff")
+    cutoff_eV: Positive = Field(500.0, description="plane-wave cutoff")
     smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
-    kpoints: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        (1, 1, 1), description="k-points along each cell vector, Gamma included"
+    kpoints: Literal["mean_value"] | tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        "mean_value",
+        description="mean_value (1/4, 1/4, 1/4, for cells near to cubes), or k-points along each "
+        "cell vector, Gamma included",
     )
     valence_electrons: dict[str, PositiveInt] = Field(
         {"Li": 3, "Ga": 13},
