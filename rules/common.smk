@@ -40,7 +40,7 @@ pathvars:
 
 
 wildcard_constraints:
-    generation=r"(round-\d/)?",
+    generation=f"({'|'.join(GENERATIONS)})",
     composition="|".join(COMPOSITIONS),
     temperature=r"\d{4}",
     replica=r"\d+",

@@ -26,7 +26,9 @@ dataset:
     frame_interval: 5
   label:
     engine: ase
-    ase: {{calculator: "vitrion.potential:CHGNetCalculator", arguments: {{model: r2scan}}}}
+    ase:
+      calculator: "ase.calculators.lj:LennardJones"
+      arguments: {{sigma: 1.5, epsilon: 0.1, rc: 5.0}}
 finetune:
   epochs: 2
   iterate: {{rounds: 1, frames_per_composition: 2}}
