@@ -30,11 +30,17 @@ except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 
+# Folders of the trainings: the first has no folder of its own, each round after it has one.
+GENERATIONS = ["", *(f"round-{n + 1}/" for n in range(CAMPAIGN.finetune.iterate.rounds))]
+
+
 pathvars:
     results=f"results/{CAMPAIGN.campaign}",
+    potential=f"results/{CAMPAIGN.campaign}/{GENERATIONS[-1]}finetune",
 
 
 wildcard_constraints:
+    generation=f"({'|'.join(GENERATIONS)})",
     composition="|".join(COMPOSITIONS),
     temperature=r"\d{4}",
     replica=r"\d+",
@@ -49,7 +55,7 @@ def settings(*sections):
 
 def seed(stage):
     """Seed of a job from the campaign's seed, the stage and the job's wildcards."""
-    return lambda wildcards: derive_seed(CAMPAIGN.seed, stage, *wildcards)
+    return lambda wildcards: derive_seed(CAMPAIGN.seed, stage, *filter(None, wildcards))
 
 
 def provenance():
@@ -109,7 +115,7 @@ def summary_tables():
 
 def acceptance():
     """What dynamics waits for: a potential trained here must have passed its checks."""
-    return "<results>/finetune/acceptance.parquet" if CAMPAIGN.finetune.model == "train" else []
+    return "<potential>/acceptance.parquet" if CAMPAIGN.finetune.model == "train" else []
 
 
 def potential_tables():
@@ -117,18 +123,52 @@ def potential_tables():
     tables = ["model_metrics", "parity"]
     if CAMPAIGN.finetune.model == "train":
         tables += ["learning", "acceptance"]
-    return collect("<results>/finetune/{table}.parquet", table=tables)
+    earlier = collect(
+        "<results>/{generation}finetune/model_metrics.parquet", generation=GENERATIONS[:-1]
+    )
+    return collect("<potential>/{table}.parquet", table=tables) + earlier
 
 
-def labelled_frames():
-    """Sampled frames with labels; none when dataset.label.engine is none."""
+def previous_round(wildcards):
+    """What a round samples with, and the labelled frames that it keeps away from."""
+    if not wildcards.generation:
+        return {}
+    folder = f"<results>/{GENERATIONS[GENERATIONS.index(wildcards.generation) - 1]}"
+    return {
+        "model": folder + "finetune/model.safetensors",
+        "known": [f"{folder}dataset/{split}.extxyz" for split in ("train", "val")],
+    }
+
+
+def sampling(wildcards):
+    """How a generation samples."""
+    sample, iterate = CAMPAIGN.dataset.sample, CAMPAIGN.finetune.iterate
+    if wildcards.generation:
+        changes = {"frames_per_composition": iterate.frames_per_composition, "large_frames": 0}
+        sample = sample.model_copy(update=changes)
+    return sample.model_dump(mode="json")
+
+
+def labelled_frames(wildcards):
+    """Sampled frames with labels, of a generation and those before it; none without an engine.
+
+    Rounds leave out held-out compositions, so that the test is the same in all of them.
+    """
     if CAMPAIGN.dataset.label.engine == "none":
         return []
-    return collect(
-        "<results>/dataset/labelled/{composition}/{frame:03d}.extxyz",
-        composition=COMPOSITIONS,
-        frame=range(CAMPAIGN.dataset.sample.frames_per_composition),
-    )
+    held_out = CAMPAIGN.dataset.split.held_out
+    found = []
+    for generation in GENERATIONS[: GENERATIONS.index(wildcards.generation) + 1]:
+        count = CAMPAIGN.dataset.sample.frames_per_composition
+        if generation:
+            count = CAMPAIGN.finetune.iterate.frames_per_composition
+        found += collect(
+            "<results>/{generation}dataset/labelled/{composition}/{frame:03d}.extxyz",
+            generation=generation,
+            composition=[c for c in COMPOSITIONS if not (generation and c in held_out)],
+            frame=range(count),
+        )
+    return found
 
 
 SOURCES = [locate(source) for source in CAMPAIGN.dataset.sources]

@@ -2,12 +2,14 @@
 
 
 rule sample_frames:
+    input:
+        unpack(previous_round),
     output:
-        frames="<results>/dataset/sampled/{composition}.extxyz",
+        frames="<results>/{generation}dataset/sampled/{composition}.extxyz",
     log:
-        "<results>/logs/sample_frames/{composition}.log",
+        "<results>/logs/{generation}sample_frames/{composition}.log",
     benchmark:
-        "<results>/benchmarks/sample_frames/{composition}.tsv"
+        "<results>/benchmarks/{generation}sample_frames/{composition}.tsv"
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -16,8 +18,8 @@ rule sample_frames:
         runtime=60,
     params:
         composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-        settings=CAMPAIGN.dataset.sample.model_dump(mode="json"),
-        model=CAMPAIGN.finetune.start,
+        settings=sampling,
+        start=CAMPAIGN.finetune.start,
         seed=seed("sample"),
     script:
         "../scripts/sample_frames.py"
@@ -27,11 +29,11 @@ rule label_frame:
     input:
         frames=rules.sample_frames.output.frames,
     output:
-        frame="<results>/dataset/labelled/{composition}/{frame}.extxyz",
+        frame="<results>/{generation}dataset/labelled/{composition}/{frame}.extxyz",
     log:
-        "<results>/logs/label_frame/{composition}/{frame}.log",
+        "<results>/logs/{generation}label_frame/{composition}/{frame}.log",
     benchmark:
-        "<results>/benchmarks/label_frame/{composition}/{frame}.tsv"
+        "<results>/benchmarks/{generation}label_frame/{composition}/{frame}.tsv"
     conda:
         "../envs/dft.yaml"
     threads: 1
@@ -47,17 +49,17 @@ rule label_frame:
 rule prepare_dataset:
     input:
         files=source_files(),
-        labelled=labelled_frames(),
+        labelled=labelled_frames,
     output:
-        train="<results>/dataset/train.extxyz",
-        val="<results>/dataset/val.extxyz",
-        test="<results>/dataset/test.extxyz",
-        table="<results>/dataset/dataset.parquet",
-        alignment="<results>/dataset/alignment.json",
+        train="<results>/{generation}dataset/train.extxyz",
+        val="<results>/{generation}dataset/val.extxyz",
+        test="<results>/{generation}dataset/test.extxyz",
+        table="<results>/{generation}dataset/dataset.parquet",
+        alignment="<results>/{generation}dataset/alignment.json",
     log:
-        "<results>/logs/prepare_dataset.log",
+        "<results>/logs/{generation}prepare_dataset.log",
     benchmark:
-        "<results>/benchmarks/prepare_dataset.tsv"
+        "<results>/benchmarks/{generation}prepare_dataset.tsv"
     conda:
         "../envs/vitrion.yaml"
     threads: 1

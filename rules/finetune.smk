@@ -7,13 +7,13 @@ if CAMPAIGN.finetune.model == "train":
             train=rules.prepare_dataset.output.train,
             val=rules.prepare_dataset.output.val,
         output:
-            model="<results>/finetune/model.safetensors",
-            card="<results>/finetune/model.json",
-            learning="<results>/finetune/learning.parquet",
+            model="<results>/{generation}finetune/model.safetensors",
+            card="<results>/{generation}finetune/model.json",
+            learning="<results>/{generation}finetune/learning.parquet",
         log:
-            "<results>/logs/finetune_model.log",
+            "<results>/logs/{generation}finetune_model.log",
         benchmark:
-            "<results>/benchmarks/finetune_model.tsv"
+            "<results>/benchmarks/{generation}finetune_model.tsv"
         conda:
             "../envs/vitrion.yaml"
         threads: CAMPAIGN.dynamics.threads
@@ -22,7 +22,7 @@ if CAMPAIGN.finetune.model == "train":
             runtime=1440,
             gpu=MD_GPUS,
         params:
-            settings=settings("finetune"),
+            settings=CAMPAIGN.finetune.model_dump(mode="json", exclude={"accept", "iterate"}),
             split=CAMPAIGN.dataset.split.model_dump(mode="json"),
             seed=seed("finetune"),
             device=CAMPAIGN.dynamics.device,
@@ -33,8 +33,8 @@ else:
 
     rule adopt_model:
         output:
-            model="<results>/finetune/model.safetensors",
-            card="<results>/finetune/model.json",
+            model="<potential>/model.safetensors",
+            card="<potential>/model.json",
         log:
             "<results>/logs/adopt_model.log",
         benchmark:
@@ -53,17 +53,19 @@ else:
 
 rule evaluate_model:
     input:
-        model="<results>/finetune/model.safetensors",
+        model="<results>/{generation}finetune/model.safetensors",
         train=rules.prepare_dataset.output.train,
         val=rules.prepare_dataset.output.val,
         test=rules.prepare_dataset.output.test,
     output:
-        metrics="<results>/finetune/model_metrics.parquet",
-        parity="<results>/finetune/parity.parquet",
+        metrics="<results>/{generation}finetune/model_metrics.parquet",
+        elements="<results>/{generation}finetune/element_metrics.parquet",
+        frames="<results>/{generation}finetune/frame_errors.parquet",
+        parity="<results>/{generation}finetune/parity.parquet",
     log:
-        "<results>/logs/evaluate_model.log",
+        "<results>/logs/{generation}evaluate_model.log",
     benchmark:
-        "<results>/benchmarks/evaluate_model.tsv"
+        "<results>/benchmarks/{generation}evaluate_model.tsv"
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -80,11 +82,11 @@ rule evaluate_model:
 
 rule accept_model:
     input:
-        model="<results>/finetune/model.safetensors",
-        metrics=rules.evaluate_model.output.metrics,
+        model="<potential>/model.safetensors",
+        metrics="<potential>/model_metrics.parquet",
     output:
-        acceptance="<results>/finetune/acceptance.parquet",
-        hot_md="<results>/finetune/hot_md.parquet",
+        acceptance="<potential>/acceptance.parquet",
+        hot_md="<potential>/hot_md.parquet",
     log:
         "<results>/logs/accept_model.log",
     benchmark:

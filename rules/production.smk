@@ -4,7 +4,7 @@
 rule equilibrate_glass:
     input:
         glass=rules.quench_glass.output.glass,
-        model="<results>/finetune/model.safetensors",
+        model="<potential>/model.safetensors",
     output:
         state="<results>/production/{composition}/T{temperature}/r{replica}/equilibrated.h5",
         thermo="<results>/production/{composition}/T{temperature}/r{replica}/thermo.parquet",
@@ -30,7 +30,7 @@ rule equilibrate_glass:
 rule produce_segment:
     input:
         previous=previous_state,
-        model="<results>/finetune/model.safetensors",
+        model="<potential>/model.safetensors",
     output:
         segment="<results>/production/{composition}/T{temperature}/r{replica}/segment-{segment}.h5",
     log:

@@ -3,7 +3,7 @@
 
 rule quench_glass:
     input:
-        model="<results>/finetune/model.safetensors",
+        model="<potential>/model.safetensors",
         accepted=acceptance(),
     output:
         glass="<results>/quench/{composition}/r{replica}/glass.extxyz",

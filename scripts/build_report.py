@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from vitrion.logs import job_log
-from vitrion.report import build_report
+from vitrion.report import CampaignTables, build_report
 
 with job_log(snakemake.log[0], "report"):
-    build_report(Path(snakemake.output.html).parents[1], snakemake.output.html, snakemake.config)
+    tables = CampaignTables(
+        Path(snakemake.output.html).parents[1], Path(snakemake.input.potential[0]).parent
+    )
+    build_report(tables, snakemake.output.html, snakemake.config)

@@ -11,7 +11,7 @@ with job_log(snakemake.log[0], "finetune"):
         Path(snakemake.input.train),
         Path(snakemake.input.val),
         Path(snakemake.output.model).parent,
-        settings=Finetune(**snakemake.params.settings["finetune"]),
+        settings=Finetune(**snakemake.params.settings),
         seed=snakemake.params.seed,
         device=snakemake.params.device,
         threads=snakemake.threads,

@@ -6,7 +6,8 @@ from vitrion.config import Label
 from vitrion.dataset import label_frame
 from vitrion.logs import job_log
 
-with job_log(snakemake.log[0], "label {composition} {frame}".format(**snakemake.wildcards)):
+name = "{generation}{composition} {frame}".format(**snakemake.wildcards)
+with job_log(snakemake.log[0], f"label {name}"):
     label_frame(
         Path(snakemake.input.frames),
         Path(snakemake.output.frame),

@@ -5,12 +5,15 @@ from ase.io import write
 from vitrion.config import Sample
 from vitrion.dataset import sample_frames
 from vitrion.logs import job_log
+from vitrion.training.frames import read_frames
 
-with job_log(snakemake.log[0], f"sample {snakemake.wildcards.composition}"):
+with job_log(snakemake.log[0], "sample {generation}{composition}".format(**snakemake.wildcards)):
+    known = [frame for path in snakemake.input.get("known", []) for frame in read_frames(path)]
     frames = sample_frames(
         snakemake.params.composition,
         Sample(**snakemake.params.settings),
-        model=snakemake.params.model,
+        model=snakemake.input.get("model", snakemake.params.start),
         seed=snakemake.params.seed,
+        known=[f for f in known if f.info["composition"] == snakemake.wildcards.composition],
     )
     write(snakemake.output.frames, frames, format="extxyz")

@@ -185,6 +185,17 @@ class Accept(Section):
     ] = Field((), description="checks that may fail without stopping the campaign")
 
 
+class Iterate(Section):
+    """Rounds of sampling with the fine-tuned model, labelling what is new to it, training again."""
+
+    rounds: Annotated[int, Field(ge=0, le=9)] = Field(
+        0, description="rounds after the first training; 0 leaves them out"
+    )
+    frames_per_composition: PositiveInt = Field(
+        4, description="frames to label in a round, the least like the labelled ones"
+    )
+
+
 class Finetune(Section):
     """Fine-tuning of CHGNet."""
 
@@ -212,6 +223,7 @@ class Finetune(Section):
         (), description="layers of chgnet left as they are, e.g. [atom_embedding, bond_embedding]"
     )
     loss: LossWeights = LossWeights()
+    iterate: Iterate = Iterate()
     accept: Accept = Accept()
 
 
@@ -352,6 +364,19 @@ class Config(Section):
     production: Production = Production()
     transport: Transport = Transport()
     report: Report = Report()
+
+    @model_validator(mode="after")
+    def _rounds_are_labelled(self) -> Config:
+        key, rounds = "finetune.iterate.rounds", self.finetune.iterate.rounds
+        if rounds and self.finetune.model != "train":
+            raise InputError(
+                key, rounds, f"set finetune.model to train; it is {self.finetune.model}"
+            )
+        if rounds and self.dataset.label.engine == "none":
+            raise InputError(
+                key, rounds, "choose what labels its frames: dataset.label.engine gpaw, vasp or ase"
+            )
+        return self
 
     @model_validator(mode="after")
     def _times_fit(self) -> Config:

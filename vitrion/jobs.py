@@ -45,6 +45,8 @@ class Job:
         composition: of the glass it works on, if there is one.
         md_steps: steps of molecular dynamics.
         first_step: step of the trajectory that it starts from.
+        generation: folder of its round of training, with a slash; empty for the first and for
+            what is no part of training.
     """
 
     rule: str
@@ -53,6 +55,7 @@ class Job:
     composition: str | None = None
     md_steps: int = 0
     first_step: int = 0
+    generation: str = ""
 
     @property
     def stage(self) -> str:
@@ -71,7 +74,7 @@ class Job:
 
     def _beside(self, folder: str, suffix: str) -> str:
         stem = self.rule if self.name == self.rule else f"{self.rule}/{self.name}"
-        return f"{folder}/{stem}.{suffix}"
+        return f"{folder}/{self.generation}{stem}.{suffix}"
 
 
 def open_campaign(configfiles: Sequence[Path | str]) -> tuple[Config, dict[str, Composition]]:
@@ -94,8 +97,15 @@ def open_campaign(configfiles: Sequence[Path | str]) -> tuple[Config, dict[str, 
 
 def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:
     """Every job of a campaign that starts from nothing, but for the rule `all`."""
-    yield from _dataset_jobs(config, compositions)
-    yield from _finetune_jobs(config)
+    rounds = range(1, config.finetune.iterate.rounds + 1)
+    for generation in ("", *(f"round-{number}/" for number in rounds)):
+        yield from _dataset_jobs(config, compositions, generation)
+        yield from _finetune_jobs(config, generation)
+    if config.finetune.model == "train":
+        outputs = tuple(
+            f"{generation}finetune/{table}.parquet" for table in ("acceptance", "hot_md")
+        )
+        yield Job("accept_model", "accept_model", outputs)
     for name in compositions:
         yield from _dynamics_jobs(config, name)
     yield Job(
@@ -109,28 +119,40 @@ def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> It
     yield Job("build_report", "build_report", ("report/index.html",))
 
 
-def _dataset_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:
+def _dataset_jobs(
+    config: Config, compositions: Mapping[str, Composition], generation: str
+) -> Iterator[Job]:
+    """From sampling to the data set; `generation` is empty for the first training."""
+    folder = f"{generation}dataset"
     if config.dataset.label.engine != "none":
+        first, later = config.dataset.sample, config.finetune.iterate
+        count = (later if generation else first).frames_per_composition
         for name in compositions:
-            yield Job("sample_frames", name, (f"dataset/sampled/{name}.extxyz",), name)
-            for frame in range(config.dataset.sample.frames_per_composition):
-                output = f"dataset/labelled/{name}/{frame:03d}.extxyz"
-                yield Job("label_frame", f"{name}/{frame:03d}", (output,), name)
+            if generation and name in config.dataset.split.held_out:
+                continue
+            outputs = (f"{folder}/sampled/{name}.extxyz",)
+            yield Job("sample_frames", name, outputs, name, generation=generation)
+            for frame in range(count):
+                output = f"{folder}/labelled/{name}/{frame:03d}.extxyz"
+                job = f"{name}/{frame:03d}"
+                yield Job("label_frame", job, (output,), name, generation=generation)
     files = ("train.extxyz", "val.extxyz", "test.extxyz", "dataset.parquet", "alignment.json")
-    yield Job("prepare_dataset", "prepare_dataset", tuple(f"dataset/{file}" for file in files))
+    outputs = tuple(f"{folder}/{file}" for file in files)
+    yield Job("prepare_dataset", "prepare_dataset", outputs, generation=generation)
 
 
-def _finetune_jobs(config: Config) -> Iterator[Job]:
-    model = ("finetune/model.safetensors", "finetune/model.json")
+def _finetune_jobs(config: Config, generation: str) -> Iterator[Job]:
+    """Training, or a model taken as it is, and its errors."""
+    folder = f"{generation}finetune"
+    model = (f"{folder}/model.safetensors", f"{folder}/model.json")
     if config.finetune.model == "train":
-        yield Job("finetune_model", "finetune_model", (*model, "finetune/learning.parquet"))
+        outputs = (*model, f"{folder}/learning.parquet")
+        yield Job("finetune_model", "finetune_model", outputs, generation=generation)
     else:
         yield Job("adopt_model", "adopt_model", model)
-    outputs = ("finetune/model_metrics.parquet", "finetune/parity.parquet")
-    yield Job("evaluate_model", "evaluate_model", outputs)
-    if config.finetune.model == "train":
-        outputs = ("finetune/acceptance.parquet", "finetune/hot_md.parquet")
-        yield Job("accept_model", "accept_model", outputs)
+    tables = ("model_metrics", "element_metrics", "frame_errors", "parity")
+    outputs = tuple(f"{folder}/{table}.parquet" for table in tables)
+    yield Job("evaluate_model", "evaluate_model", outputs, generation=generation)
 
 
 def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:

@@ -233,9 +233,12 @@ TABLES: dict[str, dict[str, Column]] = {
         "energy_rmse_meV_atom": _real("meV/atom", "root mean squared error of the energy"),
         "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
         "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
+        "force_mae_ratio": _real("", "force_mae over that of the table's first model"),
+        "force_mae_ratio_err": _real("", _STANDARD_ERROR),
         "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
         "stress_rmse_GPa": _real("GPa", "root mean squared error of stress components"),
         "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
+        "force_parity_slope_err": _real("", _STANDARD_ERROR),
         "n_frames": _count("frames"),
     },
     "element_metrics": {
@@ -267,6 +270,7 @@ TABLES: dict[str, dict[str, Column]] = {
     "acceptance": {
         "check": _text("what was checked; the name that finetune.accept.override takes"),
         "value": _real("", "what was found"),
+        "value_err": _real("", f"{_STANDARD_ERROR}; NaN where there is none"),
         "limit_low": _real("", "least allowed; NaN when there is none"),
         "limit_high": _real("", "most allowed; NaN when there is none"),
         "unit": _text("unit of value and limits"),
@@ -279,6 +283,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "length_ps": _real("ps", "length of the NVE run; shorter than asked for after a blow-up"),
         "temperature_K": _real("K", "mean kinetic temperature, 3N-3 degrees of freedom"),
         "least_distance_A": _real("Å", "nearest two atoms came"),
+        "nearest_pair": _text("elements of those two"),
         "energy_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
     },
     "learning": {

@@ -23,8 +23,14 @@ DRY_RUN_JOB = re.compile(
         ((PAPER, TOY), "{}"),
         ((PAPER, TOY), "dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 2}}"),
         ((PAPER, TOY), "finetune: {model: pretrained}"),
+        (
+            (PAPER, TOY),
+            "dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 2}, "
+            "split: {held_out: [KInI]}}\n"
+            "finetune: {iterate: {rounds: 2, frames_per_composition: 3}}",
+        ),
     ],
-    ids=["paper", "toy", "labelled", "pretrained"],
+    ids=["paper", "toy", "labelled", "pretrained", "rounds"],
 )
 def test_jobs_are_those_of_the_graph(
     workflow,

@@ -4,6 +4,7 @@ import pytest
 from vitrion.compositions import Composition
 from vitrion.config import Sample
 from vitrion.dataset.sample import farthest_points, sample_frames, standardise
+from vitrion.errors import InputError
 
 LIALCL = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", 2.5)
 
@@ -76,6 +77,22 @@ def test_sampled_frames_say_where_they_come_from(frames):
     # Hot comes before cold, in time and in turn.
     assert [atoms.info["temperature_K"] for atoms in frames[:4]] == [2500.0, 300.0] * 2
     assert all((atoms.info["step"] > 4) == (atoms.info["temperature_K"] == 300) for atoms in frames)
+
+
+def test_sampling_keeps_away_from_known_frames(frames, settings):
+    # What was chosen before is known now, so candidates drawn once more give others.
+    known = [atoms for atoms in frames if len(atoms) == 21]
+    smaller = settings.model_copy(update={"frames_per_composition": 3, "large_frames": 0})
+    others = sample_frames(LIALCL, smaller, model="0.3.0", seed=7, known=known)
+    names = {atoms.info["frame_id"] for atoms in known}
+    assert len(others) == 3
+    assert names.isdisjoint(atoms.info["frame_id"] for atoms in others)
+
+
+def test_too_few_candidates_are_told(settings):
+    greedy = settings.model_copy(update={"frames_per_composition": 30, "relative_densities": (1,)})
+    with pytest.raises(InputError, match=r"4 candidates of LiAlCl.*too few to choose 29"):
+        sample_frames(LIALCL, greedy, model="0.3.0", seed=7)
 
 
 def test_same_seed_same_frames(frames, settings):

@@ -313,6 +313,53 @@ def test_metrics_of_a_parity_table_by_hand() -> None:
     assert metrics["n_frames"].to_dict() == {"A": 3, "B": 3, "all": 6}
 
 
+def force_parity(rng: np.random.Generator, models: dict[str, float], noise: float) -> pd.DataFrame:
+    """Forces of six compositions of eight frames, each with its own slope about a common one."""
+    parts = []
+    for composition in "ABCDEF":
+        own = rng.normal(0, 0.03)
+        reference = rng.normal(0, 1, (8, 30))
+        scatter = noise * rng.normal(0, 1, reference.shape)
+        for model, slope in models.items():
+            parts += [
+                pd.DataFrame({"reference": true, "predicted": (slope + own) * true + wrong}).assign(
+                    model=model, composition=composition, frame_id=f"{composition}{number}"
+                )
+                for number, (true, wrong) in enumerate(zip(reference, scatter, strict=True))
+            ]
+    forces = pd.concat(parts).assign(quantity="force", split="test", element="")
+    others = forces.groupby(["model", "composition", "frame_id"], as_index=False).first()
+    others = [others.assign(quantity=name, split="test") for name in ("energy", "stress")]
+    return pd.concat([forces, *others], ignore_index=True)
+
+
+def test_error_bars_are_the_spread_over_other_compositions() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        model_metrics(force_parity(rng, {"start": 0.8, "tuned": 0.95}, 0.05))
+        .set_index(["model", "composition"])
+        .loc[("tuned", "all")]
+        for _ in range(60)
+    ]
+    found = pd.DataFrame(rows)
+    for column in ("force_parity_slope", "force_mae_ratio"):
+        reported, true = found[f"{column}_err"].mean(), found[column].std()
+        assert 0.75 < reported / true < 1.3, column
+
+
+def test_the_first_model_is_what_others_are_measured_by() -> None:
+    parity = force_parity(np.random.default_rng(1), {"start": 0.8, "tuned": 0.9}, 0.0)
+    metrics = model_metrics(parity).set_index(["model", "composition"])
+    assert (metrics.loc["start", "force_mae_ratio"] == 1).all()
+    assert (metrics.loc["start", "force_mae_ratio_err"] == 0).all()
+    mae = metrics["force_mae_meV_A"]
+    pd.testing.assert_series_equal(
+        metrics.loc["tuned", "force_mae_ratio"], mae["tuned"] / mae["start"], check_names=False
+    )
+    single = parity[parity["frame_id"] == "A0"]
+    assert model_metrics(single)["force_parity_slope_err"].isna().all()
+
+
 def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
     splits = {"train": data / "train.extxyz", "test": data / "empty.extxyz"}
     evaluate({"pretrained": "0.3.0"}, splits, tmp_path, device="cpu")

@@ -24,7 +24,9 @@ NO_HOT = Accept(hot_md_ps=0)
 def metrics(ratio: float, slope: float, *, split: str = "test") -> pd.DataFrame:
     rows = [
         {"model": model, "split": split, "composition": composition, "force_mae_meV_A": error,
-         "force_parity_slope": slope if model == "fine-tuned" else 0.8}
+         "force_mae_ratio": error / 250.0, "force_mae_ratio_err": 0.02,
+         "force_parity_slope": slope if model == "fine-tuned" else 0.8,
+         "force_parity_slope_err": 0.005}
         for model, error in (("pretrained", 250.0), ("fine-tuned", 250.0 * ratio))
         for composition in ("LiAlCl", "all")
     ]  # fmt: skip
@@ -33,7 +35,8 @@ def metrics(ratio: float, slope: float, *, split: str = "test") -> pd.DataFrame:
 
 def hot(**changes: float) -> pd.DataFrame:
     row = {"composition": "LiAlCl", "n_atoms": 21, "length_ps": 2.0, "temperature_K": 1500.0,
-           "least_distance_A": 1.6, "energy_drift_meV_atom_ps": 0.1}  # fmt: skip
+           "least_distance_A": 1.6, "nearest_pair": "Al-O",
+           "energy_drift_meV_atom_ps": 0.1}  # fmt: skip
     return pd.DataFrame([row, {**row, "composition": "KInI", **changes}])
 
 
@@ -77,7 +80,7 @@ def test_refusal_names_figures_and_remedy_and_override_lets_pass(tmp_path: Path)
             compositions={}, settings=settings, dynamics=DYNAMICS, seed=1,
         )  # fmt: skip
 
-    with pytest.raises(InputError, match=r"force_mae_ratio is 0\.6 .*0\.5.*override") as error:
+    with pytest.raises(InputError, match=r"ratio is 0\.6 ± 0\.02 .*0\.5.*override") as error:
         judge_with(NO_HOT)
     assert "force_parity_slope" not in str(error.value)
     assert read_table(tmp_path / "acceptance.parquet")["passed"].tolist() == [False, True]
@@ -96,6 +99,7 @@ def test_hot_md_tells_a_sound_potential_from_a_broken_one(tmp_path: Path) -> Non
     assert row["n_atoms"] == 21
     assert row["length_ps"] == pytest.approx(0.1)
     assert 1.2 < row["least_distance_A"] < 2.5
+    assert set(row["nearest_pair"].split("-")) <= {"Li", "Al", "Cl", "O"}
     assert abs(row["energy_drift_meV_atom_ps"]) < 30
     # Energies turned upside down: every minimum is a hill, and atoms fall into each other.
     model = load_model("0.3.0")

@@ -12,6 +12,7 @@ from chgnet.model import CHGNet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from vitrion.cli import main
 from vitrion.errors import InputError
 from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
 from vitrion.potential.weights import PUBLISHED
@@ -57,6 +58,26 @@ def test_chgnet_loads_what_we_export(tmp_path: Path) -> None:
     theirs = CHGNet.from_file(str(tmp_path / "r2scan.pth.tar"))
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in theirs.state_dict().items())
     assert model_hash(import_chgnet(tmp_path / "r2scan.pth.tar")) == model_hash("r2scan")
+
+
+def test_command_converts_to_chgnet_and_back(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, again = str(tmp_path / "model.pth.tar"), str(tmp_path / "again.safetensors")
+    assert main(["convert", str(saved), checkpoint]) == 0
+    assert main(["convert", checkpoint, again]) == 0
+    theirs = CHGNet.from_file(checkpoint)
+    assert model_hash(theirs) == model_hash(str(saved)) == model_hash(again)
+    assert json.loads(Path(again).with_suffix(".json").read_text())["converted_from"] == checkpoint
+    for arguments in (
+        [str(saved), str(tmp_path / "model.pt")],
+        [str(saved), str(saved)],
+        ["model.pt", again],
+        [str(tmp_path / "none.pth.tar"), again],
+    ):
+        capsys.readouterr()
+        assert main(["convert", *arguments]) == 2
+        assert capsys.readouterr().err.startswith("vitrion convert: ")
 
 
 def test_no_such_model(tmp_path: Path) -> None:

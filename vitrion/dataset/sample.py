@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,10 +16,13 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.compositions import Composition
 from vitrion.config import Sample
+from vitrion.errors import InputError, PotentialError
 from vitrion.packing import random_packing
 from vitrion.potential import CHGNetCalculator, load_model
 from vitrion.progress import Progress
 from vitrion.seeds import derive_seed
+
+logger = logging.getLogger("vitrion")
 
 TIMESTEP_FS = 2.0
 FRICTION_FS = 0.02
@@ -30,25 +34,35 @@ RELAX_STEPS = 30
 
 
 def sample_frames(
-    composition: Composition, settings: Sample, *, model: str, seed: int
+    composition: Composition,
+    settings: Sample,
+    *,
+    model: str,
+    seed: int,
+    known: Sequence[Atoms] = (),
 ) -> list[Atoms]:
     """Draw frames of one composition from molten and quenched MD, chosen for diversity.
 
     Every packing runs Langevin dynamics with the potential at each temperature, from hot to cold,
     so it melts and then cools. From all candidates the frames are chosen by farthest-point
-    selection on CHGNet's atom features, the temperatures taking turns. The result depends on the
-    arguments only (to the rounding of the machine's arithmetic, which molten MD amplifies).
+    selection on CHGNet's atom features, the temperatures taking turns; the model is least sure of
+    what is far from all that it knows. The result depends on the arguments only (to the rounding
+    of the machine's arithmetic, which molten MD amplifies).
 
     Args:
         composition: what to pack.
         settings: how many frames, cell size, densities, temperatures.
         model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
         seed: seed of this composition's sampling.
+        known: labelled frames of this composition, to keep away from.
 
     Returns:
         Frames in the order of selection, any leading part of which is diverse as well. `info` holds
         frame_id, composition, trajectory (the packing of origin), temperature_K, density_g_cm3,
         relative_density, step and seed.
+
+    Raises:
+        InputError: fewer candidates than frames wanted.
     """
     network = load_model(model)
     calculator = CHGNetCalculator(model=network)
@@ -81,21 +95,47 @@ def sample_frames(
             }
             candidates += _melt_and_cool(atoms, calculator, settings, packing_seed)
             bar.update()
-    sizes = np.array([len(atoms) for atoms in candidates])
-    groups = [atoms.info["temperature_K"] for atoms in candidates]
-    features = standardise(structure_features(candidates, network))
-    is_large = sizes > min(sizes)
-    chosen = farthest_points(
-        features, groups, settings.frames_per_composition - n_large, allowed=~is_large
-    )
-    chosen += farthest_points(features, groups, n_large, allowed=is_large, chosen=chosen)
+    atoms_in_small = sum(composition.counts(settings.formula_units).values())
+    is_large = np.array([len(atoms) > atoms_in_small for atoms in candidates], dtype=bool)
+    pools = ((settings.frames_per_composition - n_large, ~is_large), (n_large, is_large))
+    for count, allowed in pools:
+        if allowed.sum() < count:
+            raise InputError(
+                "dataset.sample",
+                f"{allowed.sum()} candidates of {composition.composition}",
+                f"too few to choose {count}; sample more often (frame_interval), longer "
+                "(steps_per_temperature) or from more packings (packings_per_density)",
+            )
+    everything = [*candidates, *known]
+    features = standardise(structure_features(everything, network))
+    groups = [atoms.info["temperature_K"] for atoms in candidates] + [None] * len(known)
+    taken = list(range(len(candidates), len(everything)))
+    chosen: list[int] = []
+    for count, allowed in pools:
+        chosen += farthest_points(
+            features,
+            groups,
+            count,
+            allowed=np.append(allowed, np.zeros(len(known), dtype=bool)),
+            chosen=taken + chosen,
+        )
     return [candidates[index] for index in chosen]
 
 
 def _melt_and_cool(
     atoms: Atoms, calculator: Calculator, settings: Sample, seed: int
 ) -> Iterator[Atoms]:
-    """Run a packing through the temperatures; yield candidate frames without calculator."""
+    """Run a packing through the temperatures; yield candidate frames without calculator.
+
+    A young potential may blow up; what came before that is kept.
+    """
+    try:
+        yield from _frames(atoms, calculator, settings, seed)
+    except PotentialError as error:
+        logger.warning("sample %s: %s", atoms.info["trajectory"], error)
+
+
+def _frames(atoms: Atoms, calculator: Calculator, settings: Sample, seed: int) -> Iterator[Atoms]:
     rng = np.random.default_rng(seed)
     temperatures_K = sorted(settings.temperatures_K, reverse=True)
     atoms.calc = calculator

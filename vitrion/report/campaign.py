@@ -15,10 +15,13 @@ class CampaignTables:
 
     Args:
         results: the campaign's folder, for example ``results/toy``.
+        potential_folder: tables of the potential that dynamics ran with, where that is not the
+            first training's.
     """
 
-    def __init__(self, results: Path | str) -> None:
+    def __init__(self, results: Path | str, potential_folder: Path | None = None) -> None:
         self.results = Path(results)
+        self.potential_folder = potential_folder or self.results / "finetune"
         self._read = cache(read_table)
 
     def summary(self, name: str) -> pd.DataFrame:
@@ -27,7 +30,7 @@ class CampaignTables:
 
     def potential(self, name: str) -> pd.DataFrame | None:
         """A table of fine-tuning; None where the campaign did not write it."""
-        path = self.results / "finetune" / f"{name}.parquet"
+        path = self.potential_folder / f"{name}.parquet"
         return self._read(path) if path.exists() else None
 
     def glasses(self, name: str) -> pd.DataFrame:

@@ -50,16 +50,19 @@ def _figure(title: str) -> Callable[[Callable], Callable]:
     return register
 
 
-def plot_figure(name: str, results: Path | str, outputs: Iterable[Path | str]) -> None:
+def plot_figure(
+    name: str, results: CampaignTables | Path | str, outputs: Iterable[Path | str]
+) -> None:
     """Draw a figure and write it to each output, in the format of its suffix.
 
     Args:
         name: key of `FIGURES`.
-        results: the campaign's folder.
+        results: the campaign's folder, or its tables.
         outputs: files to write (.svg, .png, .pdf).
     """
+    tables = results if isinstance(results, CampaignTables) else CampaignTables(results)
     with plt.rc_context(RC):
-        save(FIGURES[name].draw(CampaignTables(results)), outputs)
+        save(FIGURES[name].draw(tables), outputs)
 
 
 def _errorbars(axes: Axes, x: pd.Series, y: pd.Series, error: pd.Series, **style: object) -> None:

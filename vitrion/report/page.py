@@ -19,16 +19,18 @@ from vitrion.report.figures import FIGURES
 from vitrion.tables import column_units
 
 
-def build_report(results: Path | str, output: Path | str, config: Mapping[str, Any]) -> None:
+def build_report(
+    results: CampaignTables | Path | str, output: Path | str, config: Mapping[str, Any]
+) -> None:
     """Write the report of a campaign.
 
     Args:
-        results: the campaign's folder; its figures are in ``report/figures``.
+        results: the campaign's folder, or its tables; its figures are in ``report/figures``.
         output: HTML file to write.
         config: the configuration, shown at the end of the report.
     """
-    results, output = Path(results), Path(output)
-    tables = CampaignTables(results)
+    tables = results if isinstance(results, CampaignTables) else CampaignTables(results)
+    results, output = tables.results, Path(output)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vitrion.report"),
         autoescape=True,
@@ -78,7 +80,6 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
 def _sections(tables: CampaignTables) -> list[dict[str, Any]]:
     """The tables of the report, each with its title and rows ready to show."""
     summary = tables.results / "summary"
-    potential = tables.results / "finetune"
     shown = [
         ("Activation energies", summary / "arrhenius.parquet", tables.summary("arrhenius")),
         ("Diffusion", summary / "diffusion.parquet", tables.summary("diffusion")),
@@ -89,7 +90,7 @@ def _sections(tables: CampaignTables) -> list[dict[str, Any]]:
     ]
     metrics = tables.potential("model_metrics")
     if metrics is not None:
-        path = potential / "model_metrics.parquet"
+        path = tables.potential_folder / "model_metrics.parquet"
         shown.append(("Errors of the potential", path, metrics))
     sections = [_section(title, frame, column_units(path)) for title, path, frame in shown]
     checks = tables.glasses("glass_checks")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ from vitrion.tables import TABLES, read_table, write_table
 
 logger = logging.getLogger("vitrion")
 
-# Of the start model and the one that is judged, in model_metrics.
-PRETRAINED, FINE_TUNED = "pretrained", "fine-tuned"
+FINE_TUNED = "fine-tuned"  # what model_metrics calls the model that is judged
 
 MELT_DENSITY = 0.85  # over the composition's density guess
 LEAST_ATOMS = 20
@@ -61,7 +60,7 @@ def accept(
 
     Args:
         model: what `load_model` takes.
-        metrics: the model_metrics table, with the models `pretrained` and `fine-tuned`.
+        metrics: the model_metrics table of the start model and `fine-tuned`, in this order.
         out: folder for acceptance.parquet and hot_md.parquet.
         compositions: those that will be run.
         settings: limits, and which checks may fail.
@@ -108,36 +107,33 @@ def accept(
 
 def judge(metrics: pd.DataFrame, hot: pd.DataFrame, settings: Accept) -> tuple[str, pd.DataFrame]:
     """The split that errors are judged on, and the rows of the `acceptance` table."""
-    overall = metrics[metrics["composition"] == "all"].set_index(["model", "split"])
-    split = next((s for s in ("test", "val") if (FINE_TUNED, s) in overall.index), "")
+    overall = metrics[(metrics["composition"] == "all") & (metrics["model"] == FINE_TUNED)]
+    overall = overall.set_index("split")
+    split = next((s for s in ("test", "val") if s in overall.index), "")
+    found = overall.reindex([split]).iloc[0]
     nan = math.nan
-    force, start, slope = nan, nan, nan
-    if split:
-        force = overall.loc[(FINE_TUNED, split), "force_mae_meV_A"]
-        start = overall.loc[(PRETRAINED, split), "force_mae_meV_A"]
-        slope = overall.loc[(FINE_TUNED, split), "force_parity_slope"]
     low, high = settings.force_parity_slope
-    rows = [
-        ("force_mae_ratio", force / start, nan, settings.force_mae_ratio, ""),
-        ("force_parity_slope", slope, low, high, ""),
+    limits = [
+        ("force_mae_ratio", "force_mae_ratio", nan, settings.force_mae_ratio, ""),
+        ("force_parity_slope", "force_parity_slope", low, high, ""),
+        ("force_mae", "force_mae_meV_A", nan, settings.force_mae_meV_A, "meV/Å"),
     ]
-    if settings.force_mae_meV_A is not None:
-        rows.append(("force_mae", force, nan, settings.force_mae_meV_A, "meV/Å"))
+    rows = [
+        (check, found[column], found.get(f"{column}_err", nan), *limit)
+        for check, column, *limit in limits
+        if None not in limit
+    ]
     if settings.hot_md_ps > 0:
-        drift = settings.energy_drift_meV_atom_ps
+        length, drift = settings.hot_md_ps * (1 - 1e-9), settings.energy_drift_meV_atom_ps
+        nearest = hot["least_distance_A"].min(skipna=False)
         worst = hot["energy_drift_meV_atom_ps"].abs().max(skipna=False)
         rows += [
-            ("hot_md_length", hot["length_ps"].min(), settings.hot_md_ps * (1 - 1e-9), nan, "ps"),
-            (
-                "hot_md_least_distance",
-                hot["least_distance_A"].min(skipna=False),
-                settings.least_distance_A,
-                nan,
-                "Å",
-            ),
-            ("hot_md_energy_drift", worst, nan, drift, "meV/atom/ps"),
+            ("hot_md_length", hot["length_ps"].min(), nan, length, nan, "ps"),
+            ("hot_md_least_distance", nearest, nan, settings.least_distance_A, nan, "Å"),
+            ("hot_md_energy_drift", worst, nan, nan, drift, "meV/atom/ps"),
         ]
-    checks = pd.DataFrame(rows, columns=["check", "value", "limit_low", "limit_high", "unit"])
+    columns = [c for c in TABLES["acceptance"] if c not in ("passed", "overridden")]
+    checks = pd.DataFrame(rows, columns=columns)
     # NaN limits do not bind, a NaN value passes nothing.
     above = checks["limit_low"].isna() | (checks["value"] >= checks["limit_low"])
     below = checks["limit_high"].isna() | (checks["value"] <= checks["limit_high"])
@@ -194,19 +190,24 @@ def hot_md(
         "n_atoms": len(atoms),
         "length_ps": len(nve) * SAMPLE_STEPS * timestep_ps,
         "temperature_K": float(nve.temperature_K.mean()) if len(nve) else math.nan,
-        "least_distance_A": _least_distance_A(nve),
+        **_nearest(nve, atoms.symbols),
         "energy_drift_meV_atom_ps": _drift_meV_atom_ps(nve, len(atoms), timestep_ps),
     }
 
 
-def _least_distance_A(samples: Samples) -> float:
-    least = LONGEST_PAIR_A if len(samples) else math.nan
+def _nearest(samples: Samples, symbols: Sequence[str]) -> dict[str, float | str]:
+    """How near two atoms came, and which."""
+    least, pair = math.nan, ""
+    search = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False)
     for positions, cell in zip(samples.positions_A, samples.cell_A, strict=True):
-        (distances,) = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False).compute(
-            points=positions.astype(np.float64), box=cell, periodic=True, quantities="d"
+        first, second, distances = search.compute(
+            points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
         )
-        least = min(least, float(distances.min(initial=least)))
-    return least
+        if len(distances) and not distances.min() >= least:
+            nearest = distances.argmin()
+            least = float(distances[nearest])
+            pair = "-".join(sorted((symbols[first[nearest]], symbols[second[nearest]])))
+    return {"least_distance_A": least, "nearest_pair": pair}
 
 
 def _drift_meV_atom_ps(samples: Samples, n_atoms: int, timestep_ps: float) -> float:
@@ -219,4 +220,5 @@ def _drift_meV_atom_ps(samples: Samples, n_atoms: int, timestep_ps: float) -> fl
 def _describe(row: Any) -> str:
     limits = {"at least": row.limit_low, "at most": row.limit_high}
     wanted = ", ".join(f"{word} {x:.3g}" for word, x in limits.items() if not math.isnan(x))
-    return f"{row.check} is {row.value:.3g} ({wanted} {row.unit}".rstrip() + ")"
+    error = "" if math.isnan(row.value_err) else f" ± {row.value_err:.2g}"
+    return f"{row.check} is {row.value:.3g}{error} ({wanted} {row.unit}".rstrip() + ")"

@@ -1,0 +1,41 @@
+"""Convert a model between Vitrion's safetensors files and chgnet's own checkpoints.
+
+MODEL is pretrained, shipped, a .safetensors file or a chgnet checkpoint (.pth.tar), FILE either
+kind of file. A checkpoint is what `chgnet.model.CHGNet.from_file` loads, and so whatever runs
+CHGNet; one is read without executing anything in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "convert a model to a file that chgnet loads, and back"
+EXAMPLE = "vitrion convert shipped vitrion.pth.tar"
+CHECKPOINT, WEIGHTS = ".pth.tar", ".safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("model", metavar="MODEL", help="pretrained, shipped, or a file")
+    parser.add_argument("out", metavar="FILE", help=f"ends in {CHECKPOINT} or {WEIGHTS}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, write, and say what was written."""
+    from vitrion.errors import InputError
+    from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
+    from vitrion.training import read_card, resolve_model
+
+    source = resolve_model(args.model)
+    if Path(source).resolve() == Path(args.out).resolve():
+        raise InputError("FILE", args.out, "is the model itself; name another file")
+    model = import_chgnet(source) if source.endswith(CHECKPOINT) else load_model(source)
+    if args.out.endswith(CHECKPOINT):
+        export_chgnet(model, args.out)
+    elif args.out.endswith(WEIGHTS):
+        card = {**read_card(source), "model_hash": model_hash(model), "converted_from": args.model}
+        save_model(model, args.out, card)
+    else:
+        raise InputError("FILE", args.out, f"end it in {CHECKPOINT} or {WEIGHTS}")
+    print(f"{args.out}: model {model_hash(model)}")
