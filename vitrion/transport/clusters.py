@@ -89,9 +89,8 @@ def clusters(
     first = min(-(-fit_start // stride), max(last // 2, 1))
     lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
     found = _Types(trajectory)
-    displacement_A = np.empty((len(frames), trajectory.n_atoms, 3), dtype=np.float32)
-    for row, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
-        displacement_A[row] = positions_A - trajectory.start_A
+    displacement_A = trajectory.displacements_A(frames)
+    for _, positions_A, cell_A in trajectory.snapshots(frames):
         found.add(
             *components(trajectory.n_atoms, *bonds(trajectory, positions_A, cell_A, cutoffs_A))
         )
