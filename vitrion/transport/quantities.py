@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 
 from vitrion.tables import TRAJECTORY_KEY
@@ -30,33 +31,35 @@ def quantities(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    def part(table: pd.DataFrame, name: object, value: str, err: str, weight: object = 1.0):
-        return table[KEY].assign(quantity=name, value=table[value], err=table[err], weight=weight)
+    def part(
+        table: pd.DataFrame, name: str, of: str, value: str, err: str, *, weight: object = 1.0
+    ) -> pd.DataFrame:
+        names = name + table[of].astype(str)
+        return table[KEY].assign(quantity=names, value=table[value], err=table[err], weight=weight)
 
     diffusion = tables["diffusion"]
-    species = diffusion["species"].where(diffusion["species"] != diffusion["alkali"], "alkali")
-    yield part(diffusion, "D_" + species, "D_cm2_s", "D_err_cm2_s")
+    of_alkali = diffusion["species"] == diffusion["alkali"]
+    named = diffusion.assign(species=diffusion["species"].mask(of_alkali, "alkali"))
+    yield part(named, "D_", "species", "D_cm2_s", "D_err_cm2_s")
     sigma = tables["conductivity"]
-    yield part(sigma, "sigma_" + sigma["method"], "sigma_mS_cm", "sigma_err_mS_cm")
-    name, weight = "t_alkali_" + sigma["method"], sigma["sigma_mS_cm"]
-    yield part(sigma, name, "t_alkali", "t_alkali_err", weight)
+    yield part(sigma, "sigma_", "method", "sigma_mS_cm", "sigma_err_mS_cm")
+    yield part(
+        sigma, "t_alkali_", "method", "t_alkali", "t_alkali_err", weight=sigma["sigma_mS_cm"]
+    )
     onsager = tables["onsager"]
     own = (onsager["species_i"] == onsager["alkali"]) & (onsager["species_j"] == onsager["alkali"])
-    haven = tables["haven"].merge(onsager.loc[own, [*KEY, "L"]], on=KEY)
-    yield part(haven, "haven_ratio", "haven_ratio", "haven_ratio_err", haven["L"])
+    haven = tables["haven"].merge(onsager.loc[own, [*KEY, "L"]], on=KEY).assign(name="ratio")
+    yield part(haven, "haven_", "name", "haven_ratio", "haven_ratio_err", weight=haven["L"])
     if "coordination" in tables:
-        environments = tables["coordination"]
-        name = "environment:" + environments["environment"].astype(str)
-        yield part(environments, name, "fraction", "fraction_err")
+        yield part(
+            tables["coordination"], "environment:", "environment", "fraction", "fraction_err"
+        )
     if "residence" in tables:
         stay = tables["residence"]
-        environment = stay["environment"].astype(str)
-        yield part(stay, "residence:" + environment, "tau_ps", "tau_err_ps")
-        alkali = diffusion.loc[species == "alkali", [*KEY, "D_cm2_s", "D_err_cm2_s"]]
-        both = stay.merge(alkali, on=KEY)
-        D_A2_ps, D_err_A2_ps = (both[c] / A2_PS_TO_CM2_S for c in ("D_cm2_s", "D_err_cm2_s"))
-        both["D_tau_A2"] = D_A2_ps * both["tau_ps"]
-        relative = (D_err_A2_ps / D_A2_ps) ** 2 + (both["tau_err_ps"] / both["tau_ps"]) ** 2
-        both["D_tau_err_A2"] = both["D_tau_A2"] * relative**0.5
-        name = "D_tau:" + both["environment"].astype(str)
-        yield part(both, name, "D_tau_A2", "D_tau_err_A2")
+        yield part(stay, "residence:", "environment", "tau_ps", "tau_err_ps")
+        both = stay.merge(diffusion.loc[of_alkali, [*KEY, "D_cm2_s", "D_err_cm2_s"]], on=KEY)
+        both["D_tau_A2"] = both["D_cm2_s"] / A2_PS_TO_CM2_S * both["tau_ps"]
+        both["D_tau_err_A2"] = both["D_tau_A2"] * np.hypot(
+            both["D_err_cm2_s"] / both["D_cm2_s"], both["tau_err_ps"] / both["tau_ps"]
+        )
+        yield part(both, "D_tau:", "environment", "D_tau_A2", "D_tau_err_A2")
