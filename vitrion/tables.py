@@ -57,6 +57,10 @@ TRAJECTORY_KEY = {
 COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:4]}
 
 _STANDARD_ERROR = "one standard error"
+_QUANTITIES = (
+    "D_alkali or D_<element> (cm²/s), sigma_<method> (mS/cm), t_alkali_<method>, haven_ratio, "
+    "environment:<name> (fraction), residence:<name> (ps), D_tau:<name> (Å²)"
+)
 _EVALUATED = {
     "model": _text("pretrained, fine-tuned, ... as named in the evaluation"),
     "split": _text("train, val or test"),
@@ -124,6 +128,17 @@ TABLES: dict[str, dict[str, Column]] = {
         "charge": _count("formal charge in e"),
         "mean_count": _real("", "mean number in the cell"),
         "D_cm2_s": _real("cm²/s", "diffusion coefficient of the cluster's centre"),
+    },
+    "cluster_sensitivity": {
+        **TRAJECTORY_KEY,
+        "bonds": _text("pairs of elements that bond within their first shell; default first"),
+        "cutoff_shift_A": _real("Å", "added to every cutoff of those pairs"),
+        "n_clusters": _real("", "mean number of clusters in the cell"),
+        "largest_share": _real("", "mean share of the atoms in the largest cluster"),
+        "sigma_mS_cm": _real("mS/cm", "cluster Nernst-Einstein conductivity"),
+        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "t_alkali": _real("", "transference number of the alkali"),
+        "t_alkali_err": _real("", _STANDARD_ERROR),
     },
     "rdf": {
         **TRAJECTORY_KEY,
@@ -195,14 +210,23 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "convergence": {
         **TRAJECTORY_KEY,
-        "quantity": _text("D_<element>, sigma_<method>, t_alkali, haven_ratio, residence:<env>"),
-        "length_ps": _real("ps", "length of the first part of the trajectory used"),
-        "value": _real("unit of the quantity's own table", "the quantity from that part"),
+        "quantity": _text(_QUANTITIES),
+        "length_ps": _real("ps", "length of the first part of the trajectory"),
+        "value": _real("as the quantity", "what that part says on its own"),
         "err": _real("as the value", _STANDARD_ERROR),
+    },
+    "pooled": {
+        **COMPOSITION_KEY,
+        "temperature_K": TRAJECTORY_KEY["temperature_K"],
+        "quantity": _text(_QUANTITIES),
+        "value": _real("as the quantity", "mean over replicas; of ratios, ratio of means"),
+        "err": _real("as the quantity", _STANDARD_ERROR),
+        "n_replicas": _count("replicas that have a value"),
+        "n_missing": _count("replicas without one: not diffusive, or too few events"),
     },
     "arrhenius": {
         **COMPOSITION_KEY,
-        "quantity": _text("D_alkali, sigma_einstein, residence:Cl4, ..."),
+        "quantity": _text("D_alkali, sigma_einstein, residence:Cl4, D_tau:Cl4, ..."),
         "Ea_eV": _real("eV", "activation energy; NaN below three temperatures"),
         "Ea_err_eV": _real("eV", _STANDARD_ERROR),
         "ln_prefactor": _real("", "intercept of the fit at 1/T = 0"),
@@ -319,7 +343,7 @@ TABLES: dict[str, dict[str, Column]] = {
 
 # Written for each trajectory, and over the whole campaign.
 TRANSPORT_TABLES = tuple(name for name, columns in TABLES.items() if "replica" in columns)
-SUMMARY_TABLES = (*TRANSPORT_TABLES, "arrhenius")
+SUMMARY_TABLES = (*TRANSPORT_TABLES, "pooled", "arrhenius")
 
 
 def write_table(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from exact_systems import Ions, Visits, analyze, visits, walkers
 
 from vitrion.errors import InputError
-from vitrion.tables import read_table, write_table
+from vitrion.tables import TABLES, read_table, write_table
 from vitrion.transport.analyze import Roles
-from vitrion.transport.arrhenius import fit_arrhenius, pool_replicas
+from vitrion.transport.arrhenius import fit_arrhenius, glass_variances, pool_replicas
+from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import residence
-from vitrion.transport.summarize import summarize
+from vitrion.transport.summarize import arrhenius_table, summarize
+from vitrion.transport.trajectory import Source
 from vitrion.units import BOLTZMANN_eV_K
 
 IONS = [Ions("Li", 12, 1, 0.05, shared=0.4), Ions("Cl", 12, -1, 0.02)]
@@ -69,12 +72,22 @@ def test_the_einstein_conductivity_does_not_depend_on_the_frame():
     )
 
 
-def test_convergence_ends_at_the_value_itself(tables):
-    last = tables["convergence"].sort_values("length_ps").groupby("quantity").last()
-    sigma = tables["conductivity"].set_index("method")["sigma_mS_cm"]
-    assert last.loc["sigma_einstein", "value"] == pytest.approx(sigma["einstein"])
-    lengths = tables["convergence"].query("quantity == 'sigma_einstein'").sort_values("length_ps")
-    assert lengths["err"].iloc[0] > lengths["err"].iloc[-1]
+def test_convergence_is_what_shorter_trajectories_say(tables):
+    """Every value and error at half the length, against an analysis that never saw the rest."""
+    source = walkers(IONS, frames=400, rng=np.random.default_rng(0))
+    half = Source.of_arrays(source.symbols, source.chunks[0].positions_A[:200], np.eye(3) * 50, 1.0)
+    convergence = tables["convergence"]
+    assert sorted(convergence["length_ps"].unique()) == [49, 99, 199, 399]
+    for length_ps, shorter in ((199, analyze(half, CHARGES, Roles("Li"))), (399, tables)):
+        found = convergence[convergence["length_ps"] == length_ps].set_index("quantity")
+        expected = quantities(shorter).set_index("quantity")
+        assert set(found.index) == set(expected.index) >= {"D_alkali", "haven_ratio"}
+        for column in ("value", "err"):
+            assert found[column].to_numpy() == pytest.approx(
+                expected.loc[found.index, column].to_numpy(), rel=1e-6, nan_ok=True
+            )
+    err = convergence[convergence["quantity"] == "sigma_einstein"].sort_values("length_ps")["err"]
+    assert err.iloc[0] > err.iloc[-1]
 
 
 def test_residence_by_environment_in_one_run():
@@ -136,7 +149,102 @@ def test_replicas_are_pooled_alike_and_their_spread_counts():
     differ = pool_replicas([1.0, 2.0, 3.0], [0.1, 0.1, 0.1])
     assert (differ.value, differ.n) == (2.0, 3)
     assert differ.err == pytest.approx(1 / np.sqrt(3))
-    assert pool_replicas([np.nan, 4.0], [np.nan, 1.0]).value == 4.0
+    partly = pool_replicas([np.nan, 4.0], [np.nan, 1.0])
+    assert (partly.value, partly.err, partly.n, partly.n_missing) == (4.0, 1.0, 1, 1)
+    assert np.isnan(pool_replicas([np.nan], [np.nan]).value)
+
+
+@pytest.mark.parametrize(("between", "covered"), [(0.0, 0.70), (0.5, 0.577)])
+def test_pooled_errors_hold(between, covered):
+    """Three glasses. Where their spread dominates, one error covers what Student's t says."""
+    rng = np.random.default_rng(0)
+    values = 1 + between * rng.normal(size=(3000, 3)) + 0.1 * rng.normal(size=(3000, 3))
+    pooled = [pool_replicas(of_one, [0.1] * 3) for of_one in values]
+    mean, err = np.array([one.value for one in pooled]), np.array([one.err for one in pooled])
+    assert mean.mean() == pytest.approx(1, abs=0.02)
+    assert 0.95 < np.sqrt(np.mean(err**2)) / mean.std() < 1.2
+    assert np.mean(np.abs(mean - 1) < err) == pytest.approx(covered, abs=0.03)
+
+
+def test_ratios_are_pooled_as_the_ratio_of_means():
+    """Haven ratios of noisy divisors: a mean of ratios would be far too large."""
+    rng = np.random.default_rng(1)
+    above, below = 1 + 0.02 * rng.normal(size=(2000, 3)), 2 + 0.5 * rng.normal(size=(2000, 3))
+    ratios, errors = above / below, 0.5 * above / below**2
+    pooled = [pool_replicas(*row) for row in zip(ratios, errors, below, strict=True)]
+    found, err = np.array([(one.value, one.err) for one in pooled]).T
+    assert np.mean(ratios) > 0.53
+    assert np.mean(found) == pytest.approx(0.5, abs=0.015)
+    assert 0.9 < np.median(err) / found.std() < 1.25
+    assert 0.65 < np.mean(np.abs(found - 0.5) < err) < 0.8
+
+
+def glasses(rng, *, noise: float, shared: float, own: float, replicas: int = 3) -> pd.DataFrame:
+    """D of glasses that differ: each at all temperatures, and at each temperature."""
+    key = {"composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl"}
+    rows = []
+    for replica in range(replicas):
+        better = shared * rng.normal()
+        for T in (500, 600, 700, 800):
+            true = 3e-4 * np.exp(-0.25 / (BOLTZMANN_eV_K * T) + better + own * rng.normal())
+            value = true * (1 + noise * rng.normal())
+            rows.append({**key, "temperature_K": T, "replica": replica, "quantity": "D_alkali",
+                         "value": value, "err": noise * value, "weight": 1.0})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_variance_between_glasses_is_told_apart():
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(100):
+        data = glasses(rng, noise=0.05, shared=0.2, own=0.1)
+        columns = [
+            data.pivot(index="temperature_K", columns="replica", values=c) for c in ("value", "err")
+        ]
+        found.append(glass_variances(*(c.to_numpy() for c in columns)))
+    shared, own = np.mean(found, axis=0)
+    assert shared == pytest.approx(0.2**2, rel=0.2)
+    assert own == pytest.approx(0.1**2, rel=0.4)
+    assert glass_variances(np.ones((4, 1)), np.ones((4, 1))) == (0, 0)
+
+
+@pytest.mark.parametrize(("shared", "own"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.2), (0.15, 0.1)])
+def test_activation_energies_of_a_few_glasses_have_errors_that_hold(shared, own):
+    """Three glasses at four temperatures, 300 K included, whatever makes the glasses differ."""
+    rng = np.random.default_rng(3)
+    rows = pd.concat(
+        [arrhenius_table(glasses(rng, noise=0.08, shared=shared, own=own)) for _ in range(80)]
+    )
+    room = np.log(3e-4) - 0.25 / (BOLTZMANN_eV_K * 300)
+    for found, err, true in (
+        (rows["Ea_eV"], rows["Ea_err_eV"], 0.25),
+        (np.log(rows["value_300K"]), np.log(rows["value_300K_high"] / rows["value_300K"]), room),
+    ):
+        assert 0.8 < np.sqrt(np.mean(err**2)) / found.std() < 1.4
+        assert 0.58 < np.mean(np.abs(found - true) < err) < 0.85
+        assert np.mean(np.abs(found - true) < 2 * err) > 0.88
+
+
+def test_residence_and_diffusion_are_compared():
+    """D τ grows with temperature by the difference of the activation energies."""
+    key = {"composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl", "replica": 0}
+    T = np.array([500, 600, 700, 800])
+    beta = 1 / (BOLTZMANN_eV_K * T)
+    D, tau = 3e-4 * np.exp(-0.30 * beta), 0.02 * np.exp(0.22 * beta)
+    base = pd.DataFrame({**key, "temperature_K": T})
+    empty = {name: base.head(0).reindex(columns=TABLES[name]) for name in TABLES}
+    tables = {
+        **{name: empty[name] for name in ("conductivity", "onsager", "haven")},
+        "diffusion": base.assign(species="Li", D_cm2_s=D, D_err_cm2_s=0.03 * D),
+        "residence": base.assign(environment="Cl4", tau_ps=tau, tau_err_ps=0.04 * tau),
+    }
+    rows = arrhenius_table(quantities(tables)).set_index("quantity")
+    assert rows.loc["residence:Cl4", "Ea_eV"] == pytest.approx(0.22)
+    assert rows.loc["D_tau:Cl4", "Ea_eV"] == pytest.approx(0.08)
+    parts = rows.loc[["D_alkali", "residence:Cl4"], "Ea_err_eV"]
+    assert rows.loc["D_tau:Cl4", "Ea_err_eV"] == pytest.approx(np.hypot(*parts))
+    room = 3e-4 * 1e4 * 0.02 * np.exp(-0.08 / (BOLTZMANN_eV_K * 300))
+    assert rows.loc["D_tau:Cl4", "value_300K"] == pytest.approx(room)
 
 
 def test_a_campaign_is_put_together(tmp_path, tables):
@@ -158,6 +266,10 @@ def test_a_campaign_is_put_together(tmp_path, tables):
     arrhenius = read_table(tmp_path / "summary" / "arrhenius.parquet").set_index("quantity")
     assert arrhenius.loc["D_alkali", "Ea_eV"] == pytest.approx(0.3, abs=1e-6)
     assert arrhenius.loc["D_alkali", "n_points"] == 3
+    pooled = read_table(tmp_path / "summary" / "pooled.parquet")
+    haven = pooled[pooled["quantity"] == "haven_ratio"].set_index("temperature_K")
+    assert haven["n_replicas"].to_dict() == {500: 2, 600: 2, 700: 1}
+    assert haven["value"].to_numpy() == pytest.approx(tables["haven"]["haven_ratio"][0])
     assert len(read_table(tmp_path / "summary" / "trajectories.parquet")) == 6
     assert len(read_table(tmp_path / "summary" / "haven.parquet")) == 5
     summarize(folders, tmp_path / "all", exclude_flagged=False)

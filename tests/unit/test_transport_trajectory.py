@@ -87,6 +87,66 @@ def test_a_breathing_cell_does_not_move_atoms_that_rest():
         assert t.cells_A.shape == (60, 3, 3)
 
 
+def breathing_cells(frames: int, amplitude: float = 0.02) -> np.ndarray:
+    return TRICLINIC * (1 + amplitude * np.sin(np.arange(frames) / 7))[:, None, None]
+
+
+@pytest.mark.parametrize("block_values", [100, 3_000_000])
+@pytest.mark.parametrize("still_for", [0, 100])
+def test_who_is_near_whom_survives_a_changing_cell(monkeypatch, block_values, still_for):
+    """Atoms that cross the boundary again and again, folded or not, keep their distances."""
+    monkeypatch.setattr(module, "BLOCK_VALUES", block_values)
+    cells_A = np.concatenate([breathing_cells(1).repeat(still_for, 0), breathing_cells(200)])
+    lattice_A = np.einsum("fax,fxy->fay", walk(len(cells_A)) @ np.linalg.inv(TRICLINIC), cells_A)
+    folded_A = np.array([fold(p, c) for p, c in zip(lattice_A, cells_A, strict=True)])
+    expected = sorted_by_element(lattice_A)
+    pieces = [slice(first, first + 32) for first in range(0, len(cells_A), 32)]
+    displacements_A = []
+    for positions_A, wrapped in ((lattice_A, False), (folded_A, True)):
+        chunks = [Frames(positions_A[piece], cells_A[piece]) for piece in pieces]
+        source = Source(SYMBOLS, 0.1, wrapped, chunks, "breathing")
+        with Trajectory.read(source) as t:
+            frames = [0, 90, len(cells_A) - 1]
+            for frame, placed_A, cell_A in t.snapshots(frames):
+                assert np.allclose(cell_A, cells_A[frame])
+                images = (placed_A - expected[frame]) @ np.linalg.inv(cell_A)
+                images -= images[0]  # the drift is the same for all
+                assert np.allclose(images, np.round(images), atol=1e-5)
+            displacements_A.append(whole(t))
+    # Folded or not, an atom has come as far; what differs is the cell its start is counted in.
+    assert np.abs(displacements_A[0] - displacements_A[1]).max() < 1e-4
+
+
+def test_an_atom_far_from_the_origin_is_not_carried_by_the_cell():
+    """At rest in its cell, ten cells away: its own cell's breath moves it, not those between."""
+    cells_A = breathing_cells(50)
+    lattice_A = np.array([np.full((2, 3), 10.3) @ cell for cell in cells_A])
+    source = Source(("Li", "Li"), 0.1, False, (Frames(lattice_A, cells_A),), "far away")
+    with Trajectory.read(source, reference_frame="none") as t:
+        own_A = np.array([np.full(3, 0.3) @ (cell - TRICLINIC) for cell in cells_A])
+        assert np.allclose(whole(t)[:, 0], own_A, atol=1e-4)
+
+
+def test_a_shorter_trajectory_is_one_that_ended_earlier(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_VALUES", 100)
+    true_A, cells_A = walk(60), breathing_cells(60)
+
+    def source(frames):
+        return Source(SYMBOLS, 0.1, False, (Frames(true_A[:frames], cells_A[:frames]),), "part")
+
+    with Trajectory.read(source(60)) as t, Trajectory.read(source(37)) as ended:
+        part = t.first(37)
+        assert (whole(part) == whole(ended)).all()
+        assert part.length_ps == ended.length_ps
+        assert part.volume_A3 == ended.volume_A3
+        atoms = part.slices["Li"]
+        for (_, (ours,)), (_, (theirs,)) in zip(
+            part.stretches(atoms), ended.stretches(atoms), strict=True
+        ):
+            assert (ours == theirs).all()
+        assert (part.displacements_A([3, 36]) == ended.displacements_A([3, 36])).all()
+
+
 def test_too_long_an_interval_is_an_error():
     positions_A = fold(walk(20, step_A=4.0), TRICLINIC)
     source = Source.of_arrays(SYMBOLS, positions_A, TRICLINIC, 0.1, wrapped=True)

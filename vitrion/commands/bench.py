@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib import import_module
 from pathlib import Path
 
 from vitrion.errors import InputError
@@ -36,20 +35,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog="example:\n  vitrion bench analyze --json analyze.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    analyze.add_argument(
+        "--frames", default="20000", help="lengths, e.g. 20000,100000,1000000 [%(default)s]"
+    )
+    analyze.add_argument(
+        "--formula-units", type=int, default=248, help="size of the glass [248, 1302 atoms]"
+    )
+    analyze.add_argument("--without-peers", action="store_true", help="run our own code only")
     for kind in (md, analyze):
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print, and write where asked."""
-    if args.kind == "md":
-        figures = _md(args)
-    else:
-        figures = import_module("vitrion.transport.bench").bench_analyze()
+    figures = _md(args) if args.kind == "md" else _analyze(args)
     text = json.dumps(figures, indent=2)
     print(text)
     if args.json is not None:
         args.json.write_text(text + "\n")
+
+
+def _whole_numbers(option: str, text: str, example: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(option, text, f"give whole numbers, e.g. {example}") from None
+
+
+def _analyze(args: argparse.Namespace) -> list[dict[str, object]]:
+    from vitrion.transport.bench import bench_analyze
+
+    frames = _whole_numbers("--frames", args.frames, "20000,100000")
+    if min(frames) < 100:
+        raise InputError("--frames", args.frames, "give at least 100")
+    if args.formula_units < 4 or args.formula_units % 4:
+        raise InputError("--formula-units", args.formula_units, "give a multiple of 4")
+    return bench_analyze(frames, formula_units=args.formula_units, peers=not args.without_peers)
 
 
 def _md(args: argparse.Namespace) -> list[dict[str, float]]:
@@ -59,10 +80,7 @@ def _md(args: argparse.Namespace) -> list[dict[str, float]]:
 
     from vitrion.potential.bench import bench_md
 
-    try:
-        sizes = [int(size) for size in args.atoms.split(",")]
-    except ValueError:
-        raise InputError("--atoms", args.atoms, "give whole numbers, e.g. 21,84") from None
+    sizes = _whole_numbers("--atoms", args.atoms, "21,84")
     for key, value in (("--threads", args.threads), ("--repeats", args.repeats)):
         if value is not None and value < 1:
             raise InputError(key, value, "must be at least 1")

@@ -32,8 +32,9 @@ from vitrion.transport.environments import (
 )
 from vitrion.transport.msd import Displacements, displacements, relative_covariance
 from vitrion.transport.network import network
+from vitrion.transport.quantities import quantities
 from vitrion.transport.rdf import Rdf, first_shell_cutoffs, radial_distributions
-from vitrion.transport.residence import ContactRecorder, Encounters, Residence, residence
+from vitrion.transport.residence import ContactRecorder, Encounters, residence
 from vitrion.transport.sources import read_segments
 from vitrion.transport.trajectory import Source, Trajectory
 from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
@@ -41,12 +42,16 @@ from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 logger = logging.getLogger("vitrion")
 
 MS_CM_TO_S_CM = 1e-3
-# Quarters of the trajectory.
-CONVERGENCE_PARTS = 4
+# Parts from the start that are analysed as if the trajectory had ended there.
+CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2, 1)
+# Fewer frames than this are no trajectory.
+LEAST_FRAMES = 2 * BLOCKS
+# Changes of all cutoffs that show what the cluster Nernst-Einstein conductivity owes to them.
+CUTOFF_SHIFTS_A = (-0.3, -0.15, 0.15, 0.3)
 
 # Tables that need a centre and its ligands; written without rows where no shell was found.
 WITH_LIGANDS = (
-    *("clusters", "coordination", "cutoffs", "network"),
+    *("clusters", "cluster_sensitivity", "coordination", "cutoffs", "network"),
     *("residence", "residence_curve"),
 )
 
@@ -232,6 +237,7 @@ def transport_tables(
             analysis.structure,
             analysis.collective,
             analysis.encounters,
+            analysis.converge,
             lambda: analysis.summary(flags, run or {}),
         )
         with Progress(len(parts), f"analysis of {source.name}", unit="part") as progress:
@@ -251,10 +257,14 @@ class _Analysis:
         key: Mapping[str, object],
         settings: Transport,
     ) -> None:
-        self.trajectory, self.roles, self.key, self.settings = trajectory, roles, key, settings
+        self.trajectory, self.roles, self.settings = trajectory, roles, settings
+        # The key holds whole kelvins; conductivities use what was given.
+        self.temperature_K = float(key["temperature_K"])
+        self.key = {**key, "temperature_K": round(self.temperature_K)}
         self.interval_ps = trajectory.frame_interval_ps
+        self.cutoffs_A: dict[tuple[str, str], float] = {}
+        self.met: Encounters | None = None
         self.tables: dict[str, pd.DataFrame] = {}
-        self.convergence: list[dict[str, object]] = []
 
     def add(self, name: str, columns: Mapping[str, object] | list, **notes: object) -> None:
         """Add a table; rows or columns without the key."""
@@ -357,6 +367,7 @@ class _Analysis:
     def _find_cutoffs(self, rdf: Rdf) -> None:
         roles = self.roles
         pairs = [(roles.center, s) for s in (*roles.ligands, roles.mobile)]
+        pairs += [(roles.mobile, s) for s in roles.ligands]
         self.cutoffs_A = first_shell_cutoffs(rdf, pairs, self.settings.cutoffs_A)
         given = self.settings.cutoffs_A
         rows = []
@@ -367,14 +378,18 @@ class _Analysis:
                 logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
         self.add("cutoffs", rows)
 
-    def _shells_known(self, neighbors: Sequence[str]) -> bool:
-        center = self.roles.center
+    def _shells_known(self, neighbors: Sequence[str], *, of: str | None = None) -> bool:
+        center = of or self.roles.center
         return bool(center and neighbors) and all(
             np.isfinite(self.cutoffs_A[center, s]) for s in neighbors
         )
 
-    def collective(self) -> None:
-        """Onsager coefficients, conductivities, transference numbers, Haven ratio."""
+    def collective(self, *, vary_clusters: bool = True) -> None:
+        """Onsager coefficients, conductivities, transference numbers, Haven ratio.
+
+        Args:
+            vary_clusters: whether to see what other cutoffs would give.
+        """
         data = correlations(self.moments)
         self._add_correlation(data)
         window = self._collective_window(data)
@@ -385,41 +400,73 @@ class _Analysis:
             "diffusive": window.diffusive,
         }
         # Slopes from lags at which ions do not diffuse are no transport coefficients.
-        scale = self._mS_cm(1.0) if window.diffusive else np.nan
+        usable = 1.0 if window.diffusive else np.nan
+        scale = usable * self._mS_cm(1.0)
         found = onsager(data, self._charges(data), window.select, self.interval_ps)
         self._add_onsager(found, scale * MS_CM_TO_S_CM, notes)
-        self._add_haven(found, window.diffusive, notes)
-        conductivities = self._conductivities(found)
+        self._add_haven(found, usable, notes)
+        rows = {
+            "nernst_einstein": _conduction(
+                found.joint.combination(found.nernst_einstein),
+                found.transference_nernst_einstein(self._mobile(found)),
+                scale,
+            ),
+            "einstein": _conduction(
+                found.joint.combination(found.einstein),
+                found.transference(self._mobile(found)),
+                scale,
+            ),
+        }
         if self._shells_known(self.roles.ligands):
-            by_cluster = clusters(
+            definitions = self._cluster_definitions(vary=vary_clusters)
+            by_definition = clusters(
                 self.trajectory,
-                bonded_pairs(self.roles.center, self.roles.ligands, self.cutoffs_A),
+                *(cutoffs_A for _, _, cutoffs_A in definitions),
                 charges=self.settings.charges,
                 mobile=self.roles.mobile,
                 fit_start=int(fit[0]),
                 fit_stop=int(fit[-1]),
             )
-            self._add_clusters(by_cluster, window.diffusive, notes)
-            conductivities["cluster_nernst_einstein"] = (
-                by_cluster.nernst_einstein,
-                by_cluster.transference,
+            self._add_clusters(by_definition[0], usable, notes)
+            by_cluster = [
+                _conduction(c.nernst_einstein, c.transference, scale) for c in by_definition
+            ]
+            rows["cluster_nernst_einstein"] = by_cluster[0]
+            self.add(
+                "cluster_sensitivity",
+                [
+                    {
+                        "bonds": bonds,
+                        "cutoff_shift_A": shift_A,
+                        "n_clusters": float(c.mean_count.sum()),
+                        "largest_share": c.largest_share,
+                        **row,
+                    }
+                    for (bonds, shift_A, _), c, row in zip(
+                        definitions, by_definition, by_cluster, strict=True
+                    )
+                ],
+                **notes,
             )
-        usable = 1.0 if window.diffusive else np.nan
-        self.add(
-            "conductivity",
-            [
-                {
-                    "method": method,
-                    "sigma_mS_cm": sigma[0] * scale,
-                    "sigma_err_mS_cm": sigma[1] * scale,
-                    "t_alkali": transference[0] * usable,
-                    "t_alkali_err": transference[1] * usable,
-                }
-                for method, (sigma, transference) in conductivities.items()
-            ],
-            **notes,
-        )
-        self._converge_collective(data, window, scale)
+        self.add("conductivity", [{"method": m, **row} for m, row in rows.items()], **notes)
+
+    def _mobile(self, found: Onsager) -> int:
+        return found.species.index(self.roles.mobile)
+
+    def _cluster_definitions(
+        self, *, vary: bool
+    ) -> list[tuple[str, float, dict[tuple[str, str], float]]]:
+        """Which bonds make a cluster, changes of their cutoffs, and the cutoffs; default first."""
+        roles = self.roles
+        bonds = bonded_pairs(roles.center, roles.ligands, self.cutoffs_A)
+        found = [(_names(bonds), 0.0, bonds)]
+        if vary:
+            for shift_A in CUTOFF_SHIFTS_A:
+                found.append((_names(bonds), shift_A, {k: v + shift_A for k, v in bonds.items()}))
+            if self._shells_known(roles.ligands, of=roles.mobile):
+                linked = {**bonds, **bonded_pairs(roles.mobile, roles.ligands, self.cutoffs_A)}
+                found.append((_names(linked), 0.0, linked))
+        return found
 
     def _collective_window(self, data: Correlations) -> Window:
         """The mobile ion's window, from where the other ions' rattling no longer adds a slope."""
@@ -444,27 +491,12 @@ class _Analysis:
         return [self.settings.charges[s] for s in data.species]
 
     def _mS_cm(self, charge2_A2_ps: float) -> float:
-        return conductivity_mS_cm(
-            charge2_A2_ps, self.trajectory.volume_A3, float(self.key["temperature_K"])
-        )
+        return conductivity_mS_cm(charge2_A2_ps, self.trajectory.volume_A3, self.temperature_K)
 
-    def _conductivities(
-        self, found: Onsager
-    ) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
-        """By method: Σ z² D in Å²/ps and transference number, each with its error."""
-        mobile = found.species.index(self.roles.mobile)
-        return {
-            "nernst_einstein": (
-                found.joint.combination(found.nernst_einstein),
-                found.transference_nernst_einstein(mobile),
-            ),
-            "einstein": (found.joint.combination(found.einstein), found.transference(mobile)),
-        }
-
-    def _add_haven(self, found: Onsager, diffusive: bool, notes: Mapping[str, object]) -> None:
-        ratio, error = found.haven(found.species.index(self.roles.mobile))
-        row = {"haven_ratio": ratio, "haven_ratio_err": error}
-        self.add("haven", [{k: v if diffusive else np.nan for k, v in row.items()}], **notes)
+    def _add_haven(self, found: Onsager, usable: float, notes: Mapping[str, object]) -> None:
+        ratio, error = found.haven(self._mobile(found))
+        row = {"haven_ratio": ratio * usable, "haven_ratio_err": error * usable}
+        self.add("haven", [row], **notes)
 
     def _add_onsager(self, found: Onsager, scale: float, notes: Mapping[str, object]) -> None:
         rows = []
@@ -504,36 +536,7 @@ class _Analysis:
             )
         self.add("correlation", pd.concat(map(pd.DataFrame, parts)))
 
-    def _converge_collective(self, data: Correlations, window: Window, scale: float) -> None:
-        for parts in range(CONVERGENCE_PARTS, 0, -1):
-            first_blocks = BLOCKS // CONVERGENCE_PARTS * parts
-            found = onsager(
-                data,
-                self._charges(data),
-                window.select,
-                self.interval_ps,
-                first_blocks=first_blocks,
-            )
-            rows = {}
-            for i, s in enumerate(found.species):
-                if self.diffusion[s].window.diffusive and window.diffusive:
-                    unit = A2_PS_TO_CM2_S / (self.settings.charges[s] ** 2 * data.counts[i])
-                    rows[f"D_{s}"] = np.array(found.joint.combination(found.own(i))) * unit
-            for method, (sigma, transference) in self._conductivities(found).items():
-                rows[f"sigma_{method}"] = np.array(sigma) * scale
-                rows[f"t_alkali_{method}"] = np.array(transference) * (scale / scale)
-            mobile = found.species.index(self.roles.mobile)
-            rows["haven_ratio"] = np.array(found.haven(mobile)) * (scale / scale)
-            self._converge(rows, parts)
-
-    def _converge(self, values: Mapping[str, Sequence[float]], parts: int) -> None:
-        length_ps = self.trajectory.length_ps * parts / CONVERGENCE_PARTS
-        self.convergence += [
-            {"quantity": quantity, "length_ps": length_ps, "value": value, "err": err}
-            for quantity, (value, err) in values.items()
-        ]
-
-    def _add_clusters(self, found: Clusters, usable: bool, notes: Mapping[str, object]) -> None:
+    def _add_clusters(self, found: Clusters, usable: float, notes: Mapping[str, object]) -> None:
         positive = np.array([self.settings.charges[s] > 0 for s in found.species])
         self.add(
             "clusters",
@@ -543,7 +546,7 @@ class _Analysis:
                 "n_anions": found.counts[:, ~positive].sum(axis=1),
                 "charge": found.charge,
                 "mean_count": found.mean_count,
-                "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S if usable else np.nan,
+                "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S * usable,
             },
             **notes,
         )
@@ -566,6 +569,12 @@ class _Analysis:
             counter.add(codes)
             if with_mobile:
                 recorder.add(contacts[roles.mobile], codes)
+        self._add_coordination(counter)
+        if with_mobile:
+            self.met = recorder.result()
+            self._add_residence(self.met)
+
+    def _add_coordination(self, counter: EnvironmentCounter) -> None:
         found = counter.result()
         self.add(
             "coordination",
@@ -575,11 +584,11 @@ class _Analysis:
                 "fraction_err": found.fraction_err,
             },
         )
-        if not with_mobile:
-            return
-        encounters = recorder.result()
+
+    def _add_residence(self, encounters: Encounters) -> None:
         names = {
-            int(c): environment_name(int(c), roles.ligands) for c in np.unique(encounters.codes)
+            int(code): environment_name(int(code), self.roles.ligands)
+            for code in np.unique(encounters.codes)
         }
         results = residence(
             encounters,
@@ -608,17 +617,30 @@ class _Analysis:
         if curves:
             self.add("residence_curve", pd.concat(map(pd.DataFrame, curves)))
 
-    def _residence(self, encounters: Encounters) -> list[Residence]:
-        ligands = self.roles.ligands
-        return residence(
-            encounters,
-            {
-                int(code): environment_name(int(code), ligands)
-                for code in np.unique(encounters.codes)
-            },
-            tolerance_ps=self.settings.residence_tolerance_ps,
-            frame_interval_ps=self.interval_ps,
-        )
+    def converge(self) -> None:
+        """What the trajectory would have said had it been shorter."""
+        parts = []
+        for part in CONVERGENCE_PARTS:
+            analysis = self if part == 1 else self._ended_after(round(part * len(self.trajectory)))
+            if analysis is not None:
+                found = quantities(analysis.tables)[["quantity", "value", "err"]]
+                parts.append(found.assign(length_ps=analysis.trajectory.length_ps))
+        self.add("convergence", pd.concat(parts))
+
+    def _ended_after(self, n_frames: int) -> _Analysis | None:
+        if n_frames < LEAST_FRAMES:
+            return None
+        shorter = _Analysis(self.trajectory.first(n_frames), self.roles, self.key, self.settings)
+        shorter.cutoffs_A, shorter.temperature_K = self.cutoffs_A, self.temperature_K
+        shorter.self_diffusion()
+        shorter.collective(vary_clusters=False)
+        if self.met is not None:
+            met = self.met.first(n_frames)
+            counter = EnvironmentCounter(len(met.codes), self.roles.ligands)
+            counter.add(met.codes)
+            shorter._add_coordination(counter)
+            shorter._add_residence(met)
+        return shorter
 
     def summary(self, flags: Sequence[str], run: Mapping[str, float]) -> None:
         """The trajectory's own row."""
@@ -637,7 +659,23 @@ class _Analysis:
             "steps_per_s": run.get("steps_per_s", np.nan),
         }
         self.add("trajectories", [row], drift_A=t.drift_A)
-        self.add("convergence", self.convergence)
         for name in WITH_LIGANDS if self.roles.ligands else ():
             if name not in self.tables:
                 self.add(name, [])
+
+
+def _conduction(
+    charge2_A2_ps: tuple[float, float], transference: tuple[float, float], scale: float
+) -> dict[str, float]:
+    """Columns of Σ z² D and a transference number, each with its error; NaN where `scale` is."""
+    usable = scale / scale
+    return {
+        "sigma_mS_cm": charge2_A2_ps[0] * scale,
+        "sigma_err_mS_cm": charge2_A2_ps[1] * scale,
+        "t_alkali": transference[0] * usable,
+        "t_alkali_err": transference[1] * usable,
+    }
+
+
+def _names(bonds: Mapping[tuple[str, str], float]) -> str:
+    return " ".join(f"{a}-{b}" for a, b in bonds)

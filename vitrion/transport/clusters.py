@@ -34,6 +34,7 @@ class Clusters:
         mean_count: (types,) α_c, mean number in the cell.
         D_A2_ps: (types,) of the cluster's centre of mass.
         conduction: Σ_c z_c² α_c D_c, and the mobile ions' share Σ_c z_A n_A z_c α_c D_c.
+        largest_share: mean share of the atoms in a snapshot's largest cluster.
     """
 
     species: tuple[str, ...]
@@ -42,6 +43,7 @@ class Clusters:
     mean_count: np.ndarray
     D_A2_ps: np.ndarray
     conduction: Joint
+    largest_share: float
 
     @property
     def nernst_einstein(self) -> tuple[float, float]:
@@ -64,21 +66,20 @@ class Clusters:
 
 def clusters(
     trajectory: Trajectory,
-    cutoffs_A: Mapping[tuple[str, str], float],
-    *,
+    *definitions: Mapping[tuple[str, str], float],
     charges: Mapping[str, float],
     mobile: str,
     fit_start: int,
     fit_stop: int,
-) -> Clusters:
-    """Find the clusters of each snapshot and follow their centres.
+) -> list[Clusters]:
+    """Find the clusters of each snapshot and follow their centres, by each definition of a bond.
 
     The ions that form a cluster at an origin define it; the displacement of their centre of mass
     over the lags of the fit window is taken whether or not the cluster lives on.
 
     Args:
         trajectory: the trajectory.
-        cutoffs_A: pairs of elements that bond, and how near.
+        definitions: pairs of elements that bond, and how near in Å.
         charges: formal charge of each element.
         mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the diffusive window in frames.
@@ -88,42 +89,68 @@ def clusters(
     last = min(max(fit_stop // stride, 2), len(frames) - 1)
     first = min(-(-fit_start // stride), max(last // 2, 1))
     lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
-    found = _Types(trajectory)
-    displacement_A = np.empty((len(frames), trajectory.n_atoms, 3), dtype=np.float32)
-    for row, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
-        displacement_A[row] = positions_A - trajectory.start_A
-        found.add(
-            *components(trajectory.n_atoms, *bonds(trajectory, positions_A, cell_A, cutoffs_A))
-        )
-    counts = np.array(list(found.types))
+    found = [_Types(trajectory) for _ in definitions]
+    for _, positions_A, cell_A in trajectory.snapshots(frames):
+        by_definition = bonds(trajectory, positions_A, cell_A, *definitions)
+        for types, (i, j) in zip(found, by_definition, strict=True):
+            types.add(*components(trajectory.n_atoms, i, j))
+    displacement_A = trajectory.displacements_A(frames)
     z = np.array([charges[s] for s in trajectory.species])
     a = trajectory.species.index(mobile)
-    charge = counts @ z
-    conducts = np.stack([charge**2, charge * counts[:, a] * z[a]]).astype(float)
-    alpha = np.bincount(np.concatenate(found.kinds), minlength=len(counts)) / len(frames)
+    interval_ps = stride * trajectory.frame_interval_ps
+    return [
+        _conduction(types, displacement_A, lags, interval_ps, trajectory.masses_u, z, a)
+        for types in found
+    ]
+
+
+def _conduction(
+    found: _Types,
+    displacement_A: np.ndarray,
+    lags: np.ndarray,
+    interval_ps: float,
+    masses_u: np.ndarray,
+    charges: np.ndarray,
+    mobile: int,
+) -> Clusters:
+    """Follow the centres of the clusters found in each snapshot.
+
+    Args:
+        found: the clusters.
+        displacement_A: (snapshots, atoms, 3).
+        lags: in snapshots.
+        interval_ps: between snapshots.
+        masses_u: (atoms,).
+        charges: (species,) in e.
+        mobile: number of the mobile species.
+    """
+    n_frames = len(displacement_A)
+    counts = np.array(list(found.types))
+    charge = counts @ charges
+    conducts = np.stack([charge**2, charge * counts[:, mobile] * charges[mobile]]).astype(float)
+    alpha = np.bincount(np.concatenate(found.kinds), minlength=len(counts)) / n_frames
     squared, seen = np.zeros((len(lags), len(counts))), np.zeros((len(lags), len(counts)))
     sums, terms = np.zeros((BLOCKS, len(lags), 2)), np.zeros((BLOCKS, len(lags)))
-    mass_u = trajectory.masses_u
     for row, (component, kinds) in enumerate(zip(found.components, found.kinds, strict=True)):
-        block = row * BLOCKS // len(frames)
-        cluster_u = np.bincount(component, mass_u)
-        for column, lag in enumerate(lags[lags < len(frames) - row]):
-            moment = mass_u * (displacement_A[row + lag] - displacement_A[row]).T
+        block = row * BLOCKS // n_frames
+        cluster_u = np.bincount(component, masses_u)
+        for column, lag in enumerate(lags[lags < n_frames - row]):
+            moment = masses_u * (displacement_A[row + lag] - displacement_A[row]).T
             r2 = sum((np.bincount(component, part) / cluster_u) ** 2 for part in moment)
             squared[column] += np.bincount(kinds, r2, len(counts))
             seen[column] += np.bincount(kinds, minlength=len(counts))
             sums[block, column] += conducts[:, kinds] @ r2
             terms[block, column] += 1
-    slope = slope_weights(lags, len(frames)) / (6 * stride * trajectory.frame_interval_ps)
+    slope = slope_weights(lags, n_frames) / (6 * interval_ps)
     with np.errstate(invalid="ignore", divide="ignore"):
         msd_A2 = squared / seen
     by_block = BlockSums(sums, terms)
     # Clusters move independently, so variances add up over them.
     growth = np.nan_to_num(msd_A2)[:, None] * conducts * np.sqrt(alpha)
-    kernel = np.outer(slope, slope) * relative_covariance(lags, len(frames))
+    kernel = np.outer(slope, slope) * relative_covariance(lags, n_frames)
     order = np.argsort(-alpha, kind="stable")
     return Clusters(
-        species=trajectory.species,
+        species=found.species,
         counts=counts[order],
         charge=charge[order],
         mean_count=alpha[order],
@@ -133,6 +160,7 @@ def clusters(
             covariance=np.einsum("ij,ikc,jmc->km", kernel, growth, growth),
             samples=np.einsum("l,rlk->rk", slope, by_block.mean(resampling_weights())),
         ),
+        largest_share=found.largest_share,
     )
 
 
@@ -140,19 +168,26 @@ class _Types:
     """Cluster types, numbered as they turn up, and the clusters of each snapshot."""
 
     def __init__(self, trajectory: Trajectory) -> None:
-        self.n_species, self.kind_of_atom = len(trajectory.species), trajectory.kinds
+        self.species, self.kind_of_atom = trajectory.species, trajectory.kinds
         self.types: dict[tuple[int, ...], int] = {}
         self.components: list[np.ndarray] = []
         self.kinds: list[np.ndarray] = []
 
     def add(self, n_clusters: int, component: np.ndarray) -> None:
+        n_species = len(self.species)
         counts = np.bincount(
-            component * self.n_species + self.kind_of_atom, minlength=n_clusters * self.n_species
-        ).reshape(n_clusters, self.n_species)
+            component * n_species + self.kind_of_atom, minlength=n_clusters * n_species
+        ).reshape(n_clusters, n_species)
         unique, inverse = np.unique(counts, axis=0, return_inverse=True)
         number = [self.types.setdefault(tuple(row), len(self.types)) for row in unique.tolist()]
         self.components.append(component)
         self.kinds.append(np.array(number)[inverse.reshape(-1)])
+
+    @property
+    def largest_share(self) -> float:
+        """Mean share of the atoms in a snapshot's largest cluster."""
+        largest = [np.bincount(component).max() for component in self.components]
+        return float(np.mean(largest)) / len(self.kind_of_atom)
 
 
 def bonded_pairs(

@@ -126,8 +126,6 @@ def onsager(
     charges: Sequence[float],
     select: slice,
     frame_interval_ps: float,
-    *,
-    first_blocks: int = BLOCKS,
 ) -> Onsager:
     """Onsager coefficients from the slopes in the fit window.
 
@@ -136,7 +134,6 @@ def onsager(
         charges: formal charge of each element.
         select: fit window, indices into the lag grid.
         frame_interval_ps: time between frames.
-        first_blocks: use only so many blocks of origins from the start.
     """
     first = next(iter(data.moments.values()))
     lags = first.lags[select]
@@ -144,15 +141,14 @@ def onsager(
     slope = fit[0] / (6 * frame_interval_ps)
     z = np.asarray(charges, dtype=float)
 
-    def estimate(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def estimate(weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         total, own = data.mean(weights)
         total, own = total[..., select, :, :] * np.outer(z, z), own[..., select, :] * z**2
         L = np.einsum("l,...lab->...ab", slope, total)
         L_own = np.einsum("l,...la->...a", slope, own)
         return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total
 
-    whole = (np.arange(BLOCKS) < first_blocks).astype(float)
-    value, total = estimate(whole)
+    value, total = estimate()
     # The line through the data, not the data, gives the covariance: it is less noisy.
     line = np.stack([lags, np.ones(len(lags))], axis=1) @ fit
     covariance = _covariance(
@@ -168,7 +164,7 @@ def onsager(
         species=data.species,
         joint=Joint(
             value=value,
-            covariance=covariance * BLOCKS / first_blocks,
+            covariance=covariance,
             samples=estimate(resampling_weights())[0],
         ),
     )

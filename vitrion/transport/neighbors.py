@@ -22,14 +22,30 @@ def neighbor_pairs(
     Returns:
         i, j, the vector from i to j (pairs, 3) and the cell shift (pairs, 3) that it includes.
     """
-    # In a sparse system a list of the cutoff's reach would spend its time on empty cells.
-    reach_A = max(float(cutoff_A), float(np.cbrt(abs(np.linalg.det(cell_A)) / len(positions_A))))
+    reach_A = _reach_A(positions_A, cell_A, cutoff_A)
     lists = NeighborList(cutoff=reach_A, full_list=True, n_threads=1)
     i, j, vectors_A, shifts = lists.compute(positions_A, cell_A, True, "ijDS")
     if reach_A > cutoff_A:
         near = np.einsum("px,px->p", vectors_A, vectors_A) <= cutoff_A**2
         i, j, vectors_A, shifts = i[near], j[near], vectors_A[near], shifts[near]
     return i.astype(np.int64), j.astype(np.int64), vectors_A, shifts
+
+
+def neighbor_distances(
+    positions_A: np.ndarray, cell_A: np.ndarray, cutoff_A: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Atoms i, j of all pairs within a cutoff, each once, images one by one, and distances in Å."""
+    lists = NeighborList(
+        cutoff=_reach_A(positions_A, cell_A, cutoff_A), full_list=False, n_threads=1
+    )
+    i, j, distances_A = lists.compute(positions_A, cell_A, True, "ijd")
+    near = distances_A <= cutoff_A
+    return i[near].astype(np.int64), j[near].astype(np.int64), distances_A[near]
+
+
+def _reach_A(positions_A: np.ndarray, cell_A: np.ndarray, cutoff_A: float) -> float:
+    # In a sparse system a list of the cutoff's reach would spend its time on empty cells.
+    return max(float(cutoff_A), float(np.cbrt(abs(np.linalg.det(cell_A)) / len(positions_A))))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from vitrion.transport.neighbors import neighbor_pairs
+from vitrion.transport.neighbors import neighbor_distances
 from vitrion.transport.rdf import evenly
 from vitrion.transport.trajectory import Trajectory
 
@@ -20,17 +20,26 @@ def bonds(
     trajectory: Trajectory,
     positions_A: np.ndarray,
     cell_A: np.ndarray,
-    cutoffs_A: Mapping[tuple[str, str], float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms i, j of every bond: pairs of the named elements within their cutoff, each once."""
-    i, j, vectors_A, _ = neighbor_pairs(positions_A, cell_A, max(cutoffs_A.values()))
-    squared = np.einsum("px,px->p", vectors_A, vectors_A)
-    n_species = len(trajectory.species)
-    limit = np.zeros((n_species, n_species))
-    for (a, b), cutoff_A in cutoffs_A.items():
-        limit[trajectory.species.index(a), trajectory.species.index(b)] = cutoff_A**2
-    bonded = squared < limit[trajectory.kinds[i], trajectory.kinds[j]]
-    return i[bonded], j[bonded]
+    *definitions: Mapping[tuple[str, str], float],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Atoms i, j of every bond, each once, by each definition in turn.
+
+    Args:
+        trajectory: the trajectory.
+        positions_A: (atoms, 3) of a snapshot.
+        cell_A: its cell.
+        definitions: pairs of elements that bond, and how near.
+    """
+    longest_A = max(cutoff_A for cutoffs_A in definitions for cutoff_A in cutoffs_A.values())
+    i, j, distance_A = neighbor_distances(positions_A, cell_A, longest_A)
+    n_species, number = len(trajectory.species), trajectory.species.index
+    pair = trajectory.kinds[i] * n_species + trajectory.kinds[j]
+    for cutoffs_A in definitions:
+        limit_A = np.zeros((n_species, n_species))
+        for (a, b), cutoff_A in cutoffs_A.items():
+            limit_A[number(a), number(b)] = limit_A[number(b), number(a)] = cutoff_A
+        bonded = distance_A < limit_A.ravel()[pair]
+        yield i[bonded], j[bonded]
 
 
 def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndarray]:
@@ -70,15 +79,16 @@ def network(
     frames = evenly(trajectory.n_frames, NETWORK_FRAMES)
     pairs = {(center, bridge): cutoffs_A[bridge] for bridge in bridges}
     for _, positions_A, cell_A in trajectory.snapshots(frames):
-        i, j = bonds(trajectory, positions_A, cell_A, pairs)
+        ((i, j),) = bonds(trajectory, positions_A, cell_A, pairs)
         _, component = components(trajectory.n_atoms, i, j)
         size = np.bincount(component[is_center], minlength=component.max() + 1)
         size = size[size > 0]
         centers_by_size += np.bincount(size, weights=size, minlength=n_centers + 1)
         fragments += len(size)
         # An image of the same centre is no second centre.
-        unique = np.unique(i * trajectory.n_atoms + j) % trajectory.n_atoms
-        bridging += np.count_nonzero(np.bincount(unique, minlength=trajectory.n_atoms) >= 2)
+        bridge, other = np.where(is_bridge[i], (i, j), (j, i))
+        joined = np.unique(other * trajectory.n_atoms + bridge) % trajectory.n_atoms
+        bridging += np.count_nonzero(np.bincount(joined) >= 2)
     sizes = np.flatnonzero(centers_by_size)
     total = n_centers * len(frames)
     return Network(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from vitrion.transport.neighbors import neighbor_pairs
+from vitrion.transport.neighbors import neighbor_distances
 from vitrion.transport.trajectory import Trajectory
 
 BIN_A = 0.05
@@ -59,15 +59,15 @@ def radial_distributions(
     histogram = np.zeros(n_species * n_species * n_bins)
     density = 0.0
     for _, positions_A, cell_A in trajectory.snapshots(frames):
-        i, j, vectors_A, _ = neighbor_pairs(positions_A, cell_A, edges_A[-1])
-        other = i != j
-        i, j = i[other], j[other]
-        distance_A = np.sqrt(np.einsum("px,px->p", vectors_A[other], vectors_A[other]))
+        i, j, distance_A = neighbor_distances(positions_A, cell_A, edges_A[-1])
+        # An atom's own images fall into a bin of their own, which is thrown away.
         bins = np.minimum((distance_A / BIN_A).astype(np.int64), n_bins - 1)
         code = (kind[i] * n_species + kind[j]) * n_bins + bins
-        histogram += np.bincount(code, minlength=histogram.size)
+        code[i == j] = histogram.size
+        histogram += np.bincount(code, minlength=histogram.size + 1)[:-1]
         density += 1 / abs(np.linalg.det(cell_A))
     found = histogram.reshape(n_species, n_species, n_bins) / len(frames)
+    found += found.transpose(1, 0, 2)
     density /= len(frames)
     shells_A3 = 4 / 3 * np.pi * np.diff(edges_A**3)
     g, coordination = {}, {}

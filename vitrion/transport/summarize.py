@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vitrion.errors import InputError
@@ -18,11 +19,14 @@ from vitrion.tables import (
     write_table,
 )
 from vitrion.transport.arrhenius import (
+    NOT_ACTIVATED,
     ROOM_TEMPERATURE_K,
     Arrhenius,
     fit_arrhenius,
+    glass_variances,
     pool_replicas,
 )
+from vitrion.transport.quantities import quantities
 
 KEY = list(TRAJECTORY_KEY)
 
@@ -87,81 +91,89 @@ def summarize(
             else pd.DataFrame(columns=list(TABLES[name]))
         )
         write_table(out / f"{name}.parquet", name, tables[name], described)
-    write_table(out / "arrhenius.parquet", "arrhenius", arrhenius_table(tables), described)
+    found = quantities(tables)
+    write_table(out / "pooled.parquet", "pooled", pooled_table(found), described)
+    write_table(out / "arrhenius.parquet", "arrhenius", arrhenius_table(found), described)
+
+
+def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
+    """The `pooled` table: every quantity of `quantities` at each temperature, over replicas."""
+    rows = []
+    for key, group in found.groupby([*COMPOSITION_KEY, "temperature_K", "quantity"], sort=True):
+        pooled = pool_replicas(group["value"], group["err"], group["weight"])
+        rows.append((*key, pooled.value, pooled.err, pooled.n, pooled.n_missing))
+    return pd.DataFrame(rows, columns=list(TABLES["pooled"]))
 
 
 @dataclass(frozen=True)
-class _Quantity:
-    """Values over a campaign that should follow Arrhenius.
+class _Law:
+    """What of a quantity is fitted, so that it grows with temperature as exp(−Ea / k_B T).
 
     Attributes:
-        name: as in the table.
-        frame: trajectory key, `value`, `err`.
         power: the line is fitted to value · T to this power (1 for σ).
         inverse: fit 1/value (residence times, whose rates grow with temperature).
+        any_sign: a quantity that falls with temperature is no reason for distrust.
     """
 
-    name: str
-    frame: pd.DataFrame
     power: int = 0
     inverse: bool = False
+    any_sign: bool = False
 
 
-def _quantities(tables: Mapping[str, pd.DataFrame]) -> Iterator[_Quantity]:
-    def values(frame: pd.DataFrame, value: str, err: str) -> pd.DataFrame:
-        return frame[KEY].assign(value=frame[value], err=frame[err])
-
-    diffusion = tables["diffusion"]
-    mobile = diffusion[diffusion["species"] == diffusion["alkali"]]
-    yield _Quantity("D_alkali", values(mobile, "D_cm2_s", "D_err_cm2_s"))
-    for method, group in tables["conductivity"].groupby("method"):
-        found = values(group, "sigma_mS_cm", "sigma_err_mS_cm")
-        yield _Quantity(f"sigma_{method}", found, power=1)
-    for environment, group in tables["residence"].groupby("environment"):
-        found = values(group, "tau_ps", "tau_err_ps")
-        yield _Quantity(f"residence:{environment}", found, inverse=True)
+# By the beginning of the quantity's name. D · τ has the difference of the two activation energies,
+# and is six times less than the square of the step that a diffusing ion makes each τ.
+LAWS = {
+    "D_alkali": _Law(),
+    "sigma_": _Law(power=1),
+    "residence:": _Law(inverse=True),
+    "D_tau:": _Law(any_sign=True),
+}
 
 
-def arrhenius_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def arrhenius_table(found: pd.DataFrame) -> pd.DataFrame:
     """The `arrhenius` table: replicas pooled at each temperature, then a line through those."""
     rows = []
-    composition_key = list(COMPOSITION_KEY)
-    for quantity in _quantities(tables):
-        for key, group in quantity.frame.groupby(composition_key, sort=True):
-            fit = _fit(quantity, group)
-            if fit.n_points:
-                rows.append(
-                    {
-                        **dict(zip(composition_key, key, strict=True)),
-                        "quantity": quantity.name,
-                        **{c: getattr(fit, c) for c in TABLES["arrhenius"] if hasattr(fit, c)},
-                        "flags": ",".join(fit.flags),
-                    }
-                )
+    for (*key, name), group in found.groupby([*COMPOSITION_KEY, "quantity"], sort=True):
+        law = next((law for start, law in LAWS.items() if name.startswith(start)), None)
+        fit = _fit(law, group) if law else None
+        if fit and fit.n_points:
+            rows.append(
+                {
+                    **dict(zip(COMPOSITION_KEY, key, strict=True)),
+                    "quantity": name,
+                    **{c: getattr(fit, c) for c in TABLES["arrhenius"] if hasattr(fit, c)},
+                    "flags": ",".join(fit.flags),
+                }
+            )
     return pd.DataFrame(rows, columns=list(TABLES["arrhenius"]))
 
 
-def _fit(quantity: _Quantity, group: pd.DataFrame) -> Arrhenius:
-    temperatures_K, values, errors = [], [], []
-    for temperature_K, replicas in group.groupby("temperature_K"):
-        pooled = pool_replicas(replicas["value"], replicas["err"])
-        scale = float(temperature_K) ** quantity.power
-        value, err = pooled.value * scale, pooled.err * scale
-        if quantity.inverse:
-            value, err = 1 / value, err / value**2
-        temperatures_K.append(float(temperature_K))
-        values.append(value)
-        errors.append(err)
-    fit = fit_arrhenius(temperatures_K, values, errors)
-    return _as_quantity(fit, quantity)
+def _fit(law: _Law, group: pd.DataFrame) -> Arrhenius:
+    values, errors = (
+        group.pivot(index="temperature_K", columns="replica", values=column)
+        for column in ("value", "err")
+    )
+    temperatures_K, n = values.index.to_numpy(dtype=float), values.count(axis=1).to_numpy()
+    shared, own = glass_variances(values.to_numpy(), errors.to_numpy())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = values.mean(axis=1).to_numpy()
+        within = (errors**2).mean(axis=1).to_numpy() / value**2
+        relative_err = np.sqrt((within + own) / n)
+    value = 1 / value if law.inverse else value * temperatures_K**law.power
+    shared_err = np.sqrt(shared / n.max())
+    fit = fit_arrhenius(temperatures_K, value, value * relative_err, shared_err=float(shared_err))
+    flags = [flag for flag in fit.flags if not (law.any_sign and flag == NOT_ACTIVATED)]
+    partial = (n > 0) & (n < values.shape[1])
+    flags += [f"replicas_missing:{T:g}K" for T in temperatures_K[partial]]
+    return _as_quantity(replace(fit, flags=tuple(flags)), law)
 
 
-def _as_quantity(fit: Arrhenius, quantity: _Quantity) -> Arrhenius:
+def _as_quantity(fit: Arrhenius, law: _Law) -> Arrhenius:
     """The 300 K values in the quantity's own unit: σ rather than σT, τ rather than 1/τ."""
-    scale = ROOM_TEMPERATURE_K**-quantity.power
+    scale = ROOM_TEMPERATURE_K**-law.power
     at_room = [fit.value_300K, fit.value_300K_low, fit.value_300K_high]
     at_room = [value * scale for value in at_room]
-    if quantity.inverse:
+    if law.inverse:
         middle, low, high = at_room
         at_room = [1 / middle, 1 / high, 1 / low]
     return replace(

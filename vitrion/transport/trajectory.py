@@ -1,12 +1,20 @@
 """A trajectory prepared for analysis: unwrapped, free of drift, and out of memory.
 
-Reading is streamed. What is kept per frame in memory are at most the cell and the drift; the
-displacements go into an unnamed scratch file, single precision, in blocks of (atoms, 3, frames), so
-that both the history of a few atoms and a stretch of frames of all atoms are cheap to read.
+Reading is streamed. What is kept per frame in memory is at most the cell, 72 bytes; displacements
+go into an unnamed scratch file, single precision, in blocks of (atoms, 3, frames), so that both the
+history of a few atoms and a stretch of frames of all atoms are cheap to read.
+
+Where the cell changes, two kinds of unwrapped positions differ and both are kept. Positions that
+fold back into the cell (`snapshots`, `stretches`) say who is near whom; but an atom some cells away
+from the origin is carried along by every breath of the cell. Displacements without that motion
+(`histories`, `displacements_A`) say how far an atom has come: the toroidal-view-preserving scheme
+of Bullerjahn, von Bülow, Heidari, Hénin and Hummer, J. Chem. Theory Comput. 19, 3406 (2023).
 """
 
 from __future__ import annotations
 
+import copy
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -98,6 +106,59 @@ class Source:
         return Formula.from_dict(Counter(self.symbols)).reduce()[0].format("hill")
 
 
+class _Scratch:
+    """Vectors of all atoms at every frame in an unnamed file, in blocks of (atoms, 3, frames).
+
+    Blocks are complete but for the last, so their places are known without an index.
+    """
+
+    def __init__(self, folder: Path | None, n_atoms: int) -> None:
+        self.folder, self.n_atoms, self.n_frames = folder, n_atoms, 0
+        self.block = int(np.clip(BLOCK_VALUES // (3 * n_atoms), 8, 1024))
+        self._pending: list[np.ndarray] = []
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+
+    def append(self, vectors_A: np.ndarray) -> None:
+        """Add frames (frames, atoms, 3); those of a block not yet full wait for `finish`."""
+        self._pending.append(vectors_A.astype(np.float32))
+        self.n_frames += len(vectors_A)
+        if sum(map(len, self._pending)) >= self.block:
+            ready = np.concatenate(self._pending)
+            full = len(ready) // self.block * self.block
+            for first in range(0, full, self.block):
+                self._write(ready[first : first + self.block])
+            self._pending = [ready[full:].copy()]
+
+    def finish(self) -> None:
+        """Write what is left; nothing may be added afterwards."""
+        self._write(np.concatenate(self._pending))
+        self._pending = []
+
+    def copy(self) -> _Scratch:
+        """The same frames in a file of their own."""
+        other = _Scratch(self.folder, self.n_atoms)
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, other._file, 1 << 24)
+        self._file.seek(0, 2)
+        other.n_frames, other._pending = self.n_frames, list(self._pending)
+        return other
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def read(self, number: int, atoms: slice) -> np.ndarray:
+        """Consecutive atoms in one block, (atoms, 3, frames)."""
+        first = number * self.block
+        frames = min(self.block, self.n_frames - first)
+        count = (atoms.stop - atoms.start) * 3 * frames
+        self._file.seek(4 * 3 * (first * self.n_atoms + atoms.start * frames))
+        return np.fromfile(self._file, dtype=np.float32, count=count).reshape(-1, 3, frames)
+
+    def _write(self, vectors_A: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(vectors_A.transpose(1, 2, 0)).tobytes())
+
+
 class Trajectory:
     """Drift-free displacements from the first frame, with atoms sorted by element.
 
@@ -126,7 +187,7 @@ class Trajectory:
         start_A: np.ndarray,
         frame_interval_ps: float,
         reference_frame: ReferenceFrame,
-        folder: Path | None,
+        scratch: Path | None,
     ) -> None:
         self.species, self.slices, self.symbols = tuple(species), slices, symbols
         self.kinds = np.array([self.species.index(s) for s in symbols])
@@ -136,15 +197,16 @@ class Trajectory:
         self.cells_A = np.empty((0, 3, 3))
         self.drift_A = 0.0
         self.n_frames = 0
-        self._block = int(np.clip(BLOCK_VALUES // (3 * len(symbols)), 8, 1024))
-        # Blocks are complete but for the last, so their offsets are known without an index.
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self._moved = _Scratch(scratch, len(symbols))
+        # The same file while the cell does not change.
+        self._placed = self._moved
 
     def __enter__(self) -> Trajectory:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._moved.close()
+        self._placed.close()
 
     @classmethod
     def read(
@@ -163,7 +225,8 @@ class Trajectory:
             discard_ps: left out at the start (equilibration).
             reference_frame: centre of mass of all atoms, mean of all but `mobile`, or as it is.
             mobile: element that does not belong to the framework.
-            scratch: folder of the scratch file; 12 bytes per atom and frame.
+            scratch: folder of the scratch file; 12 bytes per atom and frame, and as many again
+                where the cell changes.
 
         Raises:
             InputError: fewer than two frames left, or frames too far apart to unwrap.
@@ -177,17 +240,10 @@ class Trajectory:
             s: slice(int(end - np.count_nonzero(symbols == s)), int(end))
             for s, end in zip(species, ends, strict=True)
         }
-        skip = round(discard_ps / source.frame_interval_ps)
         trajectory: Trajectory | None = None
         cells: list[np.ndarray] = []
-        pending: list[np.ndarray] = []
-        n_pending = seen = 0
-        for positions_A, cells_A in _unwrap(source):
-            left_out = min(max(skip - seen, 0), len(positions_A))
-            seen += len(positions_A)
-            positions_A, cells_A = positions_A[left_out:, order], cells_A[left_out:]
-            if not len(positions_A):
-                continue
+        for positions_A, carried_A, cells_A in _carried(_discard(source, discard_ps)):
+            positions_A, carried_A = positions_A[:, order], carried_A[:, order]
             if trajectory is None:
                 trajectory = cls(
                     species=species,
@@ -196,34 +252,33 @@ class Trajectory:
                     start_A=positions_A[0].copy(),
                     frame_interval_ps=source.frame_interval_ps,
                     reference_frame=reference_frame,
-                    folder=scratch,
+                    scratch=scratch,
                 )
                 weights = trajectory._drift_weights(mobile)
-            displacements_A = positions_A - trajectory.start_A
-            drift_A = np.einsum("a,fax->fx", weights, displacements_A)
-            displacements_A -= drift_A[:, None]
-            trajectory.drift_A = float(np.linalg.norm(drift_A[-1]))
             cells.append(cells_A)
-            pending.append(displacements_A.astype(np.float32))
-            n_pending += len(displacements_A)
-            trajectory.n_frames += len(displacements_A)
-            while n_pending >= trajectory._block:
-                ready = np.concatenate(pending) if len(pending) > 1 else pending[0]
-                trajectory._write(ready[: trajectory._block])
-                pending = [ready[trajectory._block :]]
-                n_pending -= trajectory._block
-        if trajectory is None or trajectory.n_frames < 2:
-            raise InputError(
-                "discard_ps",
-                discard_ps,
-                f"leaves fewer than two of the {seen} frames of {source.name}; use less",
-            )
-        if n_pending:
-            trajectory._write(np.concatenate(pending))
-        trajectory.cells_A = np.concatenate(cells)
-        if np.allclose(trajectory.cells_A, trajectory.cells_A[0], rtol=0, atol=1e-9):
-            trajectory.cells_A = trajectory.cells_A[:1]
+            trajectory._append(positions_A, carried_A, weights)
+        trajectory._finish(np.concatenate(cells))
         return trajectory
+
+    def _append(self, positions_A: np.ndarray, carried_A: np.ndarray, weights: np.ndarray) -> None:
+        """Add frames: positions that fold into the cell, and how far the cell has carried them."""
+        placed_A = positions_A - self.start_A
+        moved_A = placed_A - carried_A
+        drift_A = np.einsum("a,fax->fx", weights, moved_A)
+        if self._placed is self._moved and carried_A.any():
+            self._placed = self._moved.copy()
+        self._moved.append(moved_A - drift_A[:, None])
+        if self._placed is not self._moved:
+            self._placed.append(placed_A - drift_A[:, None])
+        self.drift_A = float(np.linalg.norm(drift_A[-1]))
+        self.n_frames += len(positions_A)
+
+    def _finish(self, cells_A: np.ndarray) -> None:
+        self._moved.finish()
+        if self._placed is not self._moved:
+            self._placed.finish()
+        constant = np.allclose(cells_A, cells_A[0], rtol=0, atol=1e-9)
+        self.cells_A = cells_A[:1] if constant else cells_A
 
     def _drift_weights(self, mobile: str | None) -> np.ndarray:
         weights = self.masses_u.copy()
@@ -238,8 +293,11 @@ class Trajectory:
                 )
         return weights / weights.sum()
 
-    def _write(self, displacements_A: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(displacements_A.transpose(1, 2, 0)).tobytes())
+    def first(self, n_frames: int) -> Trajectory:
+        """What the trajectory would be had it ended after so many frames; shares its files."""
+        shorter = copy.copy(self)
+        shorter.n_frames, shorter.cells_A = n_frames, self.cells_A[:n_frames]
+        return shorter
 
     def __len__(self) -> int:
         return self.n_frames
@@ -275,8 +333,7 @@ class Trajectory:
     def history(self, atoms: slice) -> np.ndarray:
         """Displacements of consecutive atoms over all frames, (atoms, 3, frames), float32."""
         out = np.empty((atoms.stop - atoms.start, 3, self.n_frames), dtype=np.float32)
-        for first in range(0, self.n_frames, self._block):
-            block = self._read(first // self._block, atoms)
+        for first, block in self._blocks(self._moved, atoms):
             out[:, :, first : first + block.shape[2]] = block
         return out
 
@@ -287,10 +344,14 @@ class Trajectory:
         for first in range(atoms.start, atoms.stop, batch):
             yield self.history(slice(first, min(first + batch, atoms.stop)))
 
+    def displacements_A(self, frames: Sequence[int]) -> np.ndarray:
+        """Displacements of all atoms at some frames in increasing order, (frames, atoms, 3)."""
+        return np.stack([moved_A.copy() for _, moved_A in self._at(self._moved, frames)])
+
     def stretches(
         self, *atoms: slice, frames: int | None = None
     ) -> Iterator[tuple[int, list[np.ndarray]]]:
-        """Displacements over short stretches of time.
+        """Positions less `start_A`, which fold back into the cell, over short stretches of time.
 
         Args:
             atoms: slices of atoms wanted.
@@ -299,64 +360,103 @@ class Trajectory:
         Yields:
             The first frame of the stretch and one array (atoms, 3, frames) per slice.
         """
-        for first in range(0, self.n_frames, self._block):
-            blocks = [self._read(first // self._block, part) for part in atoms]
-            length = min(self._block, self.n_frames - first)
+        for parts in zip(*(self._blocks(self._placed, part) for part in atoms), strict=True):
+            first, length = parts[0][0], parts[0][1].shape[2]
             step = min(frames or length, length)
             for offset in range(0, length, step):
-                yield first + offset, [block[:, :, offset : offset + step] for block in blocks]
+                yield first + offset, [block[:, :, offset : offset + step] for _, block in parts]
 
     def snapshots(self, frames: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Whole frames, in increasing order: frame, positions (atoms, 3), cell (3, 3)."""
-        frames = np.asarray(frames)
-        everything = slice(0, self.n_atoms)
-        for number in np.unique(frames // self._block):
-            block = self._read(int(number), everything)
-            for frame in frames[frames // self._block == number]:
-                positions_A = self.start_A + block[:, :, frame - number * self._block]
-                yield int(frame), positions_A, self.cells(frame, frame + 1)[0]
+        for frame, placed_A in self._at(self._placed, frames):
+            yield frame, self.start_A + placed_A, self.cells(frame, frame + 1)[0]
 
-    def _read(self, block: int, atoms: slice) -> np.ndarray:
-        first = block * self._block
-        frames = min(self._block, self.n_frames - first)
-        count = (atoms.stop - atoms.start) * 3 * frames
-        self._file.seek(4 * 3 * (first * self.n_atoms + atoms.start * frames))
-        return np.fromfile(self._file, dtype=np.float32, count=count).reshape(-1, 3, frames)
+    def _blocks(self, scratch: _Scratch, atoms: slice) -> Iterator[tuple[int, np.ndarray]]:
+        for first in range(0, self.n_frames, scratch.block):
+            block = scratch.read(first // scratch.block, atoms)
+            yield first, block[:, :, : self.n_frames - first]
+
+    def _at(self, scratch: _Scratch, frames: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        frames = np.asarray(frames)
+        for number in np.unique(frames // scratch.block):
+            block = scratch.read(int(number), slice(0, self.n_atoms))
+            for frame in frames[frames // scratch.block == number]:
+                yield int(frame), block[:, :, frame - number * scratch.block]
+
+
+def _discard(source: Source, discard_ps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Unwrapped frames after the first `discard_ps`.
+
+    Raises:
+        InputError: fewer than two are left.
+    """
+    left = skip = round(discard_ps / source.frame_interval_ps)
+    seen = 0
+    for positions_A, cells_A in _unwrap(source):
+        seen += len(positions_A)
+        left_out = min(left, len(positions_A))
+        left -= left_out
+        if left_out < len(positions_A):
+            yield positions_A[left_out:], cells_A[left_out:]
+    if seen - skip < 2:
+        raise InputError(
+            "discard_ps",
+            discard_ps,
+            f"leaves fewer than two of the {seen} frames of {source.name}; use less",
+        )
 
 
 def _unwrap(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions (frames, atoms, 3) that never jump, and cells (frames, 3, 3).
-
-    Each step between frames is reduced to its nearest image with the newer cell and added up, which
-    keeps diffusion right under a fluctuating cell (the toroidal-view-preserving scheme: Bullerjahn,
-    von Bülow, Heidari, Hénin and Hummer, J. Chem. Theory Comput. 19, 3406, 2023).
+    """Positions (frames, atoms, 3) that fold back into the cells (frames, 3, 3) and never jump.
 
     Raises:
         InputError: a step too long for its image to be certain.
     """
     folded: np.ndarray | None = None
-    unwrapped = np.empty(0)
+    shift = np.empty(0)
     for chunk in source.chunks:
-        positions_A = np.asarray(chunk.positions_A, dtype=float)
+        positions_A = np.array(chunk.positions_A, dtype=float)
         cells_A = np.asarray(chunk.cells_A, dtype=float)
-        if not source.wrapped:
-            yield positions_A.copy(), cells_A
-            continue
-        if folded is None:
-            folded = unwrapped = positions_A[0]
-        steps_A = np.diff(positions_A, axis=0, prepend=folded[None])
-        fractional = np.einsum("fax,fxy->fay", steps_A, np.linalg.inv(cells_A))
-        images = np.round(fractional)
-        longest = float(np.abs(fractional - images).max())
-        if longest > SAFE_STEP:
-            raise InputError(
-                source.name,
-                f"a step of {longest:.2f} cell lengths between frames",
-                f"too long to unwrap safely (limit {SAFE_STEP:.2f}); store frames more often, or "
-                "give unwrapped positions and say so",
-            )
-        steps_A -= np.einsum("fax,fxy->fay", images, cells_A)
-        folded = positions_A[-1]
-        positions_A = unwrapped + np.cumsum(steps_A, axis=0)
-        unwrapped = positions_A[-1]
+        if source.wrapped:
+            if folded is None:
+                folded, shift = positions_A[0], np.zeros(positions_A[0].shape)
+            steps_A = np.diff(positions_A, axis=0, prepend=folded[None])
+            fractional = np.einsum("fax,fxy->fay", steps_A, np.linalg.inv(cells_A))
+            images = np.round(fractional)
+            longest = float(np.abs(fractional - images).max())
+            if longest > SAFE_STEP:
+                raise InputError(
+                    source.name,
+                    f"a step of {longest:.2f} cell lengths between frames",
+                    f"too long to unwrap safely (limit {SAFE_STEP:.2f}); store frames more often, "
+                    "or give unwrapped positions and say so",
+                )
+            folded = positions_A[-1].copy()
+            shifts = shift - np.cumsum(images, axis=0)
+            shift = shifts[-1]
+            positions_A += np.einsum("fax,fxy->fay", shifts, cells_A)
         yield positions_A, cells_A
+
+
+def _carried(
+    frames: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Adds how far changes of the cell have carried each atom, (frames or 1, atoms, 3), to frames.
+
+    An atom that is n cells away from the origin is moved by n times every change of the cell.
+    """
+    last: tuple[np.ndarray, np.ndarray] | None = None
+    for positions_A, cells_A in frames:
+        if last is None:
+            last, carried_A = (positions_A[0], cells_A[0]), np.zeros((1, *positions_A[0].shape))
+        changes_A = np.diff(cells_A, axis=0, prepend=last[1][None])
+        if changes_A.any():
+            at_A = np.concatenate([last[0][None], positions_A[:-1]])
+            inverse = np.linalg.inv(cells_A - changes_A)
+            cells_away = np.floor(np.einsum("fax,fxy->fay", at_A, inverse))
+            steps_A = np.einsum("fax,fxy->fay", cells_away, changes_A)
+            carried_A = carried_A[-1] + np.cumsum(steps_A, axis=0)
+        else:
+            carried_A = carried_A[-1:]
+        last = positions_A[-1], cells_A[-1]
+        yield positions_A, carried_A, cells_A

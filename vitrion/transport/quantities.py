@@ -1,0 +1,65 @@
+"""The single numbers that are known of trajectories, in one long table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from vitrion.tables import TRAJECTORY_KEY
+from vitrion.units import A2_PS_TO_CM2_S
+
+KEY = list(TRAJECTORY_KEY)
+
+
+def quantities(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Every number of the tables that has an error, one row per trajectory and quantity.
+
+    Args:
+        tables: by name, of one trajectory or of many; those that are missing are left out.
+
+    Returns:
+        Trajectory key, `quantity` (`D_alkali`, `D_<element>`, `sigma_<method>`,
+        `t_alkali_<method>`, `haven_ratio`, `environment:<name>`, `residence:<name>` in ps and
+        `D_tau:<name>`, D of the alkali times its residence time in Å²), `value`, `err`, and
+        `weight`: what a ratio was divided by, one for what is no ratio.
+    """
+    found = [part for part in _parts(tables) if len(part)]
+    columns = [*KEY, "quantity", "value", "err", "weight"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def part(
+        table: pd.DataFrame, name: str, of: str, value: str, err: str, *, weight: object = 1.0
+    ) -> pd.DataFrame:
+        names = name + table[of].astype(str)
+        return table[KEY].assign(quantity=names, value=table[value], err=table[err], weight=weight)
+
+    diffusion = tables["diffusion"]
+    of_alkali = diffusion["species"] == diffusion["alkali"]
+    named = diffusion.assign(species=diffusion["species"].mask(of_alkali, "alkali"))
+    yield part(named, "D_", "species", "D_cm2_s", "D_err_cm2_s")
+    sigma = tables["conductivity"]
+    yield part(sigma, "sigma_", "method", "sigma_mS_cm", "sigma_err_mS_cm")
+    yield part(
+        sigma, "t_alkali_", "method", "t_alkali", "t_alkali_err", weight=sigma["sigma_mS_cm"]
+    )
+    onsager = tables["onsager"]
+    own = (onsager["species_i"] == onsager["alkali"]) & (onsager["species_j"] == onsager["alkali"])
+    haven = tables["haven"].merge(onsager.loc[own, [*KEY, "L"]], on=KEY).assign(name="ratio")
+    yield part(haven, "haven_", "name", "haven_ratio", "haven_ratio_err", weight=haven["L"])
+    if "coordination" in tables:
+        yield part(
+            tables["coordination"], "environment:", "environment", "fraction", "fraction_err"
+        )
+    if "residence" in tables:
+        stay = tables["residence"]
+        yield part(stay, "residence:", "environment", "tau_ps", "tau_err_ps")
+        both = stay.merge(diffusion.loc[of_alkali, [*KEY, "D_cm2_s", "D_err_cm2_s"]], on=KEY)
+        both["D_tau_A2"] = both["D_cm2_s"] / A2_PS_TO_CM2_S * both["tau_ps"]
+        both["D_tau_err_A2"] = both["D_tau_A2"] * np.hypot(
+            both["D_err_cm2_s"] / both["D_cm2_s"], both["tau_err_ps"] / both["tau_ps"]
+        )
+        yield part(both, "D_tau:", "environment", "D_tau_A2", "D_tau_err_A2")
