@@ -135,7 +135,7 @@ def previous_round(wildcards):
         return {}
     folder = f"<results>/{GENERATIONS[GENERATIONS.index(wildcards.generation) - 1]}"
     return {
-        "model": folder + "finetune/model.safetensors",
+        "model": f"{folder}finetune/model.safetensors",
         "known": [f"{folder}dataset/{split}.extxyz" for split in ("train", "val")],
     }
 
