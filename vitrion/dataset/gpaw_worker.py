@@ -26,7 +26,7 @@ from gpaw import GPAW, KohnShamConvergenceError
 # Loose enough for a minute a frame; forces then change by less than 1 meV/Å on tightening.
 CONVERGENCE = {"energy": 1e-5, "density": 3e-5, "eigenstates": 1e-6}
 # The point that stands for the whole zone of a cube: Baldereschi, Phys. Rev. B 7, 5212 (1973). It
-# costs less than two Gamma points and is worth eight.
+# costs about two Gamma points and leaves a seventh to two fifths of Gamma's error in the forces.
 MEAN_VALUE_POINT = [[0.25, 0.25, 0.25]]
 SAFER = {"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 100}, "maxiter": 400}
 # The finite basis adds an isotropic tension (Pulay stress), which would make every cell too dense.
