@@ -41,7 +41,7 @@ def whole_multiple(total: float, part: float) -> int | None:
 
 
 class Sample(Section):
-    """Frames worth labelling: random packings, melted and cooled with the current potential."""
+    """Frames worth labelling: ionic packings, melted and cooled with the current potential."""
 
     frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
     large_frames: Annotated[int, Field(ge=0)] = Field(
@@ -49,13 +49,13 @@ class Sample(Section):
     )
     formula_units: PositiveInt = Field(4, description="cell size in formula units")
     relative_densities: tuple[Positive, ...] = Field(
-        (0.75, 0.9, 1.05),
+        (0.7, 0.8, 0.95),
         min_length=1,
         description="densities over the composition's density guess",
     )
     packings_per_density: PositiveInt = Field(2, description="independent packings of each")
     temperatures_K: tuple[Temperature, ...] = Field(
-        (2500.0, 1500.0, 800.0, 300.0),
+        (1500.0, 1000.0, 600.0, 300.0),
         min_length=1,
         description="MD temperatures; every packing runs through them from hot to cold",
     )

@@ -1,10 +1,18 @@
 import numpy as np
 import pytest
+from ase import Atoms
 
 from vitrion.errors import InputError
-from vitrion.packing import RELATIVE_DISTANCE, random_packing
+from vitrion.packing import (
+    RELATIVE_DISTANCE,
+    IonicModel,
+    ionic_packing,
+    ionic_radius_A,
+    random_packing,
+)
 
 COUNTS = {"Li": 4, "Al": 4, "Cl": 10, "O": 3}
+CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
 
 
 def shortest_distance_A(atoms):
@@ -55,3 +63,62 @@ def test_impossible_packings_are_refused(counts, volume_A3, key):
     with pytest.raises(InputError) as caught:
         random_packing(counts, volume_A3, seed=0)
     assert caught.value.key == key
+
+
+def nearest_A(atoms, one, other):
+    distances = atoms.get_all_distances(mic=True) + 99 * np.eye(len(atoms))
+    return distances[np.ix_(atoms.symbols == one, atoms.symbols == other)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ionic_packing_puts_cations_beside_anions(seed):
+    atoms = ionic_packing(COUNTS, 560.0, seed, charges=CHARGES)
+    assert atoms.symbols.formula.count() == COUNTS
+    assert atoms.get_volume() == pytest.approx(560.0)
+    # Every metal has its nearest ligand nearer than any cation, and no halogens touch.
+    ligand = np.minimum(
+        nearest_A(atoms, "Al", "Cl").min(axis=1), nearest_A(atoms, "Al", "O").min(axis=1)
+    )
+    cation = np.minimum(
+        nearest_A(atoms, "Al", "Al").min(axis=1), nearest_A(atoms, "Al", "Li").min(axis=1)
+    )
+    assert (ligand < cation).all()
+    assert nearest_A(atoms, "Cl", "Cl").min() > 2.8
+    assert nearest_A(random_packing(COUNTS, 560.0, seed), "Cl", "Cl").min() < 2.8
+
+
+def test_same_seed_same_ionic_packing():
+    first, again, other = (
+        ionic_packing(COUNTS, 560.0, seed, charges=CHARGES) for seed in (3, 3, 4)
+    )
+    assert np.allclose(first.positions, again.positions, atol=1e-6)
+    assert not np.allclose(first.positions, other.positions, atol=0.1)
+
+
+@pytest.mark.parametrize("charges", [{"Li": 1, "Al": 3, "Cl": -1}, CHARGES | {"Al": 2}])
+def test_ionic_packing_needs_charges_that_balance(charges):
+    with pytest.raises(InputError) as caught:
+        ionic_packing(COUNTS, 560.0, 0, charges=charges)
+    assert caught.value.key == "charges"
+
+
+def test_ionic_forces_are_the_derivative_of_the_energy():
+    atoms = random_packing(COUNTS, 560.0, seed=0)
+    atoms.calc = IonicModel(CHARGES)
+    forces = atoms.get_forces()
+    for index, axis in ((0, 0), (5, 1), (20, 2)):
+        energies = []
+        for step_A in (-1e-4, 1e-4):
+            moved = atoms.copy()
+            moved.positions[index, axis] += step_A
+            moved.calc = IonicModel(CHARGES)
+            energies.append(moved.get_potential_energy())
+        assert (energies[0] - energies[1]) / 2e-4 == pytest.approx(forces[index, axis], abs=1e-4)
+
+
+def test_a_pair_of_ions_rests_at_the_sum_of_their_radii():
+    rest_A = ionic_radius_A("Li", 1) + ionic_radius_A("Cl", -1)
+    pair = Atoms("LiCl", [[0, 0, 0], [rest_A, 0, 0]])
+    pair.calc = IonicModel({"Li": 1, "Cl": -1}, cutoff_A=60.0, damping_1_A=1e-6)
+    force_eV_A = pair.get_forces()[1, 0]
+    assert force_eV_A == pytest.approx(0.0, abs=0.01)

@@ -1,9 +1,9 @@
-"""Frames worth labelling: random packings, melted and cooled, the most different ones kept."""
+"""Frames worth labelling: ionic packings, melted and cooled, the most different ones kept."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms, units
@@ -17,7 +17,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from vitrion.compositions import Composition
 from vitrion.config import Sample
 from vitrion.errors import InputError, PotentialError
-from vitrion.packing import random_packing
+from vitrion.packing import ionic_packing
 from vitrion.potential import CHGNetCalculator, load_model
 from vitrion.progress import Progress
 from vitrion.seeds import derive_seed
@@ -28,8 +28,8 @@ TIMESTEP_FS = 2.0
 FRICTION_FS = 0.02
 # A frame with a larger force is a collision that no glass or melt visits.
 MAX_FORCE_eV_A = 30.0
-# Packed atoms sit at equal distances whatever their size; a few steps downhill end the worst
-# overlaps, so that the first steps of MD do not throw atoms through each other.
+# A few steps downhill take the packing's bonds to the potential's own lengths, so that the first
+# steps of MD do not throw atoms through each other.
 RELAX_STEPS = 30
 
 
@@ -39,6 +39,7 @@ def sample_frames(
     *,
     model: str,
     seed: int,
+    charges: Mapping[str, float],
     known: Sequence[Atoms] = (),
 ) -> list[Atoms]:
     """Draw frames of one composition from molten and quenched MD, chosen for diversity.
@@ -54,6 +55,7 @@ def sample_frames(
         settings: how many frames, cell size, densities, temperatures.
         model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
         seed: seed of this composition's sampling.
+        charges: formal charge of each element in e; they order the packings.
         known: labelled frames of this composition, to keep away from.
 
     Returns:
@@ -81,10 +83,11 @@ def sample_frames(
         for index, (density, formula_units) in enumerate(small + large):
             trajectory = f"{composition.composition}-{seed:08x}-p{index}"
             packing_seed = derive_seed(seed, "packing", index)
-            atoms = random_packing(
+            atoms = ionic_packing(
                 composition.counts(formula_units),
                 composition.volume_A3(formula_units, density * composition.density_guess_g_cm3),
                 packing_seed,
+                charges=charges,
             )
             atoms.info = {
                 "composition": composition.composition,
