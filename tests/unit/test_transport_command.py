@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
+from trajectory_files import FORMATS, write_trajectory
 
 from vitrion.cli import main
 from vitrion.tables import TABLES, read_table
@@ -67,32 +68,81 @@ def test_tables_that_need_a_center_are_left_out_without(good, tmp_path):
     assert not {"network", "residence", "coordination", "clusters"} & written
 
 
+@pytest.fixture(scope="module")
+def from_extxyz(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extxyz")
+    write(folder / "run.extxyz", frames())
+    assert main(["analyze", str(folder / "run.extxyz"), *options(out=str(folder / "out"))]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "run.extxyz"])
+def test_every_format_gives_the_tables_of_the_extxyz(from_extxyz, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_trajectory(tmp_path / name, frames())
+    topology = "topology.pdb" if name == "run.xtc" else None
+    assert main(["analyze", name, *options(topology=topology)]) == 0
+    # XTC keeps 0.01 Å, and its numbers are single precision.
+    rel = 0.01 if name == "run.xtc" else 1e-5
+    for table, column in (("msd", "msd_A2"), ("rdf", "coordination"), ("trajectories", "n_atoms")):
+        expected, found = (
+            read_table(folder / f"{table}.parquet")[column].to_numpy()
+            for folder in (from_extxyz, tmp_path / "out")
+        )
+        assert found == pytest.approx(expected, rel=rel, abs=rel)
+
+
+# Options, and the key, the value and the remedy of the message.
 BAD_OPTIONS = {
-    "temperature-K": ({"temperature_K": "-5"}, "above 0"),
-    "frame-interval-ps": ({"frame_interval_ps": "0"}, "above 0"),
-    "discard-ps": ({"discard_ps": "100"}, "leaves fewer than two"),
-    "charges malformed": ({"charges": "Li:1"}, "Li=1,Al=3"),
-    "charges not whole": ({"charges": "Li=0.9,Al=3,Cl=-1"}, "whole number"),
-    "charges missing": ({"charges": "Li=1,Al=3"}, "add the charge of Cl"),
-    "charges not neutral": ({"charges": "Li=1,Al=2,Cl=-1"}, "net charge of -1"),
-    "charges twice": ({"charges": "Li=1,Li=1,Al=3,Cl=-1"}, "twice"),
-    "mobile absent": ({"mobile": "Na"}, "not in the trajectory"),
-    "center absent": ({"center": "Ga"}, "not in the trajectory"),
-    "center alone": ({"ligands": None}, "together"),
-    "ligand is mobile": ({"ligands": "Li,Cl"}, "different elements"),
-    "bridges": ({"bridges": "O"}, "among the ligands"),
-    "cutoffs": ({"cutoffs_A": "Al-Cl"}, "Al-Cl=2.9"),
-    "rdf-cutoff": ({"rdf_cutoff_A": "nan"}, "above 0"),
+    "temperature below zero": ({"temperature_K": "-5"}, "temperature-K = -5.0", "above 0"),
+    "no frame interval": ({"frame_interval_ps": "0"}, "frame-interval-ps = 0.0", "above 0"),
+    "discards everything": ({"discard_ps": "100"}, "discard_ps = 100.0", "use less"),
+    "charges malformed": ({"charges": "Li:1"}, "charges = 'Li:1'", "for example Li=1,Al=3"),
+    "charges not whole": ({"charges": "Li=0.9,Al=3,Cl=-1"}, "Li=0.9", "NAME=whole number"),
+    "charges missing": ({"charges": "Li=1,Al=3"}, "charges = {", "add the charge of Cl"),
+    "charges not neutral": ({"charges": "Li=1,Al=2,Cl=-1"}, "charges = {", "net charge of -1"),
+    "charges twice": ({"charges": "Li=1,Li=1,Al=3,Cl=-1"}, "charges = 'Li=1,Li", "Li twice"),
+    "mobile absent": ({"mobile": "Na"}, "mobile = 'Na'", "it has ['Al', 'Cl', 'Li']"),
+    "center absent": ({"center": "Ga"}, "center = 'Ga'", "it has ['Al', 'Cl', 'Li']"),
+    "center alone": ({"ligands": None}, "ligands = ''", "--center and --ligands together"),
+    "ligand is mobile": ({"ligands": "Li,Cl"}, "ligands = ['Li', 'Cl']", "different elements"),
+    "bridge is no ligand": ({"bridges": "O"}, "bridges = ['O']", "among the ligands"),
+    "cutoff malformed": ({"cutoffs_A": "Al-Cl"}, "cutoffs-A = 'Al-Cl'", "for example Al-Cl=2.9"),
+    "g(r) to no number": ({"rdf_cutoff_A": "nan"}, "rdf-cutoff-A = nan", "above 0"),
+    "out is a file": ({"out": "run.extxyz"}, "out = 'run.extxyz'", "name a folder"),
 }
+
+
+def message(error: str) -> str:
+    """The last line, which is all that follows progress."""
+    assert "Traceback" not in error
+    (found,) = (line for line in error.splitlines() if line.startswith("vitrion analyze: "))
+    assert error.strip().endswith(found)
+    return found
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
 def test_bad_options_end_with_one_message(good, capsys, name):
-    changes, expected = BAD_OPTIONS[name]
+    changes, key_and_value, remedy = BAD_OPTIONS[name]
     assert main(["analyze", good, *options(**changes)]) == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("vitrion analyze: ")
-    assert expected in message
+    found = message(capsys.readouterr().err)
+    assert key_and_value in found
+    assert remedy in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"temperature_K": None}, "--temperature-K"),
+        ({"temperature_K": "warm"}, "invalid float value: 'warm'"),
+        ({"reference_frame": "wall"}, "choose from"),
+    ],
+)
+def test_options_that_no_parser_takes_end_the_same_way(good, capsys, changes, expected):
+    with pytest.raises(SystemExit) as stop:
+        main(["analyze", good, *options(**changes)])
+    assert stop.value.code == 2
+    assert expected in message(capsys.readouterr().err)
 
 
 def no_cell():
@@ -137,7 +187,7 @@ def missing():
 
 def unknown():
     Path("notes.txt").write_text("nothing to see\n" * 5)
-    return ["notes.txt"], "unknown format"
+    return ["notes.txt"], "unknown format; use extxyz"
 
 
 def cut_short():
@@ -146,9 +196,20 @@ def cut_short():
     return ["XDATCAR"], "cannot be read"
 
 
+def nothing_in_it():
+    Path("run.extxyz").touch()
+    return ["run.extxyz"], "holds no frame"
+
+
 def one_frame():
     write("one.extxyz", frames(1))
-    return ["one.extxyz"], "fewer than two"
+    return ["one.extxyz"], "fewer than two frames"
+
+
+def numbered_types():
+    write_trajectory(Path("run.dump"), frames())
+    Path("run.dump").write_text(Path("run.dump").read_text().replace("id element", "id type"))
+    return ["run.dump"], "dump_modify ... element Li"
 
 
 def no_topology():
@@ -161,20 +222,34 @@ def damaged_hdf5():
     return ["run.h5"], "cannot be read as HDF5"
 
 
+def another_interval():
+    write_trajectory(Path("run.h5"), frames(), interval_ps=0.2)
+    return ["run.h5"], "the file says 0.2"
+
+
 @pytest.mark.parametrize(
     "make",
     [
         *(no_cell, changing_atoms, not_numbers, jumps, overlapping_files, missing, unknown),
-        *(cut_short, one_frame, no_topology, damaged_hdf5),
+        *(cut_short, nothing_in_it, one_frame, numbered_types, no_topology, damaged_hdf5),
+        another_interval,
     ],
 )
 def test_bad_files_end_with_one_message(tmp_path, monkeypatch, capsys, make):
     monkeypatch.chdir(tmp_path)
     files, expected = make()
     assert main(["analyze", *files, *options()]) == 2
-    message = capsys.readouterr().err.strip()
-    assert expected in message
-    assert "Traceback" not in message
+    assert expected in message(capsys.readouterr().err)
+
+
+def test_the_temperature_need_not_be_whole(good, tmp_path):
+    """σ goes as 1/T, although the key of the tables holds whole kelvins."""
+    sigma = {}
+    for temperature_K in ("600", "600.4"):
+        assert main(["analyze", good, *options(temperature_K=temperature_K)]) == 0
+        assert read_table("out/trajectories.parquet")["temperature_K"][0] == 600
+        sigma[temperature_K] = read_table("out/conductivity.parquet")["sigma_mS_cm"][0]
+    assert sigma["600.4"] / sigma["600"] == pytest.approx(600 / 600.4, rel=1e-9)
 
 
 def test_a_cell_can_be_given(tmp_path, monkeypatch):

@@ -37,26 +37,6 @@ def test_windowed_msd_is_the_mean_over_all_origins():
     assert found.lags[-1] == 149
 
 
-def test_msd_equals_tidynamics():
-    tidynamics = pytest.importorskip("tidynamics")
-    positions_A = brownian(400, 3)
-    found = moments_of(positions_A)
-    theirs = np.mean([tidynamics.msd(positions_A[:, k].astype(float)) for k in range(3)], axis=0)
-    assert found.msd_A2 == pytest.approx(theirs[found.lags], rel=1e-5)
-
-
-def test_msd_equals_mdanalysis():
-    mda = pytest.importorskip("MDAnalysis")
-    from MDAnalysis.analysis.msd import EinsteinMSD
-
-    positions_A = brownian(200, 3)
-    universe = mda.Universe.empty(3, trajectory=True)
-    universe.load_new(positions_A.astype(np.float32), order="fac")
-    theirs = EinsteinMSD(universe, select="all", fft=False).run().results.timeseries
-    found = moments_of(positions_A)
-    assert found.msd_A2 == pytest.approx(theirs[found.lags], rel=1e-4)
-
-
 def test_covariance_is_that_of_simulated_walkers():
     rng = np.random.default_rng(2)
     lags, frames, runs = np.array([1, 4, 16, 50]), 400, 4000

@@ -39,27 +39,6 @@ def test_onsager_coefficients_add_up(tables):
     assert tables["haven"]["haven_ratio"][0] == pytest.approx(lithium["L_self"] / lithium["L"])
 
 
-def test_haven_ratio_is_that_of_pymatgen_analysis_diffusion():
-    """Its definition: D of the tracer over the charge diffusivity d⟨|Σ Δr|²⟩/6N dτ.
-
-    Here with the slope between two lags, so that both codes fit the same straight line.
-    """
-    source = walkers(IONS, frames=400, rng=np.random.default_rng(1))
-    positions_A = source.chunks[0].positions_A[:, :12]
-    lags = np.array([1, 2])
-    step_A = [positions_A[m:] - positions_A[:-m] for m in lags]
-    tracer = np.diff([np.mean(np.sum(s**2, axis=2)) for s in step_A])
-    charge = np.diff([np.mean(np.sum(s.sum(axis=1) ** 2, axis=1)) / 12 for s in step_A])
-    from vitrion.transport.collective import correlations, onsager
-    from vitrion.transport.msd import displacements
-    from vitrion.transport.trajectory import Trajectory
-
-    with Trajectory.read(source, reference_frame="none") as t:
-        data = correlations({s: displacements(t, s, lags) for s in t.species})
-    ratio, _ = onsager(data, [1, -1], slice(0, 2), 1.0).haven(0)
-    assert ratio == pytest.approx((tracer / charge)[0], rel=1e-4)
-
-
 def test_the_einstein_conductivity_does_not_depend_on_the_frame():
     sigma = {}
     for frame in ("none", "center_of_mass"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import json
 import tracemalloc
 from pathlib import Path
@@ -12,11 +10,10 @@ import h5py
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.io import write
+from trajectory_files import FORMATS, write_h5md, write_trajectory
 
 from vitrion.errors import InputError
 from vitrion.transport import trajectory as module
-from vitrion.transport.msd import displacements
 from vitrion.transport.sources import read_files, read_segments
 from vitrion.transport.trajectory import Frames, Source, Trajectory
 
@@ -44,15 +41,9 @@ def whole(trajectory: Trajectory) -> np.ndarray:
     return trajectory.history(slice(0, trajectory.n_atoms)).transpose(2, 0, 1)
 
 
-def write_segment(path: Path, positions_A: np.ndarray, first_step: int, cell_A=TRICLINIC) -> Path:
-    frames = len(positions_A)
-    with h5py.File(path, "w") as file:
-        group = file.create_group("particles/all")
-        group["species"] = np.array([8, 3, 3, 8, 3])
-        steps = (first_step + np.arange(frames)) * 50
-        group.create_dataset("position/value", data=positions_A, chunks=(7, len(SYMBOLS), 3))
-        group["position/step"], group["position/time"] = steps, steps * 0.002
-        group["box/edges/value"] = np.broadcast_to(cell_A, (frames, 3, 3))
+def write_segment(path: Path, positions_A: np.ndarray, first_step: int) -> Path:
+    write_h5md(path, SYMBOLS, positions_A, TRICLINIC, first_step=first_step)
+    with h5py.File(path, "a") as file:  # ours, so never folded
         file.create_group("vitrion").attrs["metadata"] = json.dumps({"seed": 1})
     return path
 
@@ -207,83 +198,17 @@ def test_memory_does_not_grow_with_the_number_of_frames(monkeypatch):
     assert peak_bytes(200) - peak_bytes(20) < 180 * 64 * 72 * 3
 
 
-@pytest.mark.parametrize("name", ["run.extxyz", "run.traj", "XDATCAR", "run.dump"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_formats_agree(tmp_path, name):
     true_A = sorted_by_element(walk(12))
     symbols = sorted(SYMBOLS, reverse=True)
-    cell_A = np.diag([9.0, 8.0, 10.0]) if name == "run.dump" else TRICLINIC
-    folded_A = fold(true_A, cell_A)
-    path = tmp_path / name
-    frames = [Atoms(symbols, positions=p, cell=cell_A, pbc=True) for p in folded_A]
-    if name == "run.dump":
-        path.write_text("".join(map(dump_frame, range(12), frames)))
-    else:
-        write(path, frames, format="vasp-xdatcar" if name == "XDATCAR" else None)
-    with Trajectory.read(read_files([path], frame_interval_ps=0.1), reference_frame="none") as t:
-        assert t.counts() == {"O": 2, "Li": 3}
-        assert np.allclose(whole(t), true_A - true_A[0], atol=1e-4)
-
-
-def dump_frame(step: int, atoms: Atoms) -> str:
-    edges = "".join(f"0.0 {edge}\n" for edge in np.diag(atoms.cell.array))
-    lines = "".join(
-        f"{n + 1} {s} {x:.7f} {y:.7f} {z:.7f}\n"
-        for n, (s, (x, y, z)) in enumerate(zip(atoms.symbols, atoms.positions, strict=True))
-    )
-    return (
-        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(atoms)}\n"
-        f"ITEM: BOX BOUNDS pp pp pp\n{edges}ITEM: ATOMS id element x y z\n{lines}"
-    )
-
-
-def test_xtc_with_a_topology(tmp_path):
-    mda = pytest.importorskip("MDAnalysis")
-    true_A = sorted_by_element(walk(12))
-    cell_A = np.diag([9.0, 8.0, 10.0])
-    universe = mda.Universe.empty(5, trajectory=True)
-    universe.add_TopologyAttr("elements", ["O", "O", "Li", "Li", "Li"])
-    universe.add_TopologyAttr("names", ["O", "O", "Li", "Li", "Li"])
-    universe.dimensions = [9, 8, 10, 90, 90, 90]
-    universe.atoms.positions = true_A[0]
-    universe.atoms.write(tmp_path / "top.pdb")
-    with mda.Writer(str(tmp_path / "run.xtc"), 5) as writer:
-        for positions_A in fold(true_A, cell_A):
-            universe.atoms.positions = positions_A
-            writer.write(universe.atoms)
-    source = read_files(
-        [tmp_path / "run.xtc"], frame_interval_ps=0.1, topology=tmp_path / "top.pdb"
-    )
+    cell_A = np.diag([9.0, 8.0, 10.0]) if name in ("run.dump", "run.xtc") else TRICLINIC
+    frames = [Atoms(symbols, positions=p, cell=cell_A, pbc=True) for p in fold(true_A, cell_A)]
+    write_trajectory(tmp_path / name, frames)
+    topology = tmp_path / "topology.pdb" if name == "run.xtc" else None
+    source = read_files([tmp_path / name], frame_interval_ps=0.1, topology=topology)
     with Trajectory.read(source, reference_frame="none") as t:
         assert t.counts() == {"O": 2, "Li": 3}
         # XTC keeps 0.01 Å.
-        assert np.allclose(whole(t), true_A - true_A[0], atol=0.03)
-
-
-def kinisi_input(name: str) -> Path:
-    found = importlib.util.find_spec("kinisi")
-    if found is None:
-        pytest.skip("kinisi, whose wheel has the data, is not installed")
-    return Path(found.submodule_search_locations[0]) / "tests" / "inputs" / name
-
-
-def test_msd_of_a_real_vasp_run_equals_kinisis(tmp_path):
-    (tmp_path / "XDATCAR").write_bytes(
-        gzip.decompress(kinisi_input("example_XDATCAR.gz").read_bytes())
-    )
-    check_against_kinisi(
-        tmp_path / "XDATCAR", [1.60282, 2.46998, 4.18557], [1.68111, 2.10562, 2.40768]
-    )
-
-
-@pytest.mark.physics
-def test_msd_of_a_real_triclinic_run_equals_kinisis():
-    check_against_kinisi(kinisi_input("LiPS.exyz"), [0.29257, 0.40792, 0.53430], None)
-
-
-def check_against_kinisi(path: Path, msd_A2, collective_A2) -> None:
-    source = read_files([path], frame_interval_ps=0.1)
-    with Trajectory.read(source, reference_frame="framework", mobile="Li") as t:
-        found = displacements(t, "Li", np.array([10, 20, 40]))
-    assert found.msd_A2 == pytest.approx(msd_A2, abs=6e-6)
-    if collective_A2:
-        assert found.collective_msd_A2 / found.n_atoms == pytest.approx(collective_A2, abs=6e-6)
+        atol = 0.03 if name == "run.xtc" else 1e-4
+        assert np.allclose(whole(t), true_A - true_A[0], atol=atol)

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         _check_number(option, getattr(args, option), least=0, strictly=True)
     for option in ("discard_ps", "residence_tolerance_ps"):
         _check_number(option, getattr(args, option), least=0)
+    if args.out.is_file():
+        raise InputError("out", str(args.out), "is a file; name a folder")
     ligands = _names(args.ligands)
     if bool(args.center) != bool(ligands):
         raise InputError(
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
         "alkali": args.mobile,
         "metal": args.center or "",
         "halogen": ligands[0] if ligands else "",
-        "temperature_K": round(args.temperature_K),
+        "temperature_K": args.temperature_K,
         "replica": 0,
     }
     analyze_source(

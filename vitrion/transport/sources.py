@@ -15,6 +15,7 @@ from vitrion.transport.trajectory import Frames, Source
 CHUNK_FRAMES = 256
 # Formats that only MDAnalysis reads; they know no elements and need a topology.
 MDANALYSIS_SUFFIXES = {".xtc", ".trr", ".dcd", ".nc", ".ncdf"}
+LAMMPS_DUMP = "lammps-dump-text"
 
 
 def read_segments(paths: Sequence[Path]) -> Source:
@@ -214,7 +215,10 @@ def _ase_frames(paths: Sequence[Path]):
     def frames():
         for path in paths:
             try:
-                for atoms in iread(str(path), index=":", format=_ase_format(path)):
+                kind = _ase_format(path)
+                if kind == LAMMPS_DUMP:
+                    _check_elements(path)
+                for atoms in iread(str(path), index=":", format=kind):
                     yield path, atoms.get_chemical_symbols(), atoms.positions, atoms.cell.array
             except UnknownFileTypeError as error:
                 raise InputError(
@@ -248,11 +252,28 @@ def _ase_frames(paths: Sequence[Path]):
     return symbols, checked()
 
 
+def _check_elements(path: Path) -> None:
+    """Refuse a LAMMPS dump whose atoms are numbered types: ASE takes type 1 for hydrogen.
+
+    Raises:
+        InputError: names the file and how to write its elements.
+    """
+    with path.open() as lines:
+        columns = next((line for line in lines if line.startswith("ITEM: ATOMS")), "")
+    if columns and "element" not in columns.split():
+        raise InputError(
+            "trajectory",
+            str(path),
+            "has no column `element`; dump it with `dump ... custom ... id element x y z` and "
+            "`dump_modify ... element Li Al Cl O`",
+        )
+
+
 def _ase_format(path: Path) -> str | None:
     if "XDATCAR" in path.name:
         return "vasp-xdatcar"
     if path.suffix in {".dump", ".lammpstrj"}:
-        return "lammps-dump-text"
+        return LAMMPS_DUMP
     if path.suffix in {".xyz", ".extxyz", ".exyz"}:
         return "extxyz"
     return None

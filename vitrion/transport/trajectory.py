@@ -398,6 +398,8 @@ def _discard(source: Source, discard_ps: float) -> Iterator[tuple[np.ndarray, np
         left -= left_out
         if left_out < len(positions_A):
             yield positions_A[left_out:], cells_A[left_out:]
+    if seen < 2:
+        raise InputError("trajectory", source.name, "holds fewer than two frames; give them all")
     if seen - skip < 2:
         raise InputError(
             "discard_ps",
@@ -426,10 +428,11 @@ def _unwrap(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             longest = float(np.abs(fractional - images).max())
             if longest > SAFE_STEP:
                 raise InputError(
+                    "trajectory",
                     source.name,
-                    f"a step of {longest:.2f} cell lengths between frames",
-                    f"too long to unwrap safely (limit {SAFE_STEP:.2f}); store frames more often, "
-                    "or give unwrapped positions and say so",
+                    f"an atom moves {longest:.2f} cell lengths between frames, too long to unwrap "
+                    f"safely (limit {SAFE_STEP:.2f}); store frames more often, or give unwrapped "
+                    "positions and say so (--unwrapped)",
                 )
             folded = positions_A[-1].copy()
             shifts = shift - np.cumsum(images, axis=0)
