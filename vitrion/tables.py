@@ -7,7 +7,6 @@ the table was made from (campaign, hashes, versions, seeds, reference frame) in 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from vitrion import __version__
 from vitrion.errors import InputError
+from vitrion.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -380,11 +380,8 @@ def write_table(
             ).encode(),
         },
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table.cast(schema), partial, compression="zstd")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        pq.write_table(table.cast(schema), partial, compression="zstd")
 
 
 def read_table(path: Path | str) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -17,6 +16,7 @@ from vitrion import __version__
 from vitrion.dataset.check import label_fault
 from vitrion.dataset.frames import Frame, write_json
 from vitrion.dataset.read import read_frames
+from vitrion.files import whole_file
 
 
 def collect_frames(sources: Sequence[Path | str], out: Path) -> list[Frame]:
@@ -46,11 +46,11 @@ def collect_frames(sources: Sequence[Path | str], out: Path) -> list[Frame]:
             else:
                 collected[frame.name] = frame.atoms
     frames = [collected[name] for name in sorted(collected)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    with lzma.open(partial, "wt", preset=9 | lzma.PRESET_EXTREME) as file:
+    with (
+        whole_file(out) as partial,
+        lzma.open(partial, "wt", preset=9 | lzma.PRESET_EXTREME) as file,
+    ):
         ase.io.write(file, frames, format="extxyz")
-    os.replace(partial, out)
     write_json(
         out.with_name(out.name.split(".")[0] + ".json"),
         {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
+
+from vitrion.files import whole_file
 
 
 class LabelError(Exception):
@@ -42,18 +43,11 @@ class Frame:
 
 def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
     """Write an extxyz file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        ase.io.write(file, list(frames), format="extxyz")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        ase.io.write(partial, list(frames), format="extxyz")
 
 
 def write_json(path: Path, values: object) -> None:
     """Write readable JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

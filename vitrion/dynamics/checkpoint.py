@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from vitrion import __version__
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
+from vitrion.files import whole_file
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -167,14 +167,9 @@ def _write(path: Path, block: Block) -> None:
         **{f"samples_{name}": array for name, array in block.samples.to_arrays().items()},
     )
     content = buffer.getbuffer()
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         file.write(hashlib.sha256(content).digest())
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
 
 
 def _read(path: Path) -> Block:
@@ -193,12 +188,3 @@ def _read(path: Path) -> Block:
             samples=Samples.from_arrays(parts["samples"]),
             wall_s=float(arrays["wall_s"]),
         )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNV
 from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
+from vitrion.files import whole_file
 from vitrion.units import EV_A3_TO_GPA
 
 Ensemble = Literal["nve", "nvt", "npt"]
@@ -146,9 +146,5 @@ def read_structure(path: Path) -> Atoms:
 
 def write_structure(path: Path, atoms: Atoms) -> None:
     """Write extended XYZ; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    ase.io.write(partial, atoms, format="extxyz")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        ase.io.write(partial, atoms, format="extxyz")

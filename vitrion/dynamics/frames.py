@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import h5py
 import numpy as np
 
 from vitrion import __version__
-from vitrion.dynamics.checkpoint import sync_folder
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State, checksum
 from vitrion.errors import InputError
+from vitrion.files import whole_file
 from vitrion.tables import TABLES
 
 # A chunk is one coordinate of one atom over this many frames: such a coordinate stays within an
@@ -52,24 +51,18 @@ def write_segment(
         metadata: what the segment was made from; stored as JSON.
     """
     digits = max(0, math.ceil(-math.log10(precision_A) - 1e-9))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with h5py.File(partial, "w", libver=_HDF5) as file:
+    with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
         _write_samples(file, parts, state, n_frames, timestep_ps, digits)
         _write_checkpoint(file, state, metadata)
-    _publish(partial, path)
 
 
 def write_checkpoint(path: Path, state: State, metadata: Mapping[str, object]) -> None:
     """Write a state without frames; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with h5py.File(partial, "w", libver=_HDF5) as file:
+    with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
         file.create_dataset("particles/all/species", data=state.numbers.astype(np.int32))
         _write_checkpoint(file, state, metadata)
-    _publish(partial, path)
 
 
 def read_checkpoint(path: Path | str) -> tuple[State, dict[str, object]]:
@@ -221,10 +214,3 @@ def _write_checkpoint(file: h5py.File, state: State, metadata: Mapping[str, obje
     file["vitrion"].attrs["metadata"] = json.dumps(
         {"code_version": __version__, **metadata}, default=str
     )
-
-
-def _publish(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)

@@ -13,8 +13,7 @@ import io
 import json
 import os
 import pickle
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vitrion.errors import InputError
+from vitrion.files import whole_file
 
 PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
@@ -112,14 +112,17 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     }
     metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model)), "format": "pt"}
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
-    _replace(path, lambda temporary: save_file(state, temporary, metadata=metadata))
-    _replace(path.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+    with whole_file(path) as partial:
+        save_file(state, partial, metadata=metadata)
+    with whole_file(path.with_suffix(".json")) as partial:
+        partial.write_text(text)
 
 
 def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
     """Write a checkpoint that `chgnet.model.CHGNet.from_file` loads (a pickle of tensors)."""
     content = {"model": {"state_dict": model.state_dict(), "model_args": _plain_arguments(model)}}
-    _replace(Path(path), lambda temporary: torch.save(content, temporary))
+    with whole_file(path) as partial:
+        torch.save(content, partial)
 
 
 def model_hash(model: str | os.PathLike[str] | CHGNet) -> str:
@@ -169,20 +172,3 @@ def _build(name: str, arguments: object, state: Mapping[str, torch.Tensor]) -> C
             raise InputError("model", name, f"{key} holds values that are not finite; train again")
     model.load_state_dict(state)
     return model.float().eval()
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary file beside `path`, sync, then rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

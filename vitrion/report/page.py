@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 import yaml
 
 from vitrion import __version__
+from vitrion.files import whole_file
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures import FIGURES
 from vitrion.tables import column_units
@@ -49,9 +49,8 @@ def build_report(
         provenance=tables.summary("trajectories").attrs,
         downloads=sorted(path.name for path in (results / "summary").glob("*.parquet")),
     )
-    partial = output.with_name(f".{output.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, output)
+    with whole_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _inline(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from vitrion.files import whole_file
 
 # Okabe and Ito (2008), without yellow, which is too light for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -131,9 +132,9 @@ def say_nothing(axes: Axes, why: str) -> None:
 def save(figure: Figure, outputs: Iterable[Path | str]) -> None:
     """Write a figure to each output in the format of its suffix, whole or not at all; close it."""
     for output in map(Path, outputs):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+        kind = output.suffix.removeprefix(".")
         # Without a date the same tables give the same file.
-        figure.savefig(partial, **({"metadata": {"Date": None}} if output.suffix == ".svg" else {}))
-        os.replace(partial, output)
+        undated = {"metadata": {"Date": None}} if kind == "svg" else {}
+        with whole_file(output) as partial:
+            figure.savefig(partial, format=kind, **undated)
     plt.close(figure)

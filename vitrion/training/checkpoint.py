@@ -6,7 +6,6 @@ Safetensors hold the tensors and, as JSON in the header, everything else: nothin
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from vitrion.files import whole_file
 
 Tensors = Mapping[str, Tensor]
 
@@ -55,14 +56,10 @@ def write_checkpoint(path: Path, key: str, state: TrainingState) -> None:
         "history": json.dumps(state.history),
         "best_epoch": str(state.best_epoch),
     }
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(save(tensors, metadata=header))
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists():
-        path.replace(_previous(path))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(save(tensors, metadata=header))
+        if path.exists():
+            path.replace(_previous(path))
 
 
 def read_checkpoint(path: Path, key: str) -> TrainingState | None:
@@ -85,7 +82,7 @@ def read_checkpoint(path: Path, key: str) -> TrainingState | None:
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a finished run's checkpoints."""
-    for leftover in (path, _previous(path), path.with_name(f"{path.name}.partial")):
+    for leftover in (path, _previous(path)):
         leftover.unlink(missing_ok=True)
 
 
