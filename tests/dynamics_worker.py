@@ -28,7 +28,7 @@ DYNAMICS = Dynamics(
     sample_interval_ps=0.01,
     barostat_tau_fs=200,
 )
-SALT = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", 1.5)
+SALT = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 1.5)
 
 
 class Slow(LennardJones):

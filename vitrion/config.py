@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vitrion.compositions import Composition, read_compositions
+from vitrion.compositions import Composition, check_charges, read_compositions
 from vitrion.errors import InputError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -273,8 +273,8 @@ class GlassLimits(Section):
     long_range_order: Positive = Field(
         0.4, description="largest |g(r) - 1| of the commonest element at 7 to 10 Å, beyond noise"
     )
-    least_fourfold_fraction: Fraction01 = Field(
-        0.5, description="share of metals with four ligands"
+    least_coordinated_fraction: Fraction01 = Field(
+        0.5, description="share of metals with the ligands of column coordination, by default four"
     )
 
 
@@ -315,11 +315,12 @@ class Transport(Section):
 
     discard_ps: NonNegative = Field(50.0, description="left out at the start of production")
     reference_frame: Literal["center_of_mass", "framework", "none"] = Field(
-        "center_of_mass", description="whose drift is removed; framework is metal, halogen, oxygen"
+        "center_of_mass",
+        description="whose drift is removed; framework is all but the mobile ion",
     )
     charges: dict[str, int] = Field(
         {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
-        description="formal charges in e",
+        description="formal charges in e; those of a composition's row go before them",
     )
     rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
     cutoffs_A: dict[str, Positive] = Field(
@@ -413,23 +414,10 @@ class Config(Section):
         Args:
             path: where the table lies, when not at `compositions` from the working folder.
         """
-        compositions = read_compositions(path or self.compositions)
-        for name, composition in compositions.items():
-            missing = sorted(set(composition.amounts) - set(self.transport.charges))
-            if missing:
-                raise InputError(
-                    "transport.charges",
-                    self.transport.charges,
-                    f"add {', '.join(missing)}, for {name}",
-                )
-            if composition.charge(self.transport.charges) != 0:
-                raise InputError(
-                    f"formula of {name}",
-                    composition.formula,
-                    f"not neutral with transport.charges "
-                    f"({float(composition.charge(self.transport.charges)):+g} e); "
-                    "correct the formula or the charges",
-                )
+        path = path or self.compositions
+        compositions = read_compositions(path)
+        for composition in compositions.values():
+            check_charges(composition, self.transport.charges, path)
             composition.counts(self.formula_units)
         return compositions
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import PAPER, ROOT, SMALLEST, TOY, Workflow
 
 from vitrion.report.figures import FIGURES
-from vitrion.tables import SUMMARY_TABLES, TABLES
+from vitrion.tables import SUMMARY_TABLES, TABLES, read_table
 
 RESULTS = Path("results/smallest")
 DYNAMICS = {"quench_glass", "equilibrate_glass", "produce_segment", "finetune_model"}
@@ -134,3 +134,25 @@ def test_killed_run_goes_on_to_the_same_tables(campaign: Workflow, tmp_path: Pat
             pd.read_parquet(tmp_path / RESULTS / f"summary/{name}.parquet"),
             pd.read_parquet(campaign.folder / RESULTS / f"summary/{name}.parquet"),
         )
+
+
+def test_another_family_needs_two_files(tmp_path: Path) -> None:
+    """Li-Y-Cl-O: own table, own overlay, and every stage takes roles and charges from the row."""
+    short = tmp_path / "short.yaml"
+    short.write_text("temperatures_K: [1200]")
+    workflow = Workflow(tmp_path, PAPER, TOY, SMALLEST, ROOT / "tests/toy/yttrium.yaml", short)
+    ended = workflow.run()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    results = tmp_path / "results/yttrium"
+    tables = {path.stem: read_table(path) for path in (results / "summary").glob("*.parquet")}
+    keys = tables["trajectories"][["composition", "alkali", "metal", "halogen"]].drop_duplicates()
+    assert keys.to_numpy().tolist() == [["LiYClO", "Li", "Y", "Cl"]]
+    assert set(tables["diffusion"]["species"]) == {"Li", "Y", "Cl", "O"}
+    assert set(tables["rdf"]["center"]) == {"Li", "Y", "Cl", "O"}
+    assert tables["coordination"]["environment"].str.fullmatch(r"(Cl\d+)?(O\d+)?|none").all()
+    analysis = read_table(results / "transport/LiYClO/T1200/r0/trajectories.parquet").attrs
+    assert analysis["roles"]["ligands"] == ["Cl", "O"]
+    assert analysis["transport"]["charges"]["Y"] == 3
+    checks = read_table(results / "quench/LiYClO/r0/glass_checks.parquet").set_index("check")
+    assert {"melt displacement of Y", "metals with 5 to 7 ligands"} <= set(checks.index)
+    assert "LiYClO" in (results / "report/index.html").read_text()

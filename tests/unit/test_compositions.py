@@ -4,12 +4,45 @@ from pathlib import Path
 
 import pytest
 
-from vitrion.compositions import read_compositions
+from vitrion.compositions import HEAVIEST, Composition, read_compositions
+from vitrion.config import Config
 from vitrion.errors import InputError
+from vitrion.potential import load_model
 
 ROOT = Path(__file__).parents[2]
-HEAD = "composition\talkali\tmetal\thalogen\tformula\tdensity_guess_g_cm3\n"
-GOOD = "LiAlCl\tLi\tAl\tCl\tLiAlCl2.5O0.75\t2.5\n"
+# A row of another family, and of the paper's as its table has it.
+OTHER = {
+    "composition": "LiYClO",
+    "formula": "Li3YCl4O",
+    "density_guess_g_cm3": "2.5",
+    "mobile": "Li",
+    "center": "Y",
+    "ligands": "Cl,O",
+    "charges": "Li=1,Y=3,Cl=-1,O=-2",
+    "coordination": "5-7",
+}
+PAPER = {
+    "composition": "LiAlCl",
+    "alkali": "Li",
+    "metal": "Al",
+    "halogen": "Cl",
+    "formula": "LiAlCl2.5O0.75",
+    "density_guess_g_cm3": "2.5",
+}
+
+
+def table(tmp_path: Path, *rows: dict[str, str]) -> Path:
+    """A file with these rows and the columns that they have."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    path = tmp_path / "compositions.tsv"
+    path.write_text("".join("\t".join(cells) + "\n" for cells in lines))
+    return path
+
+
+def read(tmp_path: Path, *rows: dict[str, str], formula_units: int = 4) -> dict[str, Composition]:
+    """The rows as a campaign reads them."""
+    return Config(formula_units=formula_units).read_compositions(table(tmp_path, *rows))
 
 
 def test_paper_glass_has_1302_atoms() -> None:
@@ -33,7 +66,7 @@ def test_all_are_neutral_and_complete() -> None:
         "O": -2,
     }
     assert len({(c.alkali, c.metal, c.halogen) for c in compositions.values()}) == 27
-    assert all(c.charge(charges) == 0 for c in compositions.values())
+    assert all(c.net_charge(charges) == 0 for c in compositions.values())
 
 
 def test_volume_gives_the_density() -> None:
@@ -49,26 +82,119 @@ def test_broken_number_of_formula_units() -> None:
         composition.counts(6)
 
 
+def test_another_family(tmp_path: Path) -> None:
+    found = read(tmp_path, OTHER)["LiYClO"]
+    assert (found.mobile, found.center, found.ligands) == ("Li", "Y", ("Cl", "O"))
+    assert (found.alkali, found.metal, found.halogen) == ("Li", "Y", "Cl")
+    assert found.coordination == (5, 7)
+    assert found.counts(4) == {"Li": 12, "Y": 4, "Cl": 16, "O": 4}
+    assert found.net_charge({}) == 0
+
+
+def test_families_side_by_side_and_defaults(tmp_path: Path) -> None:
+    """A cell that is empty takes the default; a row's charges go before the configuration's."""
+    iron = {**OTHER, "composition": "Fe", "formula": "LiFeCl2O0.5", "center": "Fe"}
+    iron |= {"charges": "Fe=2", "coordination": ""}
+    found = read(tmp_path, PAPER, OTHER, iron)
+    assert found["LiAlCl"].ligands == ("Cl", "O")
+    assert found["LiAlCl"].coordination == found["Fe"].coordination == (4, 4)
+    assert found["LiAlCl"].charges == {}
+    assert found["Fe"].all_charges({"Li": 1, "Fe": 3})["Fe"] == 2
+
+
+def test_paper_rows_are_as_they_were(tmp_path: Path) -> None:
+    """Without oxygen in the formula, oxygen is no ligand."""
+    chloride = {**PAPER, "composition": "chloride", "formula": "LiAlCl4"}
+    found = read(tmp_path, PAPER, chloride)
+    assert found["LiAlCl"].ligands == ("Cl", "O")
+    assert found["chloride"].ligands == ("Cl",)
+
+
+def test_spreadsheets_files_are_read(tmp_path: Path) -> None:
+    path = table(tmp_path, OTHER)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert Config(formula_units=1).read_compositions(path)["LiYClO"].ligands == ("Cl", "O")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns"),
-        (HEAD, "empty"),
-        ("a,b\n", "columns"),
-        (HEAD + GOOD + GOOD, "listed twice"),
-        (HEAD + GOOD.replace("\tLi\t", "\tXx\t"), "not an element"),
-        (HEAD + GOOD.replace("LiAlCl2.5O0.75", "NaAlCl2.5O0.75"), "the row's three elements"),
-        (HEAD + GOOD.replace("LiAlCl2.5O0.75", "Li(Al"), "the row's three elements"),
-        (HEAD + GOOD.replace("2.5\n", "dense\n"), "in g/cm³"),
-        (HEAD + GOOD.replace("\t2.5\n", "\t2500\n"), "in g/cm³"),
-        (HEAD + GOOD.replace("LiAlCl\t", "Li/Al\t", 1), "letters and digits"),
+        ("", "columns of .*add, tab-separated: composition"),
+        ("\t".join(OTHER) + "\n", "empty"),
+        ("composition,formula\n", "columns of .*'composition,formula': unknown"),
+        ("composition\tformula\tligand\n", "'ligand': unknown.*did you mean ligands"),
+        ("composition\tformula\tformula\n", "'formula': there twice"),
+        ("composition\tformula\tdensity_guess_g_cm3\tmetal\n", "add.*: mobile, ligands$"),
+        ("\t".join(PAPER) + "\n" + "\t".join(PAPER.values()) + "\tmore\n", "row 1 of .*more cells"),
     ],
 )
-def test_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_broken_table(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "compositions.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_compositions(path)
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "compositions.tsv"
+    path.write_bytes("composition".encode("utf-16"))
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_compositions(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"composition": "Li/Y"}, "composition in .* = 'Li/Y': use letters and digits"),
+        ({"formula": "Li3(YCl4"}, "formula of LiYClO in .*not a formula"),
+        ({"formula": ""}, "formula of LiYClO in .* = '': not a formula"),
+        ({"formula": "Li3QCl4O"}, "formula of LiYClO in .* = 'Q': not an element"),
+        ({"formula": "Li3CmCl4O"}, "formula of LiYClO in .* = 'Cm': CHGNet does not know"),
+        ({"formula": "Li2YCl4O"}, r"formula of LiYClO .* = 'Li2YCl4O': not neutral .*\(-1 e\)"),
+        ({"mobile": ""}, "mobile of LiYClO in .* = '': name one element"),
+        ({"mobile": "Li,Na"}, "mobile of LiYClO in .* = 'Li,Na': name one element"),
+        ({"mobile": "Na"}, "mobile of LiYClO in .* = 'Na': not in the formula Li3YCl4O; .*Li, Y"),
+        ({"center": "Sc"}, "center of LiYClO in .* = 'Sc': not in the formula"),
+        ({"center": "yttrium"}, "center of LiYClO in .* = 'yttrium': not an element"),
+        ({"ligands": "Cl,S"}, "ligands of LiYClO in .* = 'S': not in the formula"),
+        ({"ligands": ""}, "ligands of LiYClO in .* = '': name one element or more"),
+        ({"ligands": "Cl,Li"}, "ligands of LiYClO in .* = 'Cl,Li': the mobile ion .* must differ"),
+        ({"ligands": "Cl,Cl"}, "ligands of LiYClO in .* = 'Cl,Cl': .* each ligand must differ"),
+        ({"center": "Li"}, "must differ"),
+        ({"charges": ""}, "charges of LiYClO in .* = '': no charge of Y; add Y="),
+        ({"charges": "Y"}, "charges of LiYClO in .* = 'Y': write each as NAME=whole number"),
+        ({"charges": "Y=2.5"}, "NAME=whole number"),
+        ({"charges": "Y=3,Y=2"}, "names Y twice"),
+        ({"charges": "Y=3,Sc=3"}, "charges of LiYClO in .* = 'Sc': not in the formula"),
+        ({"charges": "Y=3,Li=0"}, "Li is the mobile ion, so its charge cannot be 0"),
+        ({"charges": "Y=4"}, r"not neutral with Li=\+1,Y=\+4,Cl=-1,O=-2 \(\+1 e\)"),
+        ({"density_guess_g_cm3": "dense"}, "density_guess_g_cm3 of LiYClO in .*in g/cm³"),
+        ({"density_guess_g_cm3": "2500"}, "= '2500': give it in g/cm³, 0.1 to 20"),
+        ({"coordination": "some"}, "coordination of LiYClO in .* = 'some': give a number, or"),
+        ({"coordination": "7-5"}, "= '7-5': give a number"),
+    ],
+)  # fmt: skip
+def test_wrong_row(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, {**OTHER, **change})
+
+
+def test_listed_twice(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"composition in .* = 'LiYClO': listed twice"):
+        read(tmp_path, OTHER, OTHER)
+
+
+def test_cell_without_whole_atoms(tmp_path: Path) -> None:
+    """Halves, fifths and tenths together need ten formula units."""
+    row = {**OTHER, "formula": "Li0.5Y0.2Cl0.1O0.5"}
+    with pytest.raises(InputError, match=r"formula_units = 4: Li0.5.* of LiYClO .*multiple of 10"):
+        read(tmp_path, row)
+    assert read(tmp_path, row, formula_units=10)["LiYClO"].counts(10)["O"] == 5
+
+
+def test_every_element_that_the_potential_knows() -> None:
+    known = load_model("0.3.0").atom_embedding.embedding.num_embeddings
+    assert known == HEAVIEST
 
 
 def test_missing_file() -> None:

@@ -97,7 +97,7 @@ def test_element_without_charge_is_refused(tmp_path: Path) -> None:
         .replace("LiAlCl2.5O0.75", "LiAlCl2.5S0.75")
     )
     table.write_text(rows)
-    with pytest.raises(InputError, match="add S, for LiAlCl"):
+    with pytest.raises(InputError, match=r"charges of LiAlCl .*no charge of S; add S="):
         Config(campaign="x").read_compositions(table)
 
 

@@ -7,7 +7,7 @@ from vitrion.dataset.sample import farthest_points, sample_frames, standardise
 from vitrion.errors import InputError
 
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
-LIALCL = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", 2.5)
+LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
 
 
 def test_farthest_points_on_a_line():

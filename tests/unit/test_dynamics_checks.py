@@ -14,7 +14,7 @@ from vitrion.dynamics.samples import Samples
 from vitrion.packing import random_packing
 from vitrion.units import U_A3_TO_G_CM3
 
-LIALCL = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", 2.0)
+LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
 DYNAMICS = Dynamics(timestep_fs=2.0, thermostat_tau_fs=100)
 LIMITS = GlassLimits()
 

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 from vitrion.errors import InputError
+from vitrion.parsing import names, numbers
 
 HELP = "analyse any trajectory"
 EXAMPLE = (
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
         _check_number(option, getattr(args, option), least=0)
     if args.out.is_file():
         raise InputError("out", str(args.out), "is a file; name a folder")
-    ligands = _names(args.ligands)
+    ligands = names(args.ligands)
     if bool(args.center) != bool(ligands):
         raise InputError(
             "ligands" if args.center else "center",
@@ -84,9 +85,9 @@ def run(args: argparse.Namespace) -> None:
         update={
             "discard_ps": args.discard_ps,
             "reference_frame": args.reference_frame,
-            "charges": _numbers("charges", args.charges, "Li=1,Al=3,Cl=-1,O=-2", whole=True),
+            "charges": numbers("charges", args.charges, "Li=1,Al=3,Cl=-1,O=-2", whole=True),
             "rdf_cutoff_A": args.rdf_cutoff_A,
-            "cutoffs_A": _numbers("cutoffs-A", args.cutoffs_A, "Al-Cl=2.9"),
+            "cutoffs_A": numbers("cutoffs-A", args.cutoffs_A, "Al-Cl=2.9"),
             "residence_tolerance_ps": args.residence_tolerance_ps,
         }
     )
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         cell_volume_A3=args.cell_volume_A3,
     )
     roles = Roles(
-        mobile=args.mobile, center=args.center, ligands=ligands, bridges=_names(args.bridges)
+        mobile=args.mobile, center=args.center, ligands=ligands, bridges=names(args.bridges)
     )
     key = {
         "composition": source.formula,
@@ -128,25 +129,3 @@ def _check_number(
     if not math.isfinite(value) or value < least or (strictly and value == least):
         name = option.replace("_", "-")
         raise InputError(name, value, f"give a number {'above' if strictly else 'from'} {least:g}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[str, float]:
-    """Parse `Li=1,Al=3`."""
-    found: dict[str, float] = {}
-    for item in _names(text):
-        name, _, number = (part.strip() for part in item.partition("="))
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        if not name or not math.isfinite(value) or (whole and value != int(value)):
-            kind = "whole number" if whole else "number"
-            raise InputError(key, text, f"write each as NAME={kind}, for example {example}")
-        if name in found:
-            raise InputError(key, text, f"names {name} twice")
-        found[name] = int(value) if whole else value
-    return found

@@ -55,7 +55,7 @@ def sample_frames(
         settings: how many frames, cell size, densities, temperatures.
         model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
         seed: seed of this composition's sampling.
-        charges: formal charge of each element in e; they order the packings.
+        charges: formal charges in e; they order the packings. The composition's own go first.
         known: labelled frames of this composition, to keep away from.
 
     Returns:
@@ -87,7 +87,7 @@ def sample_frames(
                 composition.counts(formula_units),
                 composition.volume_A3(formula_units, density * composition.density_guess_g_cm3),
                 packing_seed,
-                charges=charges,
+                charges=composition.all_charges(charges),
             )
             atoms.info = {
                 "composition": composition.composition,

@@ -84,7 +84,7 @@ def check_glass(
                 _displacement_A(melted, numbers == atomic_numbers[element]),
                 *(limits.least_melt_displacement_A, math.inf, "Å"),
             )
-            for element in (composition.alkali, composition.metal)
+            for element in (composition.mobile, composition.center)
         ),
         Check(
             "density over its guess",
@@ -101,9 +101,9 @@ def check_glass(
         check_distance(frames, limits),
         check_order(frames, numbers, limits),
         Check(
-            "metals with four ligands",
-            _fourfold_fraction(frames, numbers, composition),
-            *(limits.least_fourfold_fraction, math.inf),
+            _coordinated(*composition.coordination),
+            _coordinated_fraction(frames, numbers, composition),
+            *(limits.least_coordinated_fraction, math.inf),
         ),
     ]
     return pd.DataFrame(
@@ -174,10 +174,16 @@ def check_order(frames: Samples, numbers: np.ndarray, limits: GlassLimits) -> Ch
     return Check("long-range order in g(r)", value, -math.inf, limits.long_range_order)
 
 
-def _fourfold_fraction(frames: Samples, numbers: np.ndarray, composition: Composition) -> float:
-    """Mean share of metals with four anions within the first minima of g(r)."""
-    metal, alkali = (atomic_numbers[e] for e in (composition.metal, composition.alkali))
-    ligands = set(np.unique(numbers)) - {metal, alkali}
+def _coordinated(low: int, high: int) -> str:
+    """Name of the check of the centres' coordination."""
+    count = f"{low} to {high}" if low < high else {4: "four"}.get(low, str(low))
+    return f"metals with {count} ligands"
+
+
+def _coordinated_fraction(frames: Samples, numbers: np.ndarray, composition: Composition) -> float:
+    """Mean share of centres with as many ligands as expected within the first minima of g(r)."""
+    metal = atomic_numbers[composition.center]
+    ligands = [atomic_numbers[ligand] for ligand in composition.ligands]
     bonds: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {ligand: [] for ligand in ligands}
     for frame, (i, j, distance) in enumerate(_pairs(frames, BOND_CUTOFF_A)):
         for center, other in ((i, j), (j, i)):
@@ -192,7 +198,9 @@ def _fourfold_fraction(frames: Samples, numbers: np.ndarray, composition: Compos
         place, distance = (np.concatenate(part) for part in zip(*found, strict=True))
         bonded = distance < _first_minimum_A(distance)
         coordination += np.bincount(place[bonded], minlength=len(coordination))
-    return float((coordination.reshape(len(frames), -1)[:, numbers == metal] == 4).mean())
+    found = coordination.reshape(len(frames), -1)[:, numbers == metal]
+    low, high = composition.coordination
+    return float(((low <= found) & (found <= high)).mean())
 
 
 def _pairs(frames: Samples, cutoff_A: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

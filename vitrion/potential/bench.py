@@ -28,7 +28,7 @@ from vitrion.potential.weights import load_model
 
 MODEL = "0.3.0"
 # A melt: 21 Å³ and 43 neighbours within 6 Å an atom.
-GLASS = Composition("LiAlCl", "Li", "Al", "Cl", "LiAlCl2.5O0.75", density_guess_g_cm3=2.0)
+GLASS = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", density_guess_g_cm3=2.0)
 TEMPERATURE_K = 800.0
 SMALLEST_CELL = 21
 

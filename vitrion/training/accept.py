@@ -156,7 +156,7 @@ def hot_md(
     Returns:
         A row of the `hot_md` table. After a blow-up the length is what was reached.
     """
-    smallest = math.lcm(*(amount.denominator for amount in composition.amounts.values()))
+    smallest = composition.smallest_cell
     atoms_each = sum(composition.counts(smallest).values())
     units = smallest * math.ceil(LEAST_ATOMS / atoms_each)
     density = MELT_DENSITY * composition.density_guess_g_cm3

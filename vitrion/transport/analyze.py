@@ -132,7 +132,7 @@ def analyze_trajectory(
     Args:
         segments: H5MD segments in order.
         out: folder of the tables.
-        composition: what the trajectory is of; gives mobile ion, centre and ligands.
+        composition: what the trajectory is of; gives mobile ion, centre, ligands, own charges.
         temperature_K, replica: the rest of the trajectory's key.
         settings: the configuration's section.
         metadata: goes into every table's file metadata.
@@ -155,17 +155,14 @@ def analyze_trajectory(
         "wall_hours": wall_hours,
         "steps_per_s": steps_per_s,
     }
-    roles = Roles(
-        mobile=composition.alkali,
-        center=composition.metal,
-        ligands=(composition.halogen, *(s for s in ("O",) if s in composition.amounts)),
-    )
+    roles = Roles(mobile=composition.mobile, center=composition.center, ligands=composition.ligands)
+    charges = composition.all_charges(settings.charges)
     analyze_source(
         read_segments(segments),
         out,
         roles=roles,
         key=key,
-        settings=settings,
+        settings=settings.model_copy(update={"charges": charges}),
         metadata=metadata,
         flags=flags,
         run=run,
