@@ -42,7 +42,7 @@ def _lines(section: BaseModel, indent: str) -> Iterator[str]:
             comment = field.description or ""
             if get_origin(field.annotation) is Literal:
                 comment += f" ({', '.join(get_args(field.annotation))})"
-            yield f"{indent}{name}: {_flow(section.model_dump(mode='json')[name])} # {comment}"
+            yield f"{indent}{name}: {flow(section.model_dump(mode='json')[name])} # {comment}"
 
 
 def _first_sentence(section: type[BaseModel]) -> str:
@@ -50,7 +50,7 @@ def _first_sentence(section: type[BaseModel]) -> str:
     return text[0].lower() + text[1:].rstrip(".") if text[1:2].islower() else text.rstrip(".")
 
 
-def _flow(value: object) -> str:
+def flow(value: object) -> str:
     """A value on one line of YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -88,11 +88,14 @@ def open_campaign(configfiles: Sequence[Path | str]) -> tuple[Config, dict[str, 
     bases = (Path("config.yaml"), WORKFLOW / "config.yaml")
     base = next((path for path in bases if path.is_file()), None)
     config = load_config(*([base] if base else []), *configfiles)
+    return config, config.read_compositions(compositions_path(config))
+
+
+def compositions_path(config: Config) -> Path:
+    """Where the table of compositions lies: from the working folder, or beside the workflow."""
     table = Path(config.compositions)
     beside = WORKFLOW / table
-    if not table.exists() and beside.exists():
-        table = beside
-    return config, config.read_compositions(table)
+    return beside if beside.exists() and not table.exists() else table
 
 
 def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:

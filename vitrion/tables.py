@@ -48,9 +48,9 @@ def _real(unit: str, meaning: str) -> Column:
 # What names a trajectory; the first columns of every table of the transport analysis.
 TRAJECTORY_KEY = {
     "composition": _text("name of the composition"),
-    "alkali": _text("mobile cation"),
-    "metal": _text("centre of the tetrahedra"),
-    "halogen": _text("halide ligand"),
+    "alkali": _text("mobile ion"),
+    "metal": _text("centre of the polyhedra"),
+    "halogen": _text("first ligand, in the paper's family the halide"),
     "temperature_K": Column("int64", "K", "temperature of the production run"),
     "replica": _count("independent glass"),
 }

@@ -1,14 +1,17 @@
 """Every wrong configuration ends in one message that names key, value and remedy."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from vitrion.compositions import COLUMNS
 from vitrion.config import Config, load_config, merge, validate_config
 from vitrion.config_text import config_schema, config_yaml
 from vitrion.errors import InputError
+from vitrion.reference import config_reference
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -20,6 +23,22 @@ def test_config_yaml_is_what_the_models_say() -> None:
         "write it anew: vitrion config > config.yaml"
     )
     assert Config(**PAPER) == Config()
+
+
+def test_reference_is_what_the_models_say() -> None:
+    assert (ROOT / "docs/configuration.md").read_text() == config_reference(), (
+        "write it anew: vitrion config --reference > docs/configuration.md"
+    )
+
+
+def test_reference_has_every_key_with_its_limits() -> None:
+    lines = config_reference().splitlines()
+    assert "| `seed` | `20260106` | whole number ≥ 0 | seed of the campaign |" in lines
+    keys = {line.split("`")[1] for line in lines if line.startswith("| `")}
+    assert set(re.findall(r"^ *(\w+):", config_yaml(Config()), re.MULTILINE)) <= keys | {
+        part for line in lines if line.startswith("## ") for part in line[3:].split(".")
+    }
+    assert set(COLUMNS) <= keys
 
 
 def test_every_key_is_explained() -> None:

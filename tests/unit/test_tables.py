@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from vitrion.errors import InputError
+from vitrion.reference import tables_reference
 from vitrion.tables import SUMMARY_TABLES, TABLES, column_units, read_table, write_table
 
+ROOT = Path(__file__).parents[2]
 LIALCL = {
     "composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl",
     "temperature_K": 600, "replica": 0,
@@ -67,3 +69,18 @@ def test_unreadable(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 cut short")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_table(path)
+
+
+def test_reference_is_what_the_schema_says() -> None:
+    assert (ROOT / "docs/tables.md").read_text() == tables_reference(), (
+        "write it anew: vitrion tables > docs/tables.md"
+    )
+
+
+def test_reference_has_every_column() -> None:
+    chapters = dict(chapter.split("\n", 1) for chapter in tables_reference().split("## ")[1:])
+    assert set(chapters) == set(TABLES)
+    for name, columns in TABLES.items():
+        assert all(f"`{key}`" in chapters[name] for key in columns)
+    assert "| `sigma_mS_cm` | mS/cm | ionic conductivity |" in chapters["conductivity"]
+    assert "In `transport/` and `summary/`." in chapters["msd"]

@@ -1,4 +1,4 @@
-"""Print the whole configuration with every key commented, or its JSON schema."""
+"""Print the whole configuration with every key commented, its JSON schema, or its reference."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="print these files, each laid over the one before, instead of the defaults",
     )
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    form.add_argument(
+        "--reference", action="store_true", help="print docs/configuration.md instead"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print to standard output."""
     from vitrion.config import Config, load_config
     from vitrion.config_text import config_schema, config_yaml
+    from vitrion.reference import config_reference
 
     if args.schema:
         text = config_schema()
+    elif args.reference:
+        text = config_reference()
     else:
         text = config_yaml(load_config(*args.configfile) if args.configfile else Config())
     print(text, end="")
