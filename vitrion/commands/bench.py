@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
     )
     md.add_argument("--threads", type=int, help="CPU threads [torch's choice]")
+    md.add_argument(
+        "--precision",
+        action="store_true",
+        help="instead of speed, the errors of single precision, ours and chgnet's",
+    )
     md.add_argument("--repeats", type=int, default=9, help="steps timed of each [%(default)s]")
 
     analyze = kinds.add_parser(
@@ -78,7 +83,7 @@ def _md(args: argparse.Namespace) -> list[dict[str, float]]:
 
     import torch
 
-    from vitrion.potential.bench import bench_md
+    from vitrion.potential.bench import bench_md, bench_precision
 
     sizes = _whole_numbers("--atoms", args.atoms, "21,84")
     for key, value in (("--threads", args.threads), ("--repeats", args.repeats)):
@@ -86,4 +91,6 @@ def _md(args: argparse.Namespace) -> list[dict[str, float]]:
             raise InputError(key, value, "must be at least 1")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+    if args.precision:
+        return [asdict(row) for row in bench_precision(sizes, device=args.device)]
     return [asdict(row) for row in bench_md(sizes, device=args.device, repeats=args.repeats)]

@@ -1,0 +1,37 @@
+"""`vitrion bench`: what it measures, on the smallest systems."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vitrion.cli import main
+
+
+def test_precision_of_the_engine(tmp_path: Path, monkeypatch, capsys) -> None:
+    from vitrion.potential import bench
+
+    monkeypatch.setattr(bench, "PRECISION_GLASSES", bench.PRECISION_GLASSES[:1])
+    monkeypatch.setattr(bench, "PRECISION_SEEDS", 2)
+    out = tmp_path / "precision.json"
+    assert main(["bench", "md", "--precision", "--atoms", "21", "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out) == [row]
+    assert row["composition"] == "LiAlCl"
+    assert 0 < row["energy_error_eV_atom"] < 1e-6
+    assert row["force_error_eV_A"] < row["reference_force_error_eV_A"]
+
+
+def test_speed_of_the_engine(tmp_path: Path) -> None:
+    out = tmp_path / "md.json"
+    assert main(["bench", "md", "--atoms", "21", "--repeats", "1", "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())
+    assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["reference_steps_per_s"])
+    assert row["energy_difference_eV_atom"] < 1e-5
+
+
+def test_sizes_that_no_cell_has(capsys) -> None:
+    assert main(["bench", "md", "--atoms", "20"]) == 2
+    assert "atoms = 20: use multiples of 21" in capsys.readouterr().err
