@@ -44,7 +44,7 @@ def check(name: str, found: pd.DataFrame, *, few_refused: float = 0.0) -> None:
     With 60 seeds a true ratio of 1 is measured to 9 %, and 68 % and 95 % to 6 % and 3 %; the limits
     leave three such widths.
     """
-    text = f"{name}\n{found.round(4).to_string()}\n"
+    text = f"{name}\n{found.to_string(float_format='%.3g')}\n"
     print("\n" + text)
     if "VITRION_ERROR_BARS" in os.environ:
         with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:

@@ -119,7 +119,9 @@ def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
         if "temperature_K" in frame:
             write_table(path, path.stem, frame[frame["temperature_K"] == 600])
     plot_overview(folder, tmp_path / "overview.svg")
-    assert "LiAlCl, 600 K" in (tmp_path / "overview.svg").read_text()
+    svg = (tmp_path / "overview.svg").read_text()
+    assert "LiAlCl, 600 K" in svg
+    assert ("D alkali" in svg) == (not empty)
 
 
 def test_figures_are_reproducible(tmp_path: Path) -> None:

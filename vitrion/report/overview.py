@@ -14,6 +14,7 @@ from vitrion.report.style import RC, color, log_axes, save, say_nothing
 from vitrion.tables import read_table
 
 SHOWN_ENVIRONMENTS = 5
+LEAST_BARS = 4
 
 
 def plot_overview(folder: Path | str, *outputs: Path) -> None:
@@ -88,6 +89,8 @@ def _environments(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         xerr=shown["fraction_err"].fillna(0),
         color=color(0),
     )
+    # From the top, and a single bar no wider than one of several.
+    panel.set_ylim(len(shown) - 0.4 - max(len(shown), LEAST_BARS), len(shown) - 0.4)
     panel.grid(axis="y", visible=False)
 
 
@@ -98,12 +101,14 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         say_nothing(panel, "no residence to show")
         return
     known = tables["residence"].dropna(subset=["tau_ps"]).nlargest(SHOWN_ENVIRONMENTS, "n_events")
+    if len(known) == 2:  # one environment, which is all
+        known = known[known["environment"] != "all"]
     if known.empty:
         say_nothing(panel, "too few departures")
         return
     for index, row in enumerate(known.itertuples()):
         curve = curves[curves["environment"] == row.environment]
-        label = f"{row.environment}: τ = {row.tau_ps:.2g} ps"
+        label = f"{row.environment}: τ = {row.tau_ps:.2g} ± {row.tau_err_ps:.1g} ps"
         panel.plot(curve["lag_ps"], curve["P"], color=color(index), label=label)
     panel.legend()
 
@@ -115,21 +120,21 @@ def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         say_nothing(panel, "the mobile ion is not diffusive:\nno conductivity")
         return
     panel.barh(
-        found["method"].map(METHODS),
+        found["method"].map(METHODS).str.replace(" ", "\n"),
         found["sigma_mS_cm"],
         xerr=found["sigma_err_mS_cm"],
         color=color(2),
     )
-    for row, transference in enumerate(found["t_alkali"]):
-        panel.text(0, row, f"  t = {transference:.2f}", va="center", color="white", fontsize=8)
+    for place, row in enumerate(found.itertuples()):
+        text = f"  t = {row.t_alkali:.2f} ± {row.t_alkali_err:.1g}"
+        panel.text(0, place, text, va="center", color="white", fontsize=8)
     panel.grid(axis="y", visible=False)
 
 
 def _convergence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="convergence with length", xlabel="length used (ps)", ylabel="value / last")
     data = tables["convergence"].dropna(subset=["value"])
-    mobile = tables["trajectories"]["alkali"].iloc[0]
-    wanted = (f"D_{mobile}", "sigma_nernst_einstein", "sigma_einstein", "haven_ratio")
+    wanted = ("D_alkali", "sigma_nernst_einstein", "sigma_einstein", "haven_ratio")
     for index, quantity in enumerate(wanted):
         parts = data[data["quantity"] == quantity].sort_values("length_ps")
         if not parts.empty:
