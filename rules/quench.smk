@@ -27,3 +27,10 @@ rule quench_glass:
         seed=seed("quench"),
     script:
         "../scripts/quench_glass.py"
+
+
+rule quench_glasses:
+    # Only for the command line: the glasses and their checks, and nothing after them.
+    localrule: True
+    input:
+        glass_tables("glass_checks"),

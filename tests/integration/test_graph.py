@@ -35,6 +35,27 @@ def test_toy_campaign_dry_run(workflow) -> None:
     assert counts["produce_segment"] == 3 * 3 * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [
+        (
+            "lialcl",
+            "all",
+            {"quench_glass": 1, "equilibrate_glass": 3, "produce_segment": 12, "build_report": 1},
+        ),
+        (
+            "glasses",
+            "quench_glasses",
+            {"adopt_model": 1, "quench_glass": 27, "quench_glasses": 1, "total": 29},
+        ),
+    ],
+)
+def test_benchmark_campaigns_dry_run(workflow, name: str, target: str, expected: dict) -> None:
+    ended = workflow(PAPER, ROOT / f"benchmarks/{name}.yaml").run("--dry-run", target)
+    assert ended.returncode == 0, ended.stderr
+    assert expected.items() <= job_counts(ended.stdout).items()
+
+
 def test_plain_snakemake_finds_config_and_profile() -> None:
     """As a user types it: in the checkout, with nothing but the command."""
     ended = subprocess.run(
