@@ -21,7 +21,6 @@ rule sample_frames:
         settings=sampling,
         start=CAMPAIGN.finetune.start,
         seed=seed("sample"),
-        charges=CAMPAIGN.transport.charges,
     script:
         "../scripts/sample_frames.py"
 

@@ -14,7 +14,6 @@ with job_log(snakemake.log[0], "sample {generation}{composition}".format(**snake
         Sample(**snakemake.params.settings),
         model=snakemake.input.get("model", snakemake.params.start),
         seed=snakemake.params.seed,
-        charges=snakemake.params.charges,
         known=[f for f in known if f.info["composition"] == snakemake.wildcards.composition],
     )
     write(snakemake.output.frames, frames, format="extxyz")

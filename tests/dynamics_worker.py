@@ -28,7 +28,8 @@ DYNAMICS = Dynamics(
     sample_interval_ps=0.01,
     barostat_tau_fs=200,
 )
-SALT = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 1.5)
+CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
+SALT = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 1.5, CHARGES)
 
 
 class Slow(LennardJones):

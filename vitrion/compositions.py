@@ -114,8 +114,9 @@ class Composition:
         return {element: int(amount * formula_units) for element, amount in self.amounts.items()}
 
     def all_charges(self, defaults: Mapping[str, int]) -> dict[str, int]:
-        """Formal charges: the row's own over the configuration's."""
-        return {**defaults, **self.charges}
+        """Formal charges of the formula's elements: the row's own over the configuration's."""
+        charges = {**defaults, **self.charges}
+        return {element: charges[element] for element in self.amounts if element in charges}
 
     def net_charge(self, defaults: Mapping[str, int]) -> Fraction:
         """Charge of one formula unit in e."""

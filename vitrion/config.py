@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -279,7 +280,7 @@ class GlassLimits(Section):
 
 
 class Quench(Section):
-    """From a random packing to a glass: pack, melt, quench, anneal."""
+    """From a packing of ions to a glass: pack, melt, quench, anneal."""
 
     packing_density: Positive = Field(
         0.8, description="density of the packing over the composition's density guess"
@@ -411,6 +412,8 @@ class Config(Section):
     def read_compositions(self, path: Path | str | None = None) -> dict[str, Composition]:
         """The compositions of the campaign, checked against the rest of the configuration.
 
+        Elements that a row names no charge for have that of `transport.charges`.
+
         Args:
             path: where the table lies, when not at `compositions` from the working folder.
         """
@@ -419,7 +422,10 @@ class Config(Section):
         for composition in compositions.values():
             check_charges(composition, self.transport.charges, path)
             composition.counts(self.formula_units)
-        return compositions
+        return {
+            name: replace(composition, charges=composition.all_charges(self.transport.charges))
+            for name, composition in compositions.items()
+        }
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def test_families_side_by_side_and_defaults(tmp_path: Path) -> None:
     found = read(tmp_path, PAPER, OTHER, iron)
     assert found["LiAlCl"].ligands == ("Cl", "O")
     assert found["LiAlCl"].coordination == found["Fe"].coordination == (4, 4)
-    assert found["LiAlCl"].charges == {}
-    assert found["Fe"].all_charges({"Li": 1, "Fe": 3})["Fe"] == 2
+    assert found["LiAlCl"].charges == {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
+    assert found["Fe"].charges == {"Li": 1, "Fe": 2, "Cl": -1, "O": -2}
 
 
 def test_paper_rows_are_as_they_were(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from vitrion.dataset.sample import farthest_points, sample_frames, standardise
 from vitrion.errors import InputError
 
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
-LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
+LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5, CHARGES)
 
 
 def test_farthest_points_on_a_line():
@@ -62,7 +62,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def frames(settings):
-    return sample_frames(LIALCL, settings, model="0.3.0", seed=7, charges=CHARGES)
+    return sample_frames(LIALCL, settings, model="0.3.0", seed=7)
 
 
 def test_sampled_frames_say_where_they_come_from(frames):
@@ -84,7 +84,7 @@ def test_sampling_keeps_away_from_known_frames(frames, settings):
     # What was chosen before is known now, so candidates drawn once more give others.
     known = [atoms for atoms in frames if len(atoms) == 21]
     smaller = settings.model_copy(update={"frames_per_composition": 3, "large_frames": 0})
-    others = sample_frames(LIALCL, smaller, model="0.3.0", seed=7, charges=CHARGES, known=known)
+    others = sample_frames(LIALCL, smaller, model="0.3.0", seed=7, known=known)
     names = {atoms.info["frame_id"] for atoms in known}
     assert len(others) == 3
     assert names.isdisjoint(atoms.info["frame_id"] for atoms in others)
@@ -93,11 +93,11 @@ def test_sampling_keeps_away_from_known_frames(frames, settings):
 def test_too_few_candidates_are_told(settings):
     greedy = settings.model_copy(update={"frames_per_composition": 30, "relative_densities": (1,)})
     with pytest.raises(InputError, match=r"4 candidates of LiAlCl.*too few to choose 29"):
-        sample_frames(LIALCL, greedy, model="0.3.0", seed=7, charges=CHARGES)
+        sample_frames(LIALCL, greedy, model="0.3.0", seed=7)
 
 
 def test_same_seed_same_frames(frames, settings):
-    again = sample_frames(LIALCL, settings, model="0.3.0", seed=7, charges=CHARGES)
+    again = sample_frames(LIALCL, settings, model="0.3.0", seed=7)
     for first, second in zip(frames, again, strict=True):
         assert first.info == second.info
         assert np.allclose(first.positions, second.positions, atol=1e-3)

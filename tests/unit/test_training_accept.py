@@ -17,7 +17,8 @@ from vitrion.tables import TABLES, read_table, write_table
 from vitrion.training.accept import accept, hot_md, judge
 
 DYNAMICS = Dynamics(device="cpu", threads=1)
-COMPOSITION = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.4)
+CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
+COMPOSITION = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.4, CHARGES)
 NO_HOT = Accept(hot_md_ps=0)
 
 

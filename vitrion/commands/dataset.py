@@ -97,7 +97,6 @@ def _sample(args: argparse.Namespace) -> None:
             config.dataset.sample,
             model=config.finetune.start,
             seed=derive_seed(config.seed, "sample", name),
-            charges=config.transport.charges,
         )
         write_frames(out, frames)
         print(f"{len(frames)} frames in {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms, units
@@ -39,7 +39,6 @@ def sample_frames(
     *,
     model: str,
     seed: int,
-    charges: Mapping[str, float],
     known: Sequence[Atoms] = (),
 ) -> list[Atoms]:
     """Draw frames of one composition from molten and quenched MD, chosen for diversity.
@@ -51,11 +50,10 @@ def sample_frames(
     of the machine's arithmetic, which molten MD amplifies).
 
     Args:
-        composition: what to pack.
+        composition: what to pack; its charges order the packings.
         settings: how many frames, cell size, densities, temperatures.
         model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
         seed: seed of this composition's sampling.
-        charges: formal charges in e; they order the packings. The composition's own go first.
         known: labelled frames of this composition, to keep away from.
 
     Returns:
@@ -87,7 +85,7 @@ def sample_frames(
                 composition.counts(formula_units),
                 composition.volume_A3(formula_units, density * composition.density_guess_g_cm3),
                 packing_seed,
-                charges=composition.all_charges(charges),
+                charges=composition.charges,
             )
             atoms.info = {
                 "composition": composition.composition,

@@ -1,4 +1,4 @@
-"""Melt and quench: from a random packing to a glass that one can trust, or is told about."""
+"""Melt and quench: from a packing of ions to a glass that one can trust, or is told about."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vitrion.dynamics.integrators import BussiNVT
 from vitrion.dynamics.run import BlowUp, Potential, Stage
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.packing import random_packing
+from vitrion.packing import ionic_packing
 from vitrion.seeds import derive_seed
 from vitrion.tables import write_table
 
@@ -73,10 +73,16 @@ def quench_glass(
     attempts: list[_Attempt] = []
     for number in range(settings.attempts):
         attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
-        packing = random_packing(counts, volume_A3, attempt_seed)
+        packing = ionic_packing(counts, volume_A3, attempt_seed, charges=composition.charges)
         journal = engine.journal(
             out / f"attempt-{number}",
-            {"quench": protocol, "counts": counts, "volume_A3": volume_A3, "seed": attempt_seed},
+            {
+                "quench": protocol,
+                "counts": counts,
+                "volume_A3": volume_A3,
+                "seed": attempt_seed,
+                "charges": composition.charges,
+            },
         )
         title = f"quench {composition.composition}, attempt {number + 1}"
         state, fault = _melt_and_quench(packing, stages, engine, journal, attempt_seed, title)

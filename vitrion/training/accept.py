@@ -27,7 +27,7 @@ from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
-from vitrion.packing import random_packing
+from vitrion.packing import ionic_packing
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.seeds import derive_seed
 from vitrion.tables import TABLES, read_table, write_table
@@ -160,7 +160,12 @@ def hot_md(
     atoms_each = sum(composition.counts(smallest).values())
     units = smallest * math.ceil(LEAST_ATOMS / atoms_each)
     density = MELT_DENSITY * composition.density_guess_g_cm3
-    atoms = random_packing(composition.counts(units), composition.volume_A3(units, density), seed)
+    atoms = ionic_packing(
+        composition.counts(units),
+        composition.volume_A3(units, density),
+        seed,
+        charges=composition.charges,
+    )
     potential = CHGNetPotential(load_model(model), atoms.numbers, device=dynamics.device)
     relax(atoms, potential)
     state = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
