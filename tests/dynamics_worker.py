@@ -1,13 +1,15 @@
 """The protocols one after another with a cheap potential, as a process that tests kill.
 
-    python dynamics_worker.py FOLDER
+    python dynamics_worker.py FOLDER [batch]
 
+With `batch`, three trajectories step together instead of one alone.
 Prints `ready` when the imports are done. The potential is slowed down to 2 ms a step, so that
 kills hit the run and not its end.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import time
@@ -17,8 +19,9 @@ from potentials import LennardJones
 
 from vitrion.compositions import Composition
 from vitrion.config import Dynamics, GlassLimits, Quench
-from vitrion.dynamics import equilibrate, produce_segment, quench_glass
+from vitrion.dynamics import equilibrate, produce_segment, produce_segments, quench_glass
 from vitrion.dynamics.engine import Engine
+from vitrion.errors import PotentialError
 
 DYNAMICS = Dynamics(
     timestep_fs=2,
@@ -38,8 +41,25 @@ class Slow(LennardJones):
         return super().compute(positions_A, cell_A, stress=stress)
 
 
-def use_cheap_potential(potential=None):
-    Engine.potential = lambda self, numbers: potential or Slow(0.02, 2.4, 4.0)
+class Batch:
+    """Potentials one after another, as a batch."""
+
+    def __init__(self, potentials):
+        self.potentials = potentials
+
+    def compute(self, configurations, *, stress=False):
+        found = {}
+        for k, configuration in configurations.items():
+            try:
+                found[k] = self.potentials[k].compute(*configuration, stress=stress)
+            except PotentialError as error:
+                found[k] = error
+        return found
+
+
+def use_cheap_potential():
+    Engine.potential = lambda self, numbers: Slow(0.02, 2.4, 4.0)
+    Engine.batch_potential = lambda self, numbers: Batch([self.potential(n) for n in numbers])
     Engine.model_hash = "lennard-jones"
 
 
@@ -78,6 +98,35 @@ def produce(folder):
         previous = segment
 
 
+TEMPERATURES_K = (300, 400, 500)
+PRODUCTION = {
+    **{"segment_ps": 0.2, "frame_interval_ps": 0.01, "position_precision_A": 0.001},
+    **{"dynamics": DYNAMICS, "model": "x"},
+}
+
+
+def equilibrate_all(folder):
+    """The starts of three trajectories."""
+    for number, temperature_K in enumerate(TEMPERATURES_K):
+        start = folder / f"T{temperature_K}/equilibrated.h5"
+        if not start.exists():
+            start.parent.mkdir(exist_ok=True)
+            equilibrate(
+                *(folder / "glass.extxyz", start),
+                **{"temperature_K": temperature_K, "equilibrate_ps": 0.02, "seed": number},
+                **{"dynamics": DYNAMICS, "model": "x"},
+            )
+
+
+def produce_batch(folder):
+    """Two segments of each, together."""
+    names = ("equilibrated.h5", "segment-0000.h5", "segment-0001.h5")
+    files = [[folder / f"T{t}/{name}" for t in TEMPERATURES_K] for name in names]
+    for previous, outs in itertools.pairwise(files):
+        if not all(out.exists() for out in outs):
+            produce_segments(previous, outs, temperatures_K=TEMPERATURES_K, **PRODUCTION)
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     use_cheap_potential()
@@ -85,4 +134,8 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     if not (folder / "glass.extxyz").exists():
         quench(folder)
-    produce(folder)
+    if sys.argv[2:] == ["batch"]:
+        equilibrate_all(folder)
+        produce_batch(folder)
+    else:
+        produce(folder)

@@ -19,7 +19,13 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from vitrion.compositions import read_compositions
 from vitrion.errors import InputError, PotentialError
 from vitrion.packing import random_packing
-from vitrion.potential import CHGNetCalculator, CHGNetPotential, PotentialResult, load_model
+from vitrion.potential import (
+    CHGNetBatch,
+    CHGNetCalculator,
+    CHGNetPotential,
+    PotentialResult,
+    load_model,
+)
 from vitrion.potential.engine import SKIN_A
 from vitrion.units import EV_A3_TO_GPA
 
@@ -311,6 +317,60 @@ def test_calculator_is_the_potential() -> None:
     atoms.pbc = (True, True, False)
     with pytest.raises(InputError, match="pbc"):
         atoms.get_potential_energy()
+
+
+def batch_of(*systems: Atoms) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    return {k: (atoms.positions, atoms.cell.array) for k, atoms in enumerate(systems)}
+
+
+def test_a_batch_is_its_systems() -> None:
+    """Of different sizes and cells, step after step, while one after another drops out."""
+    systems = [hot(seed=30, skew=0.1), packed("KInI", formula_units=8, seed=1), hot(seed=31)]
+    numbers = [atoms.numbers for atoms in systems]
+    together = CHGNetBatch(loaded("0.3.0"), numbers, dtype=torch.float64, together=True)
+    rng = np.random.default_rng(4)
+    for step in range(12):
+        configurations = batch_of(*systems)
+        if step > 8:
+            del configurations[1]
+        results = together.compute(configurations, stress=True)
+        assert results.keys() == configurations.keys()
+        for k, result in results.items():
+            alone = compute(systems[k])
+            assert result.energy_eV == pytest.approx(alone.energy_eV, abs=1e-9)
+            np.testing.assert_allclose(result.forces_eV_A, alone.forces_eV_A, atol=1e-8)
+            np.testing.assert_allclose(result.stress_eV_A3, alone.stress_eV_A3, atol=1e-9)
+        for atoms in systems:
+            atoms.positions += rng.normal(0, 0.08, atoms.positions.shape)
+            atoms.set_cell(atoms.cell.array * 1.002, scale_atoms=True)
+    assert together.compute(configurations)[0].stress_eV_A3 is None
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_system_without_physics_leaves_its_batch_alone(together: bool) -> None:
+    systems = [hot(seed=seed) for seed in (32, 33, 34, 35)]
+    numbers = [atoms.numbers for atoms in systems]
+    batch = CHGNetBatch(loaded("0.3.0"), numbers, dtype=torch.float64, together=together)
+    sound = batch.compute(batch_of(*systems))
+    systems[1].positions[3] = systems[1].positions[4]  # on one spot: a division by zero
+    systems[2].positions *= 20
+    systems[2].cell *= 20
+    for broken, message in (((1,), "not finite"), ((1, 2), "no neighbour")):
+        results = batch.compute(
+            {k: c for k, c in batch_of(*systems).items() if k in (0, 3, *broken)}
+        )
+        assert isinstance(results[broken[-1]], PotentialError)
+        assert message in str(results[broken[-1]])
+        for k in (0, 3):
+            np.testing.assert_allclose(results[k].forces_eV_A, sound[k].forces_eV_A, atol=1e-9)
+
+
+def test_on_the_cpu_a_batch_has_the_bits_of_its_systems() -> None:
+    systems = [hot(seed=36), hot(seed=37, formula_units=8)]
+    batch = CHGNetBatch(loaded("0.3.0"), [atoms.numbers for atoms in systems])
+    results = batch.compute(batch_of(*systems), stress=True)
+    for k, atoms in enumerate(systems):
+        assert same_bits(results[k], compute(atoms, dtype=torch.float32))
 
 
 @pytest.mark.gpu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrion.dynamics.production import equilibrate, produce_segment, simulate
+from vitrion.dynamics.production import equilibrate, produce_segment, produce_segments, simulate
 from vitrion.dynamics.quench import quench_glass
 
-__all__ = ["equilibrate", "produce_segment", "quench_glass", "simulate"]
+__all__ = ["equilibrate", "produce_segment", "produce_segments", "quench_glass", "simulate"]

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from vitrion.config import Dynamics
+from vitrion.dynamics.batch import BatchPotential, Member
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
 from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
@@ -65,6 +66,15 @@ class Engine:
         torch.set_num_threads(self.dynamics.threads)
         return CHGNetPotential(self.model, numbers, device=self.dynamics.device)
 
+    def batch_potential(self, numbers: Sequence[np.ndarray]) -> BatchPotential:
+        """The potentials of systems that step together."""
+        import torch
+
+        from vitrion.potential import CHGNetBatch
+
+        torch.set_num_threads(self.dynamics.threads)
+        return CHGNetBatch(self.model, numbers, device=self.dynamics.device)
+
     def integrator(self, ensemble: Ensemble) -> Integrator:
         """The integrator of an ensemble."""
         tau_ps = self.dynamics.thermostat_tau_fs / 1000
@@ -95,6 +105,7 @@ class Engine:
         title: str,
         sample_ps: float | None = None,
         out: Path | None = None,
+        member: Member | None = None,
     ) -> State:
         """Run stages (see `vitrion.dynamics.run.run`).
 
@@ -105,6 +116,7 @@ class Engine:
             title: what the progress is called.
             sample_ps: time between samples; the settings' by default.
             out: output of the run; after a blow-up the last good frame is written beside it.
+            member: part in a batch of trajectories that step together; alone by default.
         """
         intervals = Intervals(
             sample=self.steps(sample_ps or self.dynamics.sample_interval_ps),
@@ -112,8 +124,11 @@ class Engine:
             checkpoint_wall_s=60 * self.dynamics.checkpoint_wall_minutes,
         )
         try:
+            potential = member.potential if member else self.potential(state.numbers)
             return run(
-                state, stages, self.potential(state.numbers), journal, intervals, title=title
+                *(state, stages, potential, journal, intervals),
+                title=title,
+                stopping=member.stopping if member else None,
             )
         except BlowUp as blow_up:
             journal.close()

@@ -1,7 +1,8 @@
 """From a glass to a trajectory: equilibrate, then produce segment after segment.
 
-Each call is one job. Called again after a kill with the same arguments, it goes on from its
-journal (see `vitrion.dynamics.checkpoint`) and writes what an undisturbed call would have written.
+Each call is one job, of one trajectory or of several that step together. Called again after a kill
+with the same arguments, it goes on from its journal (see `vitrion.dynamics.checkpoint`) and writes
+what an undisturbed call would have written.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from vitrion.config import Dynamics, GlassLimits
+from vitrion.dynamics.batch import Member, step_together
 from vitrion.dynamics.checkpoint import Block, Journal
 from vitrion.dynamics.checks import (
     check_distance,
@@ -27,7 +29,7 @@ from vitrion.dynamics.checks import (
 )
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
 from vitrion.dynamics.frames import read_checkpoint, read_samples, write_checkpoint, write_segment
-from vitrion.dynamics.run import Stage
+from vitrion.dynamics.run import Interrupted, Stage
 from vitrion.dynamics.state import State
 from vitrion.errors import InputError
 from vitrion.seeds import derive_seed
@@ -142,41 +144,151 @@ def produce_segment(
         BlowUp: the trajectory has left physics; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
-    engine = Engine(model, dynamics)
-    state, history = read_checkpoint(previous)
-    steps = engine.steps(segment_ps)
-    if state.step % steps:
-        raise InputError(
-            "segment_ps",
-            segment_ps,
-            f"{previous} ends at step {state.step}, which is no multiple of {steps}; keep "
-            "production.segment_ps and dynamics.timestep_fs of the segments before",
-        )
-    journal = engine.journal(
-        out,
-        {
-            "previous": state.fingerprint(),
-            "temperature_K": temperature_K,
-            "segment_ps": segment_ps,
-            "frame_interval_ps": frame_interval_ps,
-        },
-    )
-    stage = Stage("produce", state.step + steps, engine.integrator("nvt"), temperature_K)
-    state = engine.run(
-        *(state, [stage], journal),
-        title=f"produce {out.stem} at {temperature_K:g} K",
-        sample_ps=frame_interval_ps,
-        out=out,
-    )
-    _finish_segment(
-        *(out, journal, state, engine),
+    segment = _Segment.begin(
+        *(Engine(model, dynamics), previous, out),
         temperature_K=temperature_K,
+        segment_ps=segment_ps,
         frame_interval_ps=frame_interval_ps,
-        precision_A=position_precision_A,
+        position_precision_A=position_precision_A,
         limits=limits or GlassLimits(),
-        glass=True,
-        history=history,
     )
+    segment.run()
+    segment.journal.discard()
+
+
+def produce_segments(
+    previous: Sequence[Path],
+    outs: Sequence[Path],
+    *,
+    temperatures_K: Sequence[float],
+    segment_ps: float,
+    frame_interval_ps: float,
+    position_precision_A: float,
+    dynamics: Dynamics,
+    model: str,
+    limits: GlassLimits | None = None,
+) -> None:
+    """Produce the next segments of several trajectories that step together.
+
+    Each is the trajectory that `produce_segment` makes, on the CPU bit for bit, and has its own
+    restart data, which either of the two goes on from. On a GPU all of them are one evaluation of
+    the potential.
+
+    Args:
+        previous: for each trajectory, the segment before or the equilibrated checkpoint.
+        outs: segments to write.
+        temperatures_K: temperature of each.
+        segment_ps, frame_interval_ps, position_precision_A, dynamics, model, limits: as for
+            `produce_segment`.
+
+    Raises:
+        InputError, BlowUp, Interrupted: as `produce_segment`, for any of them, after the others
+            have come to their end or saved their states; no segment is complete then.
+    """
+    engine = Engine(model, dynamics)
+    segments: list[_Segment] = []
+    try:
+        for before, out, temperature_K in zip(previous, outs, temperatures_K, strict=True):
+            segment = _Segment.begin(
+                *(engine, before, out),
+                temperature_K=temperature_K,
+                segment_ps=segment_ps,
+                frame_interval_ps=frame_interval_ps,
+                position_precision_A=position_precision_A,
+                limits=limits or GlassLimits(),
+            )
+            segments.append(segment)
+        potential = engine.batch_potential([segment.state.numbers for segment in segments])
+        faults = [f for f in step_together([s.run for s in segments], potential) if f is not None]
+        if faults:
+            # Why one cannot go on tells more than that all were asked to stop.
+            raise min(faults, key=lambda fault: isinstance(fault, Interrupted))
+    except BaseException:
+        for segment in segments:
+            segment.journal.close()
+        raise
+    # Not before all segments are there: what makes one of them again makes all of them.
+    for segment in segments:
+        segment.journal.discard()
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A segment to produce, with its journal open.
+
+    Attributes:
+        state: at the end of the segment before.
+        history: what that says about the trajectory so far.
+    """
+
+    engine: Engine
+    out: Path
+    state: State
+    history: Mapping[str, object]
+    journal: Journal
+    steps: int
+    temperature_K: float
+    frame_interval_ps: float
+    position_precision_A: float
+    limits: GlassLimits
+
+    @classmethod
+    def begin(
+        cls,
+        engine: Engine,
+        previous: Path,
+        out: Path,
+        *,
+        temperature_K: float,
+        segment_ps: float,
+        frame_interval_ps: float,
+        position_precision_A: float,
+        limits: GlassLimits,
+    ) -> _Segment:
+        """Read where it starts and open its journal; see `produce_segment`."""
+        state, history = read_checkpoint(previous)
+        steps = engine.steps(segment_ps)
+        if state.step % steps:
+            raise InputError(
+                "segment_ps",
+                segment_ps,
+                f"{previous} ends at step {state.step}, which is no multiple of {steps}; keep "
+                "production.segment_ps and dynamics.timestep_fs of the segments before",
+            )
+        journal = engine.journal(
+            out,
+            {
+                "previous": state.fingerprint(),
+                "temperature_K": temperature_K,
+                "segment_ps": segment_ps,
+                "frame_interval_ps": frame_interval_ps,
+            },
+        )
+        return cls(
+            *(engine, out, state, history, journal, steps),
+            *(temperature_K, frame_interval_ps, position_precision_A, limits),
+        )
+
+    def run(self, member: Member | None = None) -> None:
+        """Run to the end of the segment and write it; the journal stays."""
+        nvt = self.engine.integrator("nvt")
+        stage = Stage("produce", self.state.step + self.steps, nvt, self.temperature_K)
+        state = self.engine.run(
+            *(self.state, [stage], self.journal),
+            title=f"produce {self.out.stem} at {self.temperature_K:g} K",
+            sample_ps=self.frame_interval_ps,
+            out=self.out,
+            member=member,
+        )
+        _write_segment(
+            *(self.out, self.journal, state, self.engine),
+            temperature_K=self.temperature_K,
+            frame_interval_ps=self.frame_interval_ps,
+            precision_A=self.position_precision_A,
+            limits=self.limits,
+            glass=True,
+            history=self.history,
+        )
 
 
 def simulate(
@@ -244,7 +356,7 @@ def simulate(
     state = engine.run(
         *(start, [stage], journal), title=f"md {ensemble}", sample_ps=frame_interval_ps, out=out
     )
-    _finish_segment(
+    _write_segment(
         *(out, journal, state, engine),
         temperature_K=temperature_K,
         frame_interval_ps=frame_interval_ps,
@@ -253,9 +365,10 @@ def simulate(
         glass=False,
         history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
     )
+    journal.discard()
 
 
-def _finish_segment(
+def _write_segment(
     out: Path,
     journal: Journal,
     state: State,
@@ -268,7 +381,7 @@ def _finish_segment(
     glass: bool,
     history: Mapping[str, object],
 ) -> None:
-    """Write a segment from its journal, and remove the journal."""
+    """Write a segment from its journal."""
     n_atoms = len(state.numbers)
     rows = journal.rows()
     checks = {"energy_drift": check_energy(rows, n_atoms, engine.dynamics, limits)}
@@ -309,4 +422,3 @@ def _finish_segment(
             "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
         },
     )
-    journal.discard()

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
@@ -105,6 +105,7 @@ def run(
     intervals: Intervals,
     *,
     title: str = "md",
+    stopping: threading.Event | None = None,
 ) -> State:
     """Run stages one after another, from where the journal ends.
 
@@ -119,20 +120,22 @@ def run(
         journal: where samples and states are kept.
         intervals: how often.
         title: what the progress is called.
+        stopping: asks to stop when it is set; by default signals do.
 
     Returns:
         The state at the end, which is also the journal's.
 
     Raises:
         BlowUp: the trajectory has left physics.
-        Interrupted: on SIGTERM, SIGUSR1 or SIGINT, with the state saved.
+        Interrupted: asked to stop, with the state saved.
     """
     state = journal.state or state
     total = sum(stage.steps for stage in stages)
     if state.step >= total:
         return state
     first = 0
-    with Progress(total - state.step, title) as progress, _stop_signals() as stopping:
+    signals = stop_signals() if stopping is None else nullcontext(stopping)
+    with Progress(total - state.step, title) as progress, signals as stopping:
         for stage in stages:
             if first <= state.step < first + stage.steps:
                 recorder = _Recorder(journal, intervals, stage.name, state)
@@ -230,7 +233,7 @@ def _fault(state: State, forces: Forces, target_K: float) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM, SIGUSR1 and SIGINT set; a second SIGINT does what it did before."""
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitrion.potential.calculator import CHGNetCalculator
-from vitrion.potential.engine import CHGNetPotential, PotentialResult
+from vitrion.potential.engine import CHGNetBatch, CHGNetPotential, PotentialResult
 from vitrion.potential.weights import (
     export_chgnet,
     import_chgnet,
@@ -13,6 +13,7 @@ from vitrion.potential.weights import (
 )
 
 __all__ = [
+    "CHGNetBatch",
     "CHGNetCalculator",
     "CHGNetPotential",
     "PotentialResult",

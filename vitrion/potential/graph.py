@@ -9,6 +9,7 @@ list: equal input gives equal bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,21 +101,28 @@ class GraphBuilder:
             PotentialError: numbers that are not finite, a collapsed cell, an atom without any
                 neighbour.
         """
+        candidates = self.candidates(positions_A, cell_A)
+        positions = torch.from_numpy(positions_A).to(self.device)
+        return self._compact(candidates, positions, torch.from_numpy(cell_A).to(self.device)[None])
+
+    def candidates(self, positions_A: np.ndarray, cell_A: np.ndarray) -> Candidates:
+        """Pairs among which are all bonds of a configuration; kept while they are.
+
+        Raises:
+            PotentialError: numbers that are not finite, a collapsed cell.
+        """
         _check(positions_A, cell_A)
         if self._candidates is None or not self._candidates.cover(
             positions_A, cell_A, self.cutoff_A
         ):
-            self._candidates = _Candidates(
-                positions_A, cell_A, self.cutoff_A + self.skin_A, self.device
-            )
-        positions = torch.from_numpy(positions_A).to(self.device)
-        cell = torch.from_numpy(cell_A).to(self.device)
-        return self._compact(self._candidates, positions, cell)
+            reach_A = self.cutoff_A + self.skin_A
+            self._candidates = _Candidates(positions_A, cell_A, reach_A, self.device)
+        return self._candidates
 
-    def _compact(self, all_: _Candidates, positions: Tensor, cell: Tensor) -> Graph:
+    def _compact(self, all_: Candidates, positions: Tensor, cells: Tensor) -> Graph:
         """The part of the candidates that is within the cutoff, in canonical order."""
         vectors = positions[all_.bond_target] - positions[all_.bond_source]
-        vectors += all_.bond_shift @ cell
+        vectors += all_.shifts_A(cells)
         squared = (vectors * vectors).sum(1)
         near = squared < self.cutoff_A**2
         close = squared < self.angle_cutoff_A**2
@@ -151,8 +159,95 @@ class GraphBuilder:
         )
 
 
-class _Candidates:
-    """Every pair within a reach at some time, as sorted directed rows and as undirected bonds."""
+class JointGraphBuilder:
+    """Builds one graph of several systems side by side, without bonds between them.
+
+    Args:
+        builders: of each system.
+    """
+
+    def __init__(self, builders: Sequence[GraphBuilder]) -> None:
+        self._builders = builders
+        self._parts: list[Candidates] = []
+        self._joint: Candidates | None = None
+
+    def build(self, positions_A: Sequence[np.ndarray], cells_A: Sequence[np.ndarray]) -> Graph:
+        """The graph of all configurations; atoms of each system follow those of the one before.
+
+        Args:
+            positions_A: (n, 3) float64 of each system.
+            cells_A: (3, 3) float64 of each system.
+
+        Raises:
+            PotentialError: one of them cannot be described (see `GraphBuilder.build`).
+        """
+        parts = [
+            builder.candidates(positions, cell)
+            for builder, positions, cell in zip(self._builders, positions_A, cells_A, strict=True)
+        ]
+        if self._joint is None or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
+            self._parts = parts
+            self._joint = Candidates.join(parts, [len(positions) for positions in positions_A])
+        first = self._builders[0]
+        positions = torch.from_numpy(np.concatenate(positions_A)).to(first.device)
+        cells = torch.from_numpy(np.stack(cells_A)).to(first.device)
+        return first._compact(self._joint, positions, cells)
+
+
+@dataclass
+class Candidates:
+    """Pairs of atoms, as sorted directed rows and as undirected bonds.
+
+    Attributes:
+        source, target, reverse, bond: (rows) as in `Adjacency` and `Graph`.
+        bond_source, bond_target: (bonds) atoms at its ends.
+        bond_shift: (bonds, 3) float64, cells between its ends.
+        bond_system: (bonds) which system it is in; None where there is one.
+    """
+
+    source: Tensor
+    target: Tensor
+    reverse: Tensor
+    bond: Tensor
+    bond_source: Tensor
+    bond_target: Tensor
+    bond_shift: Tensor
+    bond_system: Tensor | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence[Candidates], atoms: Sequence[int]) -> Candidates:
+        """The pairs of systems side by side; `atoms` are their numbers of atoms."""
+        first_atom = np.cumsum([0, *atoms])
+        first_row = np.cumsum([0, *(len(part.source) for part in parts)])
+        first_bond = np.cumsum([0, *(len(part.bond_source) for part in parts)])
+
+        def joined(name: str, first: np.ndarray) -> Tensor:
+            return torch.cat(
+                [getattr(p, name) + int(f) for p, f in zip(parts, first, strict=False)]
+            )
+
+        return cls(
+            source=joined("source", first_atom),
+            target=joined("target", first_atom),
+            reverse=joined("reverse", first_row),
+            bond=joined("bond", first_bond),
+            bond_source=joined("bond_source", first_atom),
+            bond_target=joined("bond_target", first_atom),
+            bond_shift=torch.cat([part.bond_shift for part in parts]),
+            bond_system=torch.cat(
+                [torch.full_like(part.bond_source, k) for k, part in enumerate(parts)]
+            ),
+        )
+
+    def shifts_A(self, cells: Tensor) -> Tensor:
+        """(bonds, 3) lattice vectors between the ends; `cells` are (systems, 3, 3)."""
+        if self.bond_system is None:
+            return self.bond_shift @ cells[0]
+        return torch.einsum("bi,bij->bj", self.bond_shift, cells[self.bond_system])
+
+
+class _Candidates(Candidates):
+    """Every pair of one system within a reach at some time."""
 
     def __init__(
         self, positions_A: np.ndarray, cell_A: np.ndarray, reach_A: float, device: torch.device
@@ -177,10 +272,10 @@ class _Candidates:
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-        self.source, self.target, self.reverse = map(tensor, (source, target, reverse))
-        self.bond = tensor(bond)
-        self.bond_source, self.bond_target = tensor(source[forward]), tensor(target[forward])
-        self.bond_shift = tensor(shift[forward].astype(np.float64))
+        super().__init__(
+            *map(tensor, (source, target, reverse, bond, source[forward], target[forward])),
+            tensor(shift[forward].astype(np.float64)),
+        )
 
     def cover(self, positions_A: np.ndarray, cell_A: np.ndarray, cutoff_A: float) -> bool:
         """Whether no pair outside this list can have come within the cutoff.

@@ -48,24 +48,22 @@ ARCHITECTURE = {
 
 
 class Network:
-    """CHGNet's energy of one system as a function of its bond vectors.
+    """CHGNet's energy as a function of bond vectors, of one system or several side by side.
 
     Args:
         model: the weights.
-        numbers: (n) atomic numbers.
         device: where to compute.
         dtype: precision of the network; geometry, radial basis and the sum of energies are in
             float64.
         operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
 
     Raises:
-        InputError: an architecture that these equations do not cover, or an unknown element.
+        InputError: an architecture that these equations do not cover.
     """
 
     def __init__(
         self,
         model: CHGNet,
-        numbers: np.ndarray,
         *,
         device: torch.device,
         dtype: torch.dtype,
@@ -76,17 +74,9 @@ class Network:
                 raise InputError(
                     f"model: {key}", model.model_args[key], f"only {value!r} runs here"
                 )
-        known = model.atom_embedding.embedding.num_embeddings
-        if len(numbers) == 0 or numbers.min() < 1 or numbers.max() > known:
-            raise InputError("atomic numbers", sorted(set(numbers.tolist())), f"use 1 to {known}")
         model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
-        self.dtype, self._operators = dtype, operators
-        species = torch.from_numpy(numbers.astype(np.int64) - 1).to(device)
-        self._atoms = model.atom_embedding.embedding(species)
-        reference = model.composition_model
-        self._reference_eV = (
-            0.0 if reference is None else reference.fc.weight[0, species].double().sum().item()
-        )
+        self.dtype, self._device, self._operators = dtype, device, operators
+        self._embed_atom, self._reference = model.atom_embedding.embedding, model.composition_model
 
         # Always in double precision: phases reach 100 rad, where single precision leaves 4e-6 rad,
         # which was the largest error of the energy.
@@ -104,12 +94,28 @@ class Network:
         self._angle_layers = [_Layer(c.twoBody_bond, 4) for c in model.angle_layers[:-1]]
         self._readout = nn.Sequential(model.readout_norm, model.mlp)
 
-    def energy_eV(self, vectors_A: Tensor, graph: Graph) -> Tensor:
-        """Energy of the whole cell, float64.
+    def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
+        """Features (n, 64) of atoms before any message, and the energy in eV of free atoms.
+
+        Raises:
+            InputError: an unknown element.
+        """
+        known = self._embed_atom.num_embeddings
+        if len(numbers) == 0 or numbers.min() < 1 or numbers.max() > known:
+            raise InputError("atomic numbers", sorted(set(numbers.tolist())), f"use 1 to {known}")
+        species = torch.from_numpy(numbers.astype(np.int64) - 1).to(self._device)
+        if self._reference is None:
+            return self._embed_atom(species), 0.0
+        free_eV = self._reference.fc.weight[0, species].double().sum().item()
+        return self._embed_atom(species), free_eV
+
+    def energies_eV(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> Tensor:
+        """Energy of each atom over that of the free atom, (n,) float64.
 
         Args:
             vectors_A: (bonds, 3) float64, `graph.vectors_A`, differentiable.
             graph: the bonds and angles.
+            atoms: (n, 64) features, from `atoms`.
         """
         messages, update = self._operators.messages, self._operators.update
         edges, angles, bond, short = graph.edges, graph.angles, graph.bond, graph.short
@@ -122,7 +128,7 @@ class Network:
         radial_short = self._bessel(self._radial_short, lengths[:short])
         weight_short = linear(radial_short, self._weigh_short)
         spoke_weight = weight_short.index_select(0, spoke_bond)
-        v = self._atoms
+        v = atoms
         near, far = radial.split((short, len(radial) - short))
         e = linear(near, self._embed_bond)
         directions = (vectors_A[:short] / lengths[:short, None]).index_select(0, spoke_bond)
@@ -156,7 +162,7 @@ class Network:
                     linear(a, layer.first[2]),
                 )  # fmt: skip
 
-        return self._readout(v).double().sum() + self._reference_eV
+        return self._readout(v).double()[:, 0]
 
     @staticmethod
     def _spokes(
