@@ -79,6 +79,11 @@ def md_mem_mb(wildcards, attempt):
     return attempt * (3000 + 8 * atoms(wildcards))
 
 
+def batch_mem_mb(size):
+    """The same for a job that steps several trajectories."""
+    return lambda wildcards, attempt: attempt * (3000 + 8 * size * atoms(wildcards))
+
+
 MD_GPUS = 0 if CAMPAIGN.dynamics.device == "cpu" else 1
 
 
@@ -87,6 +92,20 @@ def previous_state(wildcards):
     folder = "<results>/production/{composition}/T{temperature}/r{replica}/"
     number = int(wildcards.segment)
     return folder + ("equilibrated.h5" if number == 0 else f"segment-{number - 1:04d}.h5")
+
+
+def previous_states(members):
+    """The same for each trajectory of a batch, given as temperature and replica."""
+
+    def states(wildcards):
+        number = int(wildcards.segment)
+        name = "equilibrated.h5" if number == 0 else f"segment-{number - 1:04d}.h5"
+        folder = f"<results>/production/{wildcards.composition}"
+        return [
+            f"{folder}/T{temperature:04d}/r{replica}/{name}" for temperature, replica in members
+        ]
+
+    return states
 
 
 def trajectory_tables():

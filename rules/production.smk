@@ -27,27 +27,65 @@ rule equilibrate_glass:
         "../scripts/equilibrate_glass.py"
 
 
-rule produce_segment:
-    input:
-        previous=previous_state,
-        model="<potential>/model.safetensors",
-    output:
-        segment="<results>/production/{composition}/T{temperature}/r{replica}/segment-{segment}.h5",
-    log:
-        "<results>/logs/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.log",
-    benchmark:
-        "<results>/benchmarks/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.tsv"
-    conda:
-        "../envs/vitrion.yaml"
-    threads: CAMPAIGN.dynamics.threads
-    resources:
-        mem_mb=md_mem_mb,
-        runtime=1440,
-        gpu=MD_GPUS,
-    params:
-        settings=settings("dynamics"),
-        segment_ps=CAMPAIGN.production.segment_ps,
-        frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
-        position_precision_A=CAMPAIGN.production.position_precision_A,
-    script:
-        "../scripts/produce_segment.py"
+if CAMPAIGN.production.batch == 1:
+
+    rule produce_segment:
+        input:
+            previous=previous_state,
+            model="<potential>/model.safetensors",
+        output:
+            segment="<results>/production/{composition}/T{temperature}/r{replica}/segment-{segment}.h5",
+        log:
+            "<results>/logs/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.log",
+        benchmark:
+            "<results>/benchmarks/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.tsv"
+        conda:
+            "../envs/vitrion.yaml"
+        threads: CAMPAIGN.dynamics.threads
+        resources:
+            mem_mb=md_mem_mb,
+            runtime=1440,
+            gpu=MD_GPUS,
+        params:
+            settings=settings("dynamics"),
+            segment_ps=CAMPAIGN.production.segment_ps,
+            frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
+            position_precision_A=CAMPAIGN.production.position_precision_A,
+        script:
+            "../scripts/produce_segment.py"
+
+else:
+
+    # The trajectories of a job are part of its outputs' names, so each batch has a rule of its own.
+    for number, members in enumerate(CAMPAIGN.batches):
+
+        rule:
+            name:
+                f"produce_batch_{number}"
+            input:
+                previous=previous_states(members),
+                model="<potential>/model.safetensors",
+            output:
+                segments=[
+                    f"<results>/production/{{composition}}/T{temperature:04d}/r{replica}/segment-{{segment}}.h5"
+                    for temperature, replica in members
+                ],
+            log:
+                f"<results>/logs/produce_batch_{number}/{{composition}}-{{segment}}.log",
+            benchmark:
+                f"<results>/benchmarks/produce_batch_{number}/{{composition}}-{{segment}}.tsv"
+            conda:
+                "../envs/vitrion.yaml"
+            threads: CAMPAIGN.dynamics.threads
+            resources:
+                mem_mb=batch_mem_mb(len(members)),
+                runtime=1440,
+                gpu=MD_GPUS,
+            params:
+                settings=settings("dynamics"),
+                temperatures_K=[temperature for temperature, _ in members],
+                segment_ps=CAMPAIGN.production.segment_ps,
+                frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
+                position_precision_A=CAMPAIGN.production.position_precision_A,
+            script:
+                "../scripts/produce_batch.py"

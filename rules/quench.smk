@@ -29,8 +29,8 @@ rule quench_glass:
         "../scripts/quench_glass.py"
 
 
+# Only for the command line: the glasses and their checks, and nothing after them.
 rule quench_glasses:
-    # Only for the command line: the glasses and their checks, and nothing after them.
-    localrule: True
     input:
         glass_tables("glass_checks"),
+    localrule: True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -304,6 +305,11 @@ class Production(Section):
     segment_ps: Positive = Field(1_000.0, description="length of one job and one file")
     frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
     position_precision_A: Positive = Field(0.001, description="precision of stored positions")
+    batch: PositiveInt = Field(
+        1,
+        description="trajectories of a composition that one job steps together, on a GPU as one "
+        "evaluation",
+    )
 
     @cached_property
     def segments(self) -> int:
@@ -379,6 +385,13 @@ class Config(Section):
                 key, rounds, "choose what labels its frames: dataset.label.engine gpaw, vasp or ase"
             )
         return self
+
+    @cached_property
+    def batches(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Temperature and replica of the trajectories of each production job of a composition."""
+        every = list(itertools.product(self.temperatures_K, range(self.replicas)))
+        size = self.production.batch
+        return tuple(tuple(every[first : first + size]) for first in range(0, len(every), size))
 
     @model_validator(mode="after")
     def _times_fit(self) -> Config:

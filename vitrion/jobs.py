@@ -5,6 +5,8 @@ The rules are the source; a test holds this list against the graph that Snakemak
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,13 @@ STAGES = {
     "quench_glass": "quench",
     "equilibrate_glass": "production",
     "produce_segment": "production",
+    "produce_batch": "production",
     "analyze_trajectory": "transport",
     "summarize_campaign": "report",
     "plot_figure": "report",
     "build_report": "report",
 }
-MD_RULES = ("quench_glass", "equilibrate_glass", "produce_segment")
+MD_RULES = ("quench_glass", "equilibrate_glass", "produce_segment", "produce_batch")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Job:
         name: stem of its log and benchmark, below `logs/<rule>`; the rule's name when it runs once.
         outputs: its files, from the campaign's results folder.
         composition: of the glass it works on, if there is one.
-        md_steps: steps of molecular dynamics.
+        md_steps: steps of molecular dynamics, of all its trajectories.
+        trajectories: how many step together.
         first_step: step of the trajectory that it starts from.
         generation: folder of its round of training, with a slash; empty for the first and for
             what is no part of training.
@@ -54,13 +58,19 @@ class Job:
     outputs: tuple[str, ...]
     composition: str | None = None
     md_steps: int = 0
+    trajectories: int = 1
     first_step: int = 0
     generation: str = ""
 
     @property
+    def kind(self) -> str:
+        """Its rule, without the number where each batch of trajectories has a rule of its own."""
+        return re.sub(r"^(produce_batch)_\d+$", r"\1", self.rule)
+
+    @property
     def stage(self) -> str:
         """Stage of the campaign, as in the README."""
-        return STAGES[self.rule]
+        return STAGES[self.kind]
 
     @property
     def log(self) -> str:
@@ -181,18 +191,32 @@ def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:
                 name,
                 _steps(2 * production.equilibrate_ps, config.dynamics),
             )
-            steps = _steps(production.segment_ps, config.dynamics)
-            for segment in range(production.segments):
-                yield Job(
-                    "produce_segment",
-                    f"{trajectory}-{segment:04d}",
-                    (f"production/{folder}/segment-{segment:04d}.h5",),
-                    name,
-                    md_steps=steps,
-                    first_step=segment * steps,
-                )
-            outputs = tuple(f"transport/{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
-            yield Job("analyze_trajectory", trajectory, outputs, name)
+    yield from _production_jobs(config, name)
+    for replica, temperature_K in itertools.product(range(config.replicas), config.temperatures_K):
+        folder = f"transport/{name}/T{temperature_K:04d}/r{replica}"
+        outputs = tuple(f"{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
+        yield Job("analyze_trajectory", f"{name}-T{temperature_K:04d}-r{replica}", outputs, name)
+
+
+def _production_jobs(config: Config, name: str) -> Iterator[Job]:
+    """The segments of one composition: each a job, or those of a batch together."""
+    steps = _steps(config.production.segment_ps, config.dynamics)
+    for segment in range(config.production.segments):
+        for number, members in enumerate(config.batches):
+            folders = [f"T{temperature_K:04d}/r{replica}" for temperature_K, replica in members]
+            rule, job = f"produce_batch_{number}", f"{name}-{segment:04d}"
+            if config.production.batch == 1:
+                trajectory = folders[0].replace("/", "-")
+                rule, job = "produce_segment", f"{name}-{trajectory}-{segment:04d}"
+            yield Job(
+                rule,
+                job,
+                tuple(f"production/{name}/{folder}/segment-{segment:04d}.h5" for folder in folders),
+                name,
+                md_steps=steps * len(members),
+                trajectories=len(members),
+                first_step=segment * steps,
+            )
 
 
 def _steps(time_ps: float, dynamics: Dynamics) -> int:

@@ -145,8 +145,8 @@ def make_plan(
         for job in jobs
     ]
     rules = []
-    for rule in dict.fromkeys(job.rule for job in jobs):
-        own = [(job, s) for job, s in zip(jobs, seconds, strict=True) if job.rule == rule]
+    for rule in dict.fromkeys(job.kind for job in jobs):
+        own = [(job, s) for job, s in zip(jobs, seconds, strict=True) if job.kind == rule]
         potential = rule in (*MD_RULES, *TRAINING_RULES)
         hours = sum(s for _, s in own) / 3600
         rules.append(
@@ -240,7 +240,7 @@ def format_rows(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _job_s(job: Job, config: Config, atoms: Mapping[str, int], steps_per_s: float) -> float:
     """Wall time of one job."""
-    if job.rule in MD_RULES:
+    if job.kind in MD_RULES:
         return START_S + job.md_steps / steps_per_s
     if job.rule == "analyze_trajectory":
         frames = config.production.length_ps / config.production.frame_interval_ps
@@ -254,11 +254,13 @@ def _longest_chain(
     """Rules and wall time of the longest path: everything waits for the rule before it."""
     slowest: dict[str, float] = {}
     for job, job_s in zip(jobs, seconds, strict=True):
-        slowest[job.rule] = max(slowest.get(job.rule, 0.0), job_s)
+        slowest[job.kind] = max(slowest.get(job.kind, 0.0), job_s)
     if "adopt_model" in slowest:  # dynamics then waits for neither data nor evaluation
         for rule in ("sample_frames", "label_frame", "prepare_dataset", "evaluate_model"):
             slowest.pop(rule, None)
-    slowest["produce_segment"] *= config.production.segments
+    slowest["produce_segment" if config.production.batch == 1 else "produce_batch"] *= (
+        config.production.segments
+    )
     return tuple(slowest), sum(slowest.values())
 
 

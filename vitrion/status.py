@@ -83,14 +83,14 @@ class Status:
         md_s, md_steps = 0.0, 0
         for status in self.jobs:
             if status.seconds is not None:
-                seconds[status.job.rule].append(status.seconds)
-                if status.job.rule in MD_RULES:
+                seconds[status.job.kind].append(status.seconds)
+                if status.job.kind in MD_RULES:
                     md_s, md_steps = md_s + status.seconds, md_steps + status.job.md_steps
 
         def typical_s(job: Job) -> float | None:
-            if own := seconds.get(job.rule):
+            if own := seconds.get(job.kind):
                 return sum(own) / len(own)
-            if job.rule in MD_RULES:
+            if job.kind in MD_RULES:
                 return job.md_steps * md_s / md_steps if md_steps else None
             return 0.0  # minutes, beside the dynamics
 
@@ -160,7 +160,7 @@ def compare(plan: Plan, status: Status) -> list[str]:
     measured: dict[str, list[float]] = defaultdict(list)
     for job in status.jobs:
         if job.seconds is not None:
-            measured[job.job.rule].append(job.seconds)
+            measured[job.job.kind].append(job.seconds)
     rows = [("rule", "jobs done", "planned, s a job", "took, s a job")]
     for rule in plan.rules:
         if seconds := measured.get(rule.rule):
@@ -215,7 +215,8 @@ def _share(job: Job, results: Path) -> float:
     blocks = sorted(output.parent.glob(f".{stem}.*/*.block"))
     if not blocks:
         return 0.0
-    return (int(blocks[-1].stem.partition("-")[2]) - job.first_step) / job.md_steps
+    done = int(blocks[-1].stem.partition("-")[2]) - job.first_step
+    return done / (job.md_steps / job.trajectories)
 
 
 def _benchmark_s(path: Path) -> float | None:

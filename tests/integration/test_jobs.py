@@ -23,6 +23,7 @@ DRY_RUN_JOB = re.compile(
         ((PAPER, TOY), "{}"),
         ((PAPER, TOY), "dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 2}}"),
         ((PAPER, TOY), "finetune: {model: pretrained}"),
+        ((PAPER, TOY), "replicas: 3\nproduction: {batch: 4}"),
         (
             (PAPER, TOY),
             "dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 2}, "
@@ -30,7 +31,7 @@ DRY_RUN_JOB = re.compile(
             "finetune: {iterate: {rounds: 2, frames_per_composition: 3}}",
         ),
     ],
-    ids=["paper", "toy", "labelled", "pretrained", "rounds"],
+    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds"],
 )
 def test_jobs_are_those_of_the_graph(
     workflow,

@@ -33,6 +33,19 @@ def test_hours_of_the_paper_by_hand() -> None:
     assert plan.atoms == 1302
 
 
+def test_batches_are_fewer_longer_jobs(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("production: {batch: 5}")
+    plans = [
+        make_plan(*open_campaign(files), steps_per_s=50.0, on_gpu=True) for files in ([], [overlay])
+    ]
+    alone, batch = ({rule.rule: rule for rule in plan.rules} for plan in plans)
+    assert "produce_segment" not in batch
+    assert batch["produce_batch"].jobs == 27 * 10 * 3  # of twelve trajectories: five, five, two
+    assert batch["produce_batch"].md_steps == alone["produce_segment"].md_steps
+    assert plans[1].longest_chain_hours > 4.5 * plans[0].longest_chain_hours
+
+
 def test_larger_glasses_cost_more_in_proportion(tmp_path: Path) -> None:
     table = Path("resources/compositions.tsv")
     lines = (Path(__file__).parents[2] / table).read_text().splitlines()

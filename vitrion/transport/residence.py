@@ -27,7 +27,8 @@ RESAMPLES = 400
 class ContactRecorder:
     """Collects when pairs come together and part, stretch after stretch.
 
-    Memory: 16 bytes per encounter, and one byte per centre and origin for environments.
+    Memory: 16 bytes per encounter, then 12 in `Encounters` and about 30 while they are evaluated;
+    and four bytes per centre and origin for environments.
     """
 
     def __init__(self, n_centers: int, n_mobile: int, n_frames: int) -> None:
@@ -61,15 +62,24 @@ class ContactRecorder:
     def _key(self, pair: np.ndarray, frame: np.ndarray | int) -> np.ndarray:
         return pair * (self.n_frames + 1) + frame
 
+    def _sorted(self, keys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs and frames of the keys, sorted; takes the list's memory."""
+        every = np.concatenate(keys)
+        keys.clear()
+        every.sort()
+        pair = (every // (self.n_frames + 1)).astype(np.int32)
+        every %= self.n_frames + 1
+        return pair, every.astype(np.int32)
+
     def result(self) -> Encounters:
-        """All encounters so far."""
+        """All encounters; the recorder is empty afterwards."""
         self._stops.append(self._key(np.flatnonzero(self._together), self.n_frames))
-        starts, stops = np.sort(np.concatenate(self._starts)), np.sort(np.concatenate(self._stops))
-        pair, start = np.divmod(starts, self.n_frames + 1)
+        pair, start = self._sorted(self._starts)
+        _, stop = self._sorted(self._stops)
         return Encounters(
             pair=pair,
             start=start,
-            stop=stops - pair * (self.n_frames + 1),
+            stop=stop,
             codes=np.concatenate(self._codes, axis=1),
             stride=self.stride,
             n_mobile=self.n_mobile,
@@ -82,8 +92,8 @@ class Encounters:
     """Stretches of time that a pair is together, sorted by pair and time.
 
     Attributes:
-        pair: centre times n_mobile plus mobile ion.
-        start, stop: first frame together, first frame apart.
+        pair: centre times n_mobile plus mobile ion, int32.
+        start, stop: first frame together, first frame apart, int32.
         codes: (centers, origins) environment of each centre at every origin.
         stride: frames between origins.
         n_mobile: mobile ions.
@@ -117,11 +127,15 @@ class Encounters:
             The frame of departure of each encounter, and whether the encounter is the last before
             it. Departures within `tolerance` of the end may yet be forgiven.
         """
-        apart = np.full(len(self.pair), np.iinfo(np.int64).max)
-        same = self.pair[1:] == self.pair[:-1]
-        apart[:-1][same] = (self.start[1:] - self.stop[:-1])[same]
-        last = apart > tolerance
-        return self.stop[np.flatnonzero(last)[np.cumsum(last) - last]], last
+        last = np.ones(len(self.pair), dtype=bool)
+        last[:-1] = self.pair[1:] != self.pair[:-1]
+        last[:-1] |= self.start[1:] - self.stop[:-1] > tolerance
+        ends = self.stop[last]
+        return ends[np.cumsum(last, dtype=np.int32) - last], last
+
+    def key(self, encounter: np.ndarray | slice) -> np.ndarray:
+        """Numbers of (pair, frame 0) that, with a frame added, sort as encounters do."""
+        return self.pair[encounter].astype(np.int64) * (self.n_frames + 1)
 
     def origins(self, stride: int) -> tuple[np.ndarray, np.ndarray]:
         """Encounter and frame of every origin, a multiple of `stride`, that a pair is together."""
@@ -188,7 +202,7 @@ def residence(
     seen, compact = np.unique(encounters.codes, return_inverse=True)
     compact = compact.reshape(encounters.codes.shape)
     n_kinds = len(seen)
-    center, ion = np.divmod(encounters.pair, encounters.n_mobile)
+    center = encounters.pair // encounters.n_mobile
     ended = np.flatnonzero(last & (leaves < horizon))
     kind_at_end = compact[center[ended], (leaves[ended] - 1) // encounters.stride]
     events = np.bincount(kind_at_end, minlength=n_kinds)
@@ -199,7 +213,7 @@ def residence(
     encounter, frame = encounter[inside], frame[inside]
     groups = _Groups(encounters.n_mobile, encounters.n_frames)
     label = compact[center[encounter], frame // encounters.stride] * groups.count + groups.of(
-        ion[encounter], frame
+        encounters.pair[encounter] % encounters.n_mobile, frame
     )
     shape = (n_kinds, groups.count, len(lags))
     survived = np.searchsorted(lags, leaves[encounter] - frame, "left")
@@ -211,10 +225,9 @@ def residence(
     sparse = encounters.stride * max(1, -(-encounters.codes.shape[1] // INTERMITTENT_ORIGINS))
     encounter, frame = encounters.origins(sparse)
     label = compact[center[encounter], frame // encounters.stride] * groups.count + groups.of(
-        ion[encounter], frame
+        encounters.pair[encounter] % encounters.n_mobile, frame
     )
-    key = encounters.pair * (encounters.n_frames + 1)
-    starts, stops = key + encounters.start, key + encounters.stop
+    starts = encounters.key(slice(None)) + encounters.start
     time_together = np.bincount(
         center, encounters.stop - encounters.start, minlength=len(encounters.codes)
     )
@@ -223,8 +236,9 @@ def residence(
     size = n_kinds * groups.count
     for column, lag in enumerate(lags):
         valid = frame + lag < encounters.n_frames
-        at = key[encounter[valid]] + frame[valid] + lag
-        together = at < stops[np.searchsorted(starts, at, "right") - 1]
+        at = encounters.key(encounter[valid]) + frame[valid] + lag
+        latest = np.searchsorted(starts, at, "right") - 1
+        together = at < encounters.key(latest) + encounters.stop[latest]
         returned[..., column] = np.bincount(label[valid], together, size).reshape(shape[:2])
         possible[..., column] = np.bincount(label[valid], minlength=size).reshape(shape[:2])
     limit = np.bincount(label, chance[center[encounter]], size).reshape(shape[:2])
