@@ -32,3 +32,4 @@ rule all:
     input:
         "<results>/report/index.html",
         summary_tables(),
+        retention_tables(),

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from vitrion.config import validate_config
 from vitrion.errors import InputError
+from vitrion.lengths import Decision
 from vitrion.report.figures import FIGURES
 from vitrion.seeds import derive_seed
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
@@ -84,6 +85,7 @@ def batch_mem_mb(size):
     return lambda wildcards, attempt: attempt * (3000 + 8 * size * atoms(wildcards))
 
 
+KEEPS_FRAMES = CAMPAIGN.production.keep_every == 1
 MD_GPUS = 0 if CAMPAIGN.dynamics.device == "cpu" else 1
 
 
@@ -108,14 +110,45 @@ def previous_states(members):
     return states
 
 
-def trajectory_tables():
-    """The `trajectories` table of every trajectory of the campaign."""
+def first_segments(count):
+    """The first segments of a trajectory."""
     return collect(
-        "<results>/transport/{composition}/T{temperature:04d}/r{replica}/trajectories.parquet",
+        "<results>/production/{{composition}}/T{{temperature}}/r{{replica}}/segment-{number:04d}.h5",
+        number=range(count),
+    )
+
+
+def all_segments(wildcards):
+    """The segments of a trajectory; with `production.until`, as many as its decisions say."""
+    count = CAMPAIGN.production.least_segments
+    while count < CAMPAIGN.production.segments:
+        key = {name: wildcards[name] for name in ("composition", "temperature", "replica")}
+        decided = checkpoints.decide_length.get(**key, segment=f"{count - 1:04d}").output
+        if Decision.read(decided.decision).converged:
+            break
+        count += 1
+    return first_segments(count)
+
+
+def trajectory_outputs():
+    """The tables of one trajectory by name."""
+    folder = "<results>/transport/{composition}/T{temperature}/r{replica}"
+    return {table: f"{folder}/{table}.parquet" for table in TRANSPORT_TABLES}
+
+
+def every_trajectory(stage, file):
+    """A file of every trajectory of the campaign."""
+    return collect(
+        f"<results>/{stage}/{{composition}}/T{{temperature:04d}}/r{{replica}}/{file}",
         composition=COMPOSITIONS,
         temperature=CAMPAIGN.temperatures_K,
         replica=range(CAMPAIGN.replicas),
     )
+
+
+def retention_tables():
+    """What tells that frames were left out, where the configuration says so."""
+    return [] if KEEPS_FRAMES else every_trajectory("production", "retention.parquet")
 
 
 def glass_tables(table):

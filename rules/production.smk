@@ -1,4 +1,6 @@
-# One chain of jobs for every trajectory: equilibrate the glass, then segment after segment.
+# One chain of jobs for every trajectory: equilibrate the glass, then segment after segment. With
+# `production.until` a decision follows each segment from the least length on, and the next segment
+# comes into the graph when the decision has asked for it.
 
 
 rule equilibrate_glass:
@@ -89,3 +91,29 @@ else:
                 position_precision_A=CAMPAIGN.production.position_precision_A,
             script:
                 "../scripts/produce_batch.py"
+
+
+if CAMPAIGN.production.until:
+
+    checkpoint decide_length:
+        input:
+            segments=lambda wildcards: first_segments(int(wildcards.segment) + 1),
+        output:
+            decision="<results>/production/{composition}/T{temperature}/r{replica}/decision-{segment}.json",
+        log:
+            "<results>/logs/decide_length/{composition}-T{temperature}-r{replica}-{segment}.log",
+        benchmark:
+            "<results>/benchmarks/decide_length/{composition}-T{temperature}-r{replica}-{segment}.tsv"
+        conda:
+            "../envs/vitrion.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: attempt * 4000,
+            runtime=lambda wildcards, attempt: attempt * 60,
+        params:
+            composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+            settings=settings("transport"),
+            until=CAMPAIGN.production.until.model_dump(mode="json"),
+            segment_ps=CAMPAIGN.production.segment_ps,
+        script:
+            "../scripts/decide_length.py"

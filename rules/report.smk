@@ -3,7 +3,7 @@
 
 rule summarize_campaign:
     input:
-        trajectories=trajectory_tables(),
+        trajectories=every_trajectory("transport", "trajectories.parquet"),
         modules=package_modules("transport"),
     output:
         **{table: f"<results>/summary/{table}.parquet" for table in SUMMARY_TABLES},

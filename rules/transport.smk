@@ -1,18 +1,17 @@
-# The transport analysis of each trajectory.
+# The transport analysis of each trajectory. Its frames may be left out afterwards
+# (`production.keep_every`). An analysis from fewer frames would be poorer, or fail, so then new code
+# of the package does not ask for one, and the tables that are there outlive one that fails.
 
 
 rule analyze_trajectory:
     input:
-        segments=collect(
-            "<results>/production/{{composition}}/T{{temperature}}/r{{replica}}/segment-{segment:04d}.h5",
-            segment=range(CAMPAIGN.production.segments),
-        ),
+        segments=all_segments,
         checks=rules.quench_glass.output.checks,
-        modules=package_modules("transport"),
+        modules=package_modules("transport") if KEEPS_FRAMES else [],
     output:
         **{
-            table: f"<results>/transport/{{composition}}/T{{temperature}}/r{{replica}}/{table}.parquet"
-            for table in TRANSPORT_TABLES
+            table: path if KEEPS_FRAMES else update(path)
+            for table, path in trajectory_outputs().items()
         },
     log:
         "<results>/logs/analyze_trajectory/{composition}-T{temperature}-r{replica}.log",
@@ -30,3 +29,28 @@ rule analyze_trajectory:
         provenance=provenance(),
     script:
         "../scripts/analyze_trajectory.py"
+
+
+if not KEEPS_FRAMES:
+
+    rule thin_trajectory:
+        input:
+            analysed=rules.analyze_trajectory.output.trajectories,
+            segments=all_segments,
+        output:
+            retention="<results>/production/{composition}/T{temperature}/r{replica}/retention.parquet",
+        log:
+            "<results>/logs/thin_trajectory/{composition}-T{temperature}-r{replica}.log",
+        benchmark:
+            "<results>/benchmarks/thin_trajectory/{composition}-T{temperature}-r{replica}.tsv"
+        conda:
+            "../envs/vitrion.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=60,
+        params:
+            keep_every=CAMPAIGN.production.keep_every,
+            provenance=provenance(),
+        script:
+            "../scripts/thin_trajectory.py"

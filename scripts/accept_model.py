@@ -6,7 +6,7 @@ from vitrion.config import Accept, Dynamics
 from vitrion.logs import job_log
 from vitrion.training import accept
 
-with job_log(snakemake.log[0], "accept"):
+with job_log(snakemake.log[0], "accept", gpus=snakemake.resources.get("gpu", 0)):
     accept(
         snakemake.input.model,
         Path(snakemake.input.metrics),

@@ -7,7 +7,7 @@ from vitrion.dynamics import equilibrate
 from vitrion.logs import job_log
 
 title = "equilibrate {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
-with job_log(snakemake.log[0], title):
+with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     equilibrate(
         Path(snakemake.input.glass),
         Path(snakemake.output.state),

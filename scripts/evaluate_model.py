@@ -5,7 +5,7 @@ from pathlib import Path
 from vitrion.logs import job_log
 from vitrion.training import evaluate
 
-with job_log(snakemake.log[0], "evaluate"):
+with job_log(snakemake.log[0], "evaluate", gpus=snakemake.resources.get("gpu", 0)):
     evaluate(
         {"pretrained": snakemake.params.start, "fine-tuned": snakemake.input.model},
         {split: Path(snakemake.input[split]) for split in ("train", "val", "test")},

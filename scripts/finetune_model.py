@@ -6,7 +6,7 @@ from vitrion.config import Finetune
 from vitrion.logs import job_log
 from vitrion.training import finetune
 
-with job_log(snakemake.log[0], "finetune"):
+with job_log(snakemake.log[0], "finetune", gpus=snakemake.resources.get("gpu", 0)):
     finetune(
         Path(snakemake.input.train),
         Path(snakemake.input.val),

@@ -7,7 +7,7 @@ from vitrion.dynamics import produce_segments
 from vitrion.logs import job_log
 
 title = f"{snakemake.rule} {snakemake.wildcards.composition} {snakemake.wildcards.segment}"
-with job_log(snakemake.log[0], title):
+with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     produce_segments(
         [Path(path) for path in snakemake.input.previous],
         [Path(path) for path in snakemake.output.segments],

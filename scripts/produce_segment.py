@@ -7,7 +7,7 @@ from vitrion.dynamics import produce_segment
 from vitrion.logs import job_log
 
 title = "produce {composition} T{temperature} r{replica} {segment}".format(**snakemake.wildcards)
-with job_log(snakemake.log[0], title):
+with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     produce_segment(
         Path(snakemake.input.previous),
         Path(snakemake.output.segment),

@@ -6,7 +6,8 @@ from vitrion.config import Dynamics, Quench
 from vitrion.dynamics import quench_glass
 from vitrion.logs import job_log
 
-with job_log(snakemake.log[0], "quench {composition} r{replica}".format(**snakemake.wildcards)):
+title = "quench {composition} r{replica}".format(**snakemake.wildcards)
+with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     quench_glass(
         snakemake.params.composition,
         Path(snakemake.output.glass).parent,

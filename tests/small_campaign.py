@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,11 @@ def run_here(
     """Run Snakemake on this machine to its end."""
     command = local_command(folder, configs, *targets)
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rules_run(printed: str) -> list[str]:
+    """Rules of the jobs that Snakemake ran, sorted, from what it printed."""
+    return sorted(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", printed, re.MULTILINE))
 
 
 def copy_before_production(finished: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -295,13 +295,33 @@ class Quench(Section):
     limits: GlassLimits = GlassLimits()
 
 
+class Until(Section):
+    """When a trajectory is long enough; looked at after every segment from `least_ps` on."""
+
+    relative_error: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="largest standard error over the value, of every quantity"
+    )
+    least_ps: Positive = Field(description="least length; production.length_ps is the most")
+    quantities: tuple[Literal["D_alkali", "sigma_einstein"], ...] = Field(
+        ("D_alkali", "sigma_einstein"), min_length=1, description="what must be that certain"
+    )
+
+
 class Production(Section):
     """NPT equilibration at each temperature, then long NVT production."""
 
     equilibrate_ps: Positive = Field(
         50.0, description="NPT to find the density, then the same in NVT at that density"
     )
-    length_ps: Positive = Field(10_000.0, description="production length of one trajectory")
+    length_ps: Positive = Field(
+        10_000.0, description="production length of one trajectory; with until the most"
+    )
+    until: Until | None = Field(
+        None,
+        description="stop a trajectory before length_ps once it is certain enough, e.g. "
+        "{relative_error: 0.1, least_ps: 2000.0, quantities: [D_alkali, sigma_einstein]}; "
+        "null never does",
+    )
     segment_ps: Positive = Field(1_000.0, description="length of one job and one file")
     frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
     position_precision_A: Positive = Field(0.001, description="precision of stored positions")
@@ -310,11 +330,22 @@ class Production(Section):
         description="trajectories of a composition that one job steps together, on a GPU as one "
         "evaluation",
     )
+    keep_every: Annotated[int, Field(ge=0)] = Field(
+        1,
+        description="frames left once a trajectory is analysed: 1 all, n every n-th, 0 none; "
+        "trajectories can be made longer whichever",
+    )
 
     @cached_property
     def segments(self) -> int:
-        """Number of segments in one trajectory."""
+        """Number of segments in one trajectory; with `until` the most."""
         return whole_multiple(self.length_ps, self.segment_ps) or 0
+
+    @cached_property
+    def least_segments(self) -> int:
+        """Number of segments before `until` may end a trajectory."""
+        least_ps = self.until.least_ps if self.until else self.length_ps
+        return whole_multiple(least_ps, self.segment_ps) or 0
 
 
 class Transport(Section):
@@ -396,22 +427,39 @@ class Config(Section):
     @model_validator(mode="after")
     def _times_fit(self) -> Config:
         production, step_ps = self.production, self.dynamics.timestep_fs / 1000
+        shortest_key, shortest_ps = "production.length_ps", production.length_ps
+        if production.until:
+            if production.batch > 1:
+                raise InputError(
+                    "production.batch",
+                    production.batch,
+                    "make it 1: with production.until each trajectory has a length of its own",
+                )
+            shortest_key, shortest_ps = "production.until.least_ps", production.until.least_ps
+            if shortest_ps > production.length_ps:
+                raise InputError(
+                    shortest_key,
+                    shortest_ps,
+                    f"at most production.length_ps ({production.length_ps:g})",
+                )
         for key, total, part_key, part in (
+            (shortest_key, shortest_ps, "production.segment_ps", production.segment_ps),
             ("production.length_ps", production.length_ps, "production.segment_ps",
              production.segment_ps),
             ("production.segment_ps", production.segment_ps, "production.frame_interval_ps",
              production.frame_interval_ps),
             ("production.frame_interval_ps", production.frame_interval_ps, "dynamics.timestep_fs",
              step_ps),
+            ("production.segment_ps", production.segment_ps, "keep_every frame intervals",
+             production.frame_interval_ps * (production.keep_every or 1)),
         ):  # fmt: skip
             if whole_multiple(total, part) is None:
                 raise InputError(key, total, f"make it a whole multiple of {part_key} ({part:g})")
-        if self.transport.discard_ps >= production.length_ps:
+        if self.transport.discard_ps >= shortest_ps:
             raise InputError(
                 "transport.discard_ps",
                 self.transport.discard_ps,
-                f"leave something to analyse: less than production.length_ps "
-                f"({production.length_ps:g})",
+                f"leave something to analyse: less than {shortest_key} ({shortest_ps:g})",
             )
         if len(set(self.temperatures_K)) != len(self.temperatures_K):
             raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
@@ -500,7 +548,8 @@ def _remedy(fault: Mapping[str, Any]) -> str:
         return fault["msg"]
     section: type[BaseModel] = Config
     for part in fault["loc"][:-1]:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+        annotation = section.model_fields[str(part)].annotation
+        section = next(a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields"))
     name = str(fault["loc"][-1])
     close = difflib.get_close_matches(name, section.model_fields, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(section.model_fields)}"

@@ -134,7 +134,7 @@ def _device() -> Finding:
 
 
 def _disk(config: Config, atoms: Mapping[str, int], folder: Path) -> Finding:
-    needed_GB = sum(storage_GB(config, atoms).values()) + SPARE_GB
+    needed_GB = sum(storage_GB(config, atoms, thinned=False).values()) + SPARE_GB
     free_GB = shutil.disk_usage(folder).free / 1e9
     found = f"{free_GB:.0f} GB free in {folder.resolve()}, {needed_GB:.0f} GB needed in all"
     if free_GB >= needed_GB:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitrion.compositions import Composition
 from vitrion.config import Config, Dynamics, load_config
+from vitrion.lengths import decision_name
 from vitrion.report.figures import FIGURES
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 
@@ -29,7 +30,9 @@ STAGES = {
     "equilibrate_glass": "production",
     "produce_segment": "production",
     "produce_batch": "production",
+    "decide_length": "production",
     "analyze_trajectory": "transport",
+    "thin_trajectory": "transport",
     "summarize_campaign": "report",
     "plot_figure": "report",
     "build_report": "report",
@@ -49,6 +52,7 @@ class Job:
         md_steps: steps of molecular dynamics, of all its trajectories.
         trajectories: how many step together.
         first_step: step of the trajectory that it starts from.
+        segments: how many of its trajectory it reads, where it analyses.
         generation: folder of its round of training, with a slash; empty for the first and for
             what is no part of training.
     """
@@ -60,6 +64,7 @@ class Job:
     md_steps: int = 0
     trajectories: int = 1
     first_step: int = 0
+    segments: int = 0
     generation: str = ""
 
     @property
@@ -108,8 +113,19 @@ def compositions_path(config: Config) -> Path:
     return beside if beside.exists() and not table.exists() else table
 
 
-def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> Iterator[Job]:
-    """Every job of a campaign that starts from nothing, but for the rule `all`."""
+def campaign_jobs(
+    config: Config,
+    compositions: Mapping[str, Composition],
+    segments: Callable[[str], int] | None = None,
+) -> Iterator[Job]:
+    """Every job of a campaign that starts from nothing, but for the rule `all`.
+
+    Args:
+        config: the campaign.
+        compositions: its glasses.
+        segments: how many segments a trajectory gets, by its folder from the results folder;
+            as many as there may be when left out (see `production.until`).
+    """
     rounds = range(1, config.finetune.iterate.rounds + 1)
     for generation in ("", *(f"round-{number}/" for number in rounds)):
         yield from _dataset_jobs(config, compositions, generation)
@@ -120,7 +136,7 @@ def campaign_jobs(config: Config, compositions: Mapping[str, Composition]) -> It
         )
         yield Job("accept_model", "accept_model", outputs)
     for name in compositions:
-        yield from _dynamics_jobs(config, name)
+        yield from _dynamics_jobs(config, name, segments)
     yield Job(
         "summarize_campaign",
         "summarize_campaign",
@@ -168,7 +184,9 @@ def _finetune_jobs(config: Config, generation: str) -> Iterator[Job]:
     yield Job("evaluate_model", "evaluate_model", outputs, generation=generation)
 
 
-def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:
+def _dynamics_jobs(
+    config: Config, name: str, segments: Callable[[str], int] | None
+) -> Iterator[Job]:
     """From packing to the analysis, for one composition."""
     production, quench = config.production, config.quench
     melt_and_anneal_ps = 2 * quench.melt_ps + quench.anneal_ps
@@ -191,21 +209,27 @@ def _dynamics_jobs(config: Config, name: str) -> Iterator[Job]:
                 name,
                 _steps(2 * production.equilibrate_ps, config.dynamics),
             )
-    yield from _production_jobs(config, name)
-    for replica, temperature_K in itertools.product(range(config.replicas), config.temperatures_K):
-        folder = f"transport/{name}/T{temperature_K:04d}/r{replica}"
-        outputs = tuple(f"{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
-        yield Job("analyze_trajectory", f"{name}-T{temperature_K:04d}-r{replica}", outputs, name)
+    yield from _production_jobs(config, name, segments)
 
 
-def _production_jobs(config: Config, name: str) -> Iterator[Job]:
-    """The segments of one composition: each a job, or those of a batch together."""
-    steps = _steps(config.production.segment_ps, config.dynamics)
-    for segment in range(config.production.segments):
-        for number, members in enumerate(config.batches):
-            folders = [f"T{temperature_K:04d}/r{replica}" for temperature_K, replica in members]
+def _production_jobs(
+    config: Config, name: str, segments: Callable[[str], int] | None
+) -> Iterator[Job]:
+    """The segments of one composition, each a job or those of a batch together, to the analysis."""
+    production, steps = config.production, _steps(config.production.segment_ps, config.dynamics)
+    counts = {
+        (temperature_K, replica): segments(f"production/{name}/T{temperature_K:04d}/r{replica}")
+        if segments
+        else production.segments
+        for temperature_K, replica in itertools.product(
+            config.temperatures_K, range(config.replicas)
+        )
+    }
+    for number, members in enumerate(config.batches):
+        folders = [f"T{temperature_K:04d}/r{replica}" for temperature_K, replica in members]
+        for segment in range(counts[members[0]]):  # alike in a batch of several
             rule, job = f"produce_batch_{number}", f"{name}-{segment:04d}"
-            if config.production.batch == 1:
+            if production.batch == 1:
                 trajectory = folders[0].replace("/", "-")
                 rule, job = "produce_segment", f"{name}-{trajectory}-{segment:04d}"
             yield Job(
@@ -217,6 +241,18 @@ def _production_jobs(config: Config, name: str) -> Iterator[Job]:
                 trajectories=len(members),
                 first_step=segment * steps,
             )
+    for (temperature_K, replica), count in counts.items():
+        folder = f"{name}/T{temperature_K:04d}/r{replica}"
+        trajectory = f"{name}-T{temperature_K:04d}-r{replica}"
+        for so_far in range(production.least_segments, min(count + 1, production.segments)):
+            decision = f"production/{folder}/{decision_name(so_far)}"
+            job = f"{trajectory}-{so_far - 1:04d}"
+            yield Job("decide_length", job, (decision,), name, segments=so_far)
+        outputs = tuple(f"transport/{folder}/{table}.parquet" for table in TRANSPORT_TABLES)
+        yield Job("analyze_trajectory", trajectory, outputs, name, segments=count)
+        if production.keep_every != 1:
+            outputs = (f"production/{folder}/retention.parquet",)
+            yield Job("thin_trajectory", trajectory, outputs, name, segments=count)
 
 
 def _steps(time_ps: float, dynamics: Dynamics) -> int:

@@ -16,12 +16,13 @@ from typing import TextIO
 
 from vitrion.deadline import warning_before_limit
 from vitrion.errors import InputError
+from vitrion.gpus import own_gpu
 
 ATTEMPT = "attempt"  # first word of the line that begins an attempt in a job's log
 
 
 @contextmanager
-def job_log(path: Path | str, title: str) -> Iterator[None]:
+def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.Logger]:
     """Send everything that a job prints to its log, and its progress to the terminal as well.
 
     Beside the log lies the list of the job's attempts, which is also its lock: after the workflow
@@ -35,6 +36,7 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
     Args:
         path: log file; its folder is made.
         title: name of the job, put before its lines on the terminal.
+        gpus: whether it takes a GPU of its own (1) where there are any, or none (0).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ def job_log(path: Path | str, title: str) -> Iterator[None]:
             each.write(f"{ATTEMPT} {begin}\n")
         try:
             with redirect_stdout(file), redirect_stderr(file), warning_before_limit():
-                yield
+                if gpus:
+                    stack.enter_context(own_gpu())
+                yield logger
         except InputError as error:
             logger.error("%s", error)
             sys.exit(2)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from vitrion.compositions import Composition
 from vitrion.config import Config, Production
@@ -19,7 +20,7 @@ from vitrion.jobs import MD_RULES, Job, campaign_jobs
 # Seconds on one core: what a job costs before it does anything (interpreter, torch, model) and what
 # the rules without dynamics then take. Beside weeks of dynamics they need not be precise.
 START_S = 5.0
-ANALYSIS_ATOM_FRAMES_PER_S = 4e5
+ATOM_FRAMES_PER_S = {"analyze_trajectory": 4e5, "decide_length": 2e6, "thin_trajectory": 2e6}
 OTHER_S = {
     "sample_frames": 60.0,
     "label_frame": 60.0,
@@ -35,6 +36,7 @@ TRAINING_RULES = ("finetune_model", "evaluate_model", "accept_model")
 CHUNK_RANGE_A = 2.0
 FRAME_BYTES = 40  # step, time, cell and observables, compressed
 FILE_BYTES = 20_000
+CHECKPOINT_BYTES_ATOM = 64  # positions, velocities, masses and numbers, as they are
 TABLES_MB = 2.0  # of one trajectory
 
 
@@ -68,9 +70,11 @@ class Plan:
         atoms: of the largest glass.
         steps_per_s: MD steps a second of that glass.
         rules: costs by rule, in the order of the workflow.
-        storage_GB: by kind of file.
+        storage_GB: by kind of file, at the end.
+        most_storage_GB: of all, if no trajectory is thinned before the last has all its frames.
         longest_chain: rules on the longest path through the graph.
         longest_chain_hours: the least wall time, whatever the number of GPUs.
+        least: the same when every trajectory ends as early as `production.until` lets it.
     """
 
     campaign: str
@@ -78,8 +82,10 @@ class Plan:
     steps_per_s: float
     rules: tuple[RulePlan, ...]
     storage_GB: dict[str, float]
+    most_storage_GB: float
     longest_chain: tuple[str, ...]
     longest_chain_hours: float
+    least: Plan | None = None
 
     @property
     def jobs(self) -> int:
@@ -99,7 +105,9 @@ class Plan:
     def to_dict(self) -> dict[str, object]:
         """Everything, as JSON can hold it."""
         totals = {key: getattr(self, key) for key in ("jobs", "gpu_hours", "core_hours")}
-        return {**asdict(self), **totals, "total_storage_GB": sum(self.storage_GB.values())}
+        totals["total_storage_GB"] = sum(self.storage_GB.values())
+        least = self.least.to_dict() if self.least else None
+        return {**asdict(replace(self, least=None)), **totals, "least": least}
 
     def to_text(self) -> str:
         """The plan as a page of text."""
@@ -110,8 +118,9 @@ class Plan:
             rows.append((rule.rule, str(rule.jobs), steps, *hours))
         totals = (_number(self.gpu_hours), _number(self.core_hours))
         rows.append(("total", str(self.jobs), "", *totals))
-        storage = ", ".join(f"{kind} {_number(GB)}" for kind, GB in self.storage_GB.items())
-        chain_h = self.longest_chain_hours
+        if least := self.least:
+            totals = (_number(least.gpu_hours), _number(least.core_hours))
+            rows.append(("at least", str(least.jobs), "", *totals))
         return "\n".join(
             (
                 f"campaign {self.campaign}: glasses of up to {self.atoms} atoms, "
@@ -119,17 +128,27 @@ class Plan:
                 "",
                 *format_rows(rows),
                 "",
-                f"storage, GB: {storage}",
-                f"longest chain: {_number(chain_h)} h ({chain_h / 24:.3g} days): "
-                + " → ".join(self.longest_chain),
+                *self._storage_and_chain(),
+                *(f"at least: {line}" for line in (least._storage_and_chain() if least else ())),
             )
+        )
+
+    def _storage_and_chain(self) -> tuple[str, str]:
+        storage = ", ".join(f"{kind} {_number(GB)}" for kind, GB in self.storage_GB.items())
+        if self.most_storage_GB > sum(self.storage_GB.values()):
+            storage += f" (up to {_number(self.most_storage_GB)} before frames are left out)"
+        chain_h = self.longest_chain_hours
+        return (
+            f"storage, GB: {storage}",
+            f"longest chain: {_number(chain_h)} h ({chain_h / 24:.3g} days): "
+            + " → ".join(self.longest_chain),
         )
 
 
 def make_plan(
     config: Config, compositions: Mapping[str, Composition], *, steps_per_s: float, on_gpu: bool
 ) -> Plan:
-    """Plan a campaign that starts from nothing.
+    """Plan a campaign that starts from nothing, with trajectories as long as they may become.
 
     Args:
         config: the campaign.
@@ -137,9 +156,33 @@ def make_plan(
         steps_per_s: MD steps a second of the largest glass; smaller ones are faster in proportion.
         on_gpu: whether jobs of the potential hold a GPU.
     """
+    plan = _plan_of_length(
+        *(config, compositions, config.production.segments),
+        steps_per_s=steps_per_s,
+        on_gpu=on_gpu,
+    )
+    if config.production.until is None:
+        return plan
+    least = _plan_of_length(
+        *(config, compositions, config.production.least_segments),
+        steps_per_s=steps_per_s,
+        on_gpu=on_gpu,
+    )
+    return replace(plan, least=least)
+
+
+def _plan_of_length(
+    config: Config,
+    compositions: Mapping[str, Composition],
+    segments: int,
+    *,
+    steps_per_s: float,
+    on_gpu: bool,
+) -> Plan:
+    """The plan when every trajectory gets so many segments."""
     atoms = {name: n_atoms(item, config) for name, item in compositions.items()}
     largest = max(atoms.values())
-    jobs = list(campaign_jobs(config, compositions))
+    jobs = list(campaign_jobs(config, compositions, lambda folder: segments))
     seconds = [
         _job_s(job, config, atoms, steps_per_s * largest / atoms.get(job.composition, largest))
         for job in jobs
@@ -159,13 +202,14 @@ def make_plan(
                 core_hours=hours * (config.dynamics.threads if potential else 1),
             )
         )
-    chain, chain_s = _longest_chain(jobs, seconds, config)
+    chain, chain_s = _longest_chain(jobs, seconds)
     return Plan(
         campaign=config.campaign,
         atoms=largest,
         steps_per_s=steps_per_s,
         rules=tuple(rules),
-        storage_GB=storage_GB(config, atoms),
+        storage_GB=storage_GB(config, atoms, segments),
+        most_storage_GB=sum(storage_GB(config, atoms, segments, thinned=False).values()),
         longest_chain=chain,
         longest_chain_hours=chain_s / 3600,
     )
@@ -176,11 +220,14 @@ def n_atoms(composition: Composition, config: Config) -> int:
     return sum(composition.counts(config.formula_units).values())
 
 
-def segment_bytes(atoms: int, production: Production) -> float:
-    """Size of one segment file."""
+def segment_bytes(atoms: int, production: Production, *, thinned: bool = False) -> float:
+    """Size of one segment file, as it is made or as `production.keep_every` leaves it."""
     frames = production.segment_ps / production.frame_interval_ps
+    if thinned:
+        frames = frames / production.keep_every if production.keep_every else 0.0
     bits = math.log2(CHUNK_RANGE_A / production.position_precision_A) + 1
-    return FILE_BYTES + frames * (FRAME_BYTES + 3 * atoms * bits / 8)
+    checkpoint = CHECKPOINT_BYTES_ATOM * atoms
+    return FILE_BYTES + checkpoint + frames * (FRAME_BYTES + 3 * atoms * bits / 8)
 
 
 def measure_steps_per_s(
@@ -242,33 +289,43 @@ def _job_s(job: Job, config: Config, atoms: Mapping[str, int], steps_per_s: floa
     """Wall time of one job."""
     if job.kind in MD_RULES:
         return START_S + job.md_steps / steps_per_s
-    if job.rule == "analyze_trajectory":
-        frames = config.production.length_ps / config.production.frame_interval_ps
-        return START_S + frames * atoms[job.composition] / ANALYSIS_ATOM_FRAMES_PER_S
+    if job.segments:
+        frames = job.segments * config.production.segment_ps / config.production.frame_interval_ps
+        return START_S + frames * atoms[job.composition] / ATOM_FRAMES_PER_S[job.rule]
     return START_S + OTHER_S.get(job.rule, 0.0)
 
 
-def _longest_chain(
-    jobs: Sequence[Job], seconds: Sequence[float], config: Config
-) -> tuple[tuple[str, ...], float]:
+def _longest_chain(jobs: Sequence[Job], seconds: Sequence[float]) -> tuple[tuple[str, ...], float]:
     """Rules and wall time of the longest path: everything waits for the rule before it."""
     slowest: dict[str, float] = {}
     for job, job_s in zip(jobs, seconds, strict=True):
         slowest[job.kind] = max(slowest.get(job.kind, 0.0), job_s)
+    # Segments and decisions of one trajectory follow each other.
+    chains = Counter((job.kind, job.outputs[0].rpartition("/")[0]) for job in jobs)
+    for rule in {"produce_segment", "produce_batch", "decide_length"} & slowest.keys():
+        slowest[rule] *= max(count for (kind, _), count in chains.items() if kind == rule)
     if "adopt_model" in slowest:  # dynamics then waits for neither data nor evaluation
         for rule in ("sample_frames", "label_frame", "prepare_dataset", "evaluate_model"):
             slowest.pop(rule, None)
-    slowest["produce_segment" if config.production.batch == 1 else "produce_batch"] *= (
-        config.production.segments
-    )
     return tuple(slowest), sum(slowest.values())
 
 
-def storage_GB(config: Config, atoms: Mapping[str, int]) -> dict[str, float]:
-    """What lies in the results folder at the end, by kind; `atoms` of each composition's glass."""
+def storage_GB(
+    config: Config, atoms: Mapping[str, int], segments: int | None = None, *, thinned: bool = True
+) -> dict[str, float]:
+    """What lies in the results folder at the end, by kind.
+
+    Args:
+        config: the campaign.
+        atoms: of each composition's glass.
+        segments: of each trajectory; by default as many as there may be.
+        thinned: whether frames were left out after the analysis (`production.keep_every`).
+    """
     trajectories = config.replicas * len(config.temperatures_K)
-    segments = trajectories * config.production.segments
-    frames = sum(segments * segment_bytes(n, config.production) for n in atoms.values())
+    files = trajectories * (segments or config.production.segments)
+    frames = sum(
+        files * segment_bytes(n, config.production, thinned=thinned) for n in atoms.values()
+    )
     return {
         "trajectories": frames / 1e9,
         "tables": len(atoms) * trajectories * TABLES_MB / 1e3,

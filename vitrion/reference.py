@@ -76,6 +76,8 @@ def _value(schema: dict) -> str:
     """What a key takes, in words, from its JSON schema."""
     if "anyOf" in schema:
         return " or ".join(map(_value, schema["anyOf"]))
+    if "$ref" in schema:
+        return "table"
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     match schema.get("type"):
@@ -89,6 +91,7 @@ def _value(schema: dict) -> str:
             return "table"
         case kind:
             words = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+            words["null"] = "`null`"
             limits = [f"{sign} {schema[key]:g}" for key, sign in _LIMITS.items() if key in schema]
             return " ".join([words.get(kind, str(kind)), ", ".join(limits)]).strip()
 

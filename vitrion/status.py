@@ -9,13 +9,14 @@ import csv
 import fcntl
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vitrion.compositions import Composition
 from vitrion.config import Config
 from vitrion.jobs import MD_RULES, Job, campaign_jobs
+from vitrion.lengths import decided_segments
 from vitrion.logs import ATTEMPT, attempts_path
 from vitrion.plan import Plan, format_rows
 
@@ -51,11 +52,14 @@ class Status:
 
     Attributes:
         results: its folder.
-        jobs: all its jobs.
+        jobs: all its jobs; of a trajectory that is undecided, as many as there may be.
+        lengths: trajectories by what became of their length, where it is open
+            (`production.until`): converged, at the most length, or undecided.
     """
 
     results: Path
     jobs: tuple[JobStatus, ...]
+    lengths: dict[str, int] = field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Jobs in a state."""
@@ -102,6 +106,7 @@ class Status:
             "results": str(self.results),
             **{state: self.count(state) for state in STATES},
             "hours_left": self.hours_left(),
+            "lengths": self.lengths,
             "by_stage": _counts(self.jobs, lambda job: job.stage),
             "by_composition": _counts(self.jobs, lambda job: job.composition),
             "failures": [
@@ -123,6 +128,9 @@ class Status:
             lines.append(f"time left: {left_h / running:.3g} h with {running} jobs at once")
         else:
             lines.append(f"time left: {left_h:.3g} h of work; nothing is running")
+        if self.lengths:
+            told = ", ".join(f"{count} {what}" for what, count in self.lengths.items())
+            lines.append(f"length of trajectories: {told} (counted with the most length)")
         for status in self.jobs:
             if status.state == "failed":
                 where = self.results / status.job.log
@@ -149,10 +157,21 @@ def read_status(
         compositions: its glasses.
         folder: where `results` lies.
     """
-    results = folder / "results" / config.campaign
-    return Status(
-        results, tuple(_job_status(job, results) for job in campaign_jobs(config, compositions))
-    )
+    results, production = folder / "results" / config.campaign, config.production
+    lengths = dict.fromkeys(("converged", "at the most length", "undecided"), 0)
+
+    def segments(trajectory: str) -> int:
+        decided = decided_segments(results / trajectory, production)
+        if decided is None:
+            lengths["undecided"] += 1
+        else:
+            whole = decided == production.segments
+            lengths["at the most length" if whole else "converged"] += 1
+        return decided or production.segments
+
+    jobs = campaign_jobs(config, compositions, segments)
+    found = tuple(_job_status(job, results) for job in jobs)
+    return Status(results, found, lengths if production.until else {})
 
 
 def compare(plan: Plan, status: Status) -> list[str]:

@@ -331,6 +331,13 @@ TABLES: dict[str, dict[str, Column]] = {
         "pressure_GPa": _real("GPa", "pressure; NaN when not computed"),
         "density_g_cm3": _real("g/cm³", "density"),
     },
+    "retention": {
+        "segment": _count("number of the segment"),
+        "frames": _count("frames that the segment had"),
+        "frames_kept": _count("frames that it has"),
+        "bytes": _count("size of its file before"),
+        "bytes_kept": _count("size of its file"),
+    },
     "glass_checks": {
         "check": _text("what was checked"),
         "value": _real("", "what was found"),

@@ -11,7 +11,8 @@ from conftest import PAPER, ROOT, TOY
 from vitrion.jobs import campaign_jobs, open_campaign
 
 DRY_RUN_JOB = re.compile(
-    r"^(?:local)?rule (\w+):\n(?:    (?!output).*\n)*    output: (.*)\n    log: (.*)\n",
+    r"^(?:local)?(?:rule|checkpoint) (\w+):\n(?:    (?!output).*\n)*"
+    r"    output: (.*)\n    log: (.*)\n",
     re.MULTILINE,
 )
 
@@ -30,8 +31,11 @@ DRY_RUN_JOB = re.compile(
             "split: {held_out: [KInI]}}\n"
             "finetune: {iterate: {rounds: 2, frames_per_composition: 3}}",
         ),
+        ((PAPER, TOY), "production: {keep_every: 2}"),
+        # Before any decision the graph holds the least length.
+        ((PAPER, TOY), "production: {until: {least_ps: 3.0}}"),
     ],
-    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds"],
+    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds", "thinned", "until"],
 )
 def test_jobs_are_those_of_the_graph(
     workflow,
@@ -45,7 +49,7 @@ def test_jobs_are_those_of_the_graph(
     ended = workflow(*configs, mine).run("--dry-run")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     planned = {
-        (rule, frozenset(outputs.split(", ")), log)
+        (rule, frozenset(outputs.replace(" (update)", "").split(", ")), log)
         for rule, outputs, log in DRY_RUN_JOB.findall(ended.stdout)
     }
     monkeypatch.chdir(ROOT)
@@ -53,7 +57,7 @@ def test_jobs_are_those_of_the_graph(
     results = f"results/{config.campaign}/"
     listed = [
         (job.rule, frozenset(results + output for output in job.outputs), results + job.log)
-        for job in campaign_jobs(config, compositions)
+        for job in campaign_jobs(config, compositions, lambda _: config.production.least_segments)
     ]
     assert len(listed) == len(set(listed))
     assert set(listed) == planned

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -109,9 +111,89 @@ def read_samples(path: Path | str) -> Samples:
                 positions_A=particles["position/value"][()],
             )
     except (OSError, KeyError) as error:
-        raise InputError(
-            "segment", str(path), f"is damaged ({error}); remove the file to make it again"
-        ) from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path | str, error: Exception) -> InputError:
+    remedy = f"is damaged ({error}); remove the file to make it again"
+    return InputError("segment", str(path), remedy)
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """What became of a segment's frames.
+
+    Attributes:
+        frames: that it had when it was made.
+        frames_kept: that it has.
+        bytes: size of its file before.
+        bytes_kept: size of its file.
+    """
+
+    frames: int
+    frames_kept: int
+    bytes: int
+    bytes_kept: int
+
+
+def thin_segment(path: Path, keep_every: int) -> Thinning:
+    """Leave out frames of a segment; what is needed to go on with the trajectory stays.
+
+    The file is replaced whole, and keeps its time of modification: nothing that was made from it
+    is out of date. Its metadata tells what was done.
+
+    Args:
+        path: a segment that `write_segment` wrote.
+        keep_every: keep the frames at multiples of so many frame intervals, counted from the start
+            of the trajectory; 0 keeps none.
+
+    Raises:
+        InputError: no such file, not one of ours, or damaged.
+    """
+    state, metadata = read_checkpoint(path)
+    before = path.stat()
+    with h5py.File(path) as old:
+        step = old["particles/all/position/step"][()] if "particles/all/position" in old else []
+        interval = round(1000 * metadata["frame_interval_ps"] / metadata["timestep_fs"])
+        kept = np.flatnonzero(np.asarray(step) % (interval * keep_every) == 0) if keep_every else []
+        had = metadata.get("retention", {"frames": len(step), "keep_every": 1})
+        every = math.lcm(had["keep_every"], keep_every)
+        if len(kept) < len(step):
+            metadata["retention"] = {"frames": had["frames"], "keep_every": every}
+            with whole_file(path) as partial:
+                with h5py.File(partial, "w", libver=_HDF5) as new:
+                    _write_heading(new)
+                    new["particles/all/species"] = old["particles/all/species"][()]
+                    if len(kept):
+                        _copy_frames(old, new, kept)
+                    _write_checkpoint(new, state, metadata)
+                os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return Thinning(had["frames"], len(kept), before.st_size, path.stat().st_size)
+
+
+def _copy_frames(old: h5py.File, new: h5py.File, kept: np.ndarray) -> None:
+    """Copy some frames: positions with their stored precision, the rest bit by bit."""
+    position = old["particles/all/position"]
+    values, chunk = position["value"], _chunk_frames(len(kept))
+    group = new.create_group("particles/all/position")
+    shape, digits = (len(kept), *values.shape[1:]), values.scaleoffset
+    thinned = _create_positions(group, shape, chunk, digits)
+    thinned.attrs["unit"] = values.attrs["unit"]
+    for first in range(0, len(kept), chunk):
+        rows = kept[first : first + chunk]
+        try:
+            read_A = values[rows[0] : rows[-1] + 1][rows - rows[0]]
+        except OSError as error:  # its checksum does not fit
+            raise _damaged(old.filename, error) from None
+        thinned[first : first + chunk] = np.round(read_A.astype(np.float64), digits)
+    step = _put(group, "step", position["step"][()][kept])
+    time = _put(group, "time", position["time"][()][kept], position["time"].attrs["unit"])
+    box = "particles/all/box"
+    new.create_group(box).attrs.update(old[box].attrs)
+    for name in (f"{box}/edges", *(f"observables/{name}" for name in old["observables"])):
+        value, group = old[name]["value"], new.create_group(name)
+        _put(group, "value", value[()][kept], value.attrs.get("unit", ""))
+        group["step"], group["time"] = step, time
 
 
 def _write_samples(
@@ -125,8 +207,7 @@ def _write_samples(
     """The particles and observables groups of a file."""
     particles = file.create_group("particles/all")
     particles["species"] = state.numbers.astype(np.int32)
-    # Chunks of equal length, so that no short one is left over.
-    chunk = math.ceil(n_frames / math.ceil(n_frames / CHUNK_FRAMES))
+    chunk = _chunk_frames(n_frames)
     position = particles.create_group("position")
     values = _create_positions(position, (n_frames, len(state.numbers), 3), chunk, digits)
     values.attrs["unit"] = "Angstrom"
@@ -179,6 +260,11 @@ def _create_positions(
     space = h5py.h5s.create_simple(shape)
     h5py.h5d.create(group.id, b"value", h5py.h5t.NATIVE_FLOAT, space, dcpl=how)
     return group["value"]
+
+
+def _chunk_frames(n_frames: int) -> int:
+    """Chunks of equal length, so that no short one is left over."""
+    return math.ceil(n_frames / math.ceil(n_frames / CHUNK_FRAMES))
 
 
 def _rechunk(parts: Iterable[Samples], length: int) -> Iterator[Samples]:

@@ -142,7 +142,26 @@ def analyze_trajectory(
     Raises:
         InputError: segments that are missing, damaged, or do not follow each other.
     """
-    key = {
+    run = {
+        "mean_temperature_K": mean_temperature_K,
+        "wall_hours": wall_hours,
+        "steps_per_s": steps_per_s,
+    }
+    roles = Roles(mobile=composition.mobile, center=composition.center, ligands=composition.ligands)
+    analyze_source(
+        read_segments(segments),
+        out,
+        roles=roles,
+        key=_key(composition, temperature_K, replica),
+        settings=_with_charges(settings, composition),
+        metadata=metadata,
+        flags=flags,
+        run=run,
+    )
+
+
+def _key(composition: Composition, temperature_K: int, replica: int) -> dict[str, object]:
+    return {
         "composition": composition.composition,
         "alkali": composition.alkali,
         "metal": composition.metal,
@@ -150,23 +169,51 @@ def analyze_trajectory(
         "temperature_K": temperature_K,
         "replica": replica,
     }
-    run = {
-        "mean_temperature_K": mean_temperature_K,
-        "wall_hours": wall_hours,
-        "steps_per_s": steps_per_s,
-    }
-    roles = Roles(mobile=composition.mobile, center=composition.center, ligands=composition.ligands)
-    charges = composition.all_charges(settings.charges)
-    analyze_source(
-        read_segments(segments),
-        out,
-        roles=roles,
-        key=key,
-        settings=settings.model_copy(update={"charges": charges}),
-        metadata=metadata,
-        flags=flags,
-        run=run,
-    )
+
+
+def _with_charges(settings: Transport, composition: Composition) -> Transport:
+    return settings.model_copy(update={"charges": composition.all_charges(settings.charges)})
+
+
+def transport_so_far(
+    segments: Sequence[Path],
+    *,
+    composition: Composition,
+    temperature_K: int,
+    replica: int,
+    settings: Transport,
+    scratch: Path | None = None,
+) -> pd.DataFrame:
+    """Diffusion and conductivity of a trajectory that may go on, without structure and residence.
+
+    Args:
+        segments: H5MD segments in order.
+        composition: what the trajectory is of.
+        temperature_K, replica: the rest of the trajectory's key.
+        settings: the configuration's section.
+        scratch: folder of the scratch file.
+
+    Returns:
+        What `quantities` gives: the values and errors that `analyze_trajectory` would write.
+
+    Raises:
+        InputError: segments that are missing, damaged, or do not follow each other.
+    """
+    source, roles = read_segments(segments), Roles(mobile=composition.mobile)
+    settings = _with_charges(settings, composition)
+    roles.check(source.symbols, settings.charges)
+    with Trajectory.read(
+        source,
+        discard_ps=settings.discard_ps,
+        reference_frame=settings.reference_frame,
+        mobile=roles.mobile,
+        scratch=scratch,
+    ) as trajectory:
+        key = _key(composition, temperature_K, replica)
+        analysis = _Analysis(trajectory, roles, key, settings)
+        analysis.self_diffusion()
+        analysis.collective()
+    return quantities(analysis.tables)
 
 
 def analyze_source(

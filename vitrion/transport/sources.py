@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,18 +22,22 @@ LAMMPS_DUMP = "lammps-dump-text"
 def read_segments(paths: Sequence[Path]) -> Source:
     """Consecutive H5MD segments of one trajectory, in order.
 
+    Where some were thinned (`production.keep_every`), only frames that all would have are used.
+
     Raises:
-        InputError: missing or damaged files, other atoms, frames missing or repeated.
+        InputError: missing or damaged files, other atoms, frames missing, repeated or removed.
     """
     import h5py
 
     if not paths:
         raise InputError("segments", [], "give at least one file")
     symbols: tuple[str, ...] = ()
+    used: list[np.ndarray] = []
     steps: list[np.ndarray] = []
     times_ps: list[np.ndarray] = []
     wrapped = False
     metadata: dict[str, object] = {}
+    common = _common_interval(paths)
     for path in map(Path, paths):
         with _open(path) as file:
             try:
@@ -40,8 +45,10 @@ def read_segments(paths: Sequence[Path]) -> Source:
                 position = group["position"]
                 n_frames = len(position["value"])
                 own = _symbols(group["species"], file)
-                steps.append(_series(position["step"], n_frames).astype(np.int64))
-                times_ps.append(_series(position["time"], n_frames))
+                step = _series(position["step"], n_frames).astype(np.int64)
+                used.append(np.flatnonzero(step % common == 0))
+                steps.append(step[used[-1]])
+                times_ps.append(_series(position["time"], n_frames)[used[-1]])
                 if not metadata:
                     wrapped = "vitrion" not in file
                     metadata = _metadata(file)
@@ -55,7 +62,7 @@ def read_segments(paths: Sequence[Path]) -> Source:
     interval_ps = _check_spacing([str(path) for path in paths], steps, times_ps)
 
     def chunks() -> Iterator[Frames]:
-        for path in paths:
+        for path, rows in zip(paths, used, strict=True):
             with h5py.File(path) as file:
                 group = file["particles/all"]
                 values, edges = group["position/value"], group["box/edges"]
@@ -64,7 +71,10 @@ def read_segments(paths: Sequence[Path]) -> Source:
                 step = max(stored, CHUNK_FRAMES // stored * stored)
                 for first in range(0, len(values), step):
                     positions_A = values[first : first + step]
-                    yield Frames(positions_A, _cells(edges, first, len(positions_A)))
+                    own = rows[(rows >= first) & (rows < first + step)] - first
+                    cells_A = _cells(edges, first, len(positions_A))
+                    if len(own):
+                        yield Frames(positions_A[own], cells_A[own])
 
     return Source(
         symbols=symbols,
@@ -75,6 +85,31 @@ def read_segments(paths: Sequence[Path]) -> Source:
         n_frames=sum(map(len, steps)),
         metadata=metadata,
     )
+
+
+def _common_interval(paths: Sequence[Path]) -> int:
+    """Steps between the frames that all of our segments have; 1 where none was thinned.
+
+    Raises:
+        InputError: the frames of a segment were removed.
+    """
+    interval, every = 1, 1
+    for path in map(Path, paths):
+        with _open(path) as file:
+            metadata = _metadata(file).get("metadata", {})
+        if "retention" in metadata:
+            every = math.lcm(every, metadata["retention"]["keep_every"])
+            interval = round(1000 * metadata["frame_interval_ps"] / metadata["timestep_fs"])
+        if not every:
+            raise InputError(
+                "trajectory",
+                str(path),
+                "holds no frames: they were removed after the analysis (production.keep_every: 0), "
+                "whose tables stay as they are; to analyse anew, remove this segment and those "
+                "after it, retention.parquet beside them and the trajectory's tables in transport; "
+                "all are made again",
+            )
+    return every * interval
 
 
 def _open(path: Path):

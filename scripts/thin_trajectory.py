@@ -1,0 +1,16 @@
+"""Leave out frames of a trajectory that is analysed."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vitrion.dynamics.frames import thin_segment
+from vitrion.logs import job_log
+from vitrion.tables import write_table
+
+title = "thin {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
+with job_log(snakemake.log[0], title):
+    segments = [Path(segment) for segment in snakemake.input.segments]
+    rows = [thin_segment(segment, snakemake.params.keep_every) for segment in segments]
+    table = pd.DataFrame(rows).rename_axis("segment").reset_index()
+    write_table(snakemake.output.retention, "retention", table, snakemake.params.provenance)

@@ -1,0 +1,76 @@
+"""Frames left out after the analysis, in a campaign: nothing runs again for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from small_campaign import RESULTS, SEGMENT, rules_run, run_here, write_configs
+
+from vitrion.dynamics.frames import read_samples
+
+ANALYSIS = RESULTS / "transport/LiAlCl/T0800/r0"
+RETENTION = RESULTS / "production/LiAlCl/T0800/r0/retention.parquet"
+
+
+def run(folder: Path, *, transport: dict | None = None, **production: float) -> tuple[str, list]:
+    """Run to the table of what was kept; returns what was printed and the rules that ran."""
+    configs = write_configs(folder, **production)
+    overlay = yaml.safe_load(configs[-1].read_text())
+    configs[-1].write_text(yaml.safe_dump({**overlay, "transport": transport or {}}))
+    ended = run_here(folder, configs, RETENTION)
+    printed = ended.stdout + ended.stderr
+    return printed, rules_run(printed)
+
+
+@pytest.fixture(scope="module")
+def thinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign that keeps every second frame."""
+    folder = tmp_path_factory.mktemp("thinned")
+    printed, rules = run(folder, keep_every=2)
+    assert rules.count("thin_trajectory") == 1, printed
+    return folder
+
+
+def test_every_second_frame_is_left(thinned: Path) -> None:
+    kept = pd.read_parquet(thinned / RETENTION)
+    assert (kept["frames_kept"] == kept["frames"] // 2).all()
+    assert (kept["bytes_kept"] < kept["bytes"]).all()
+    assert len(read_samples(thinned / SEGMENT)) == kept["frames_kept"][0]
+    analysed = pd.read_parquet(thinned / ANALYSIS / "trajectories.parquet")
+    assert analysed["frame_interval_ps"][0] == pytest.approx(0.02)
+
+
+def test_nothing_runs_again(thinned: Path) -> None:
+    assert run(thinned, keep_every=2)[1] == []
+
+
+def test_trajectory_is_made_longer_and_analysed_as_it_is(thinned: Path) -> None:
+    printed, rules = run(thinned, keep_every=2, length_ps=1.2)
+    assert rules == ["analyze_trajectory", "produce_segment", "thin_trajectory"], printed
+    analysed = pd.read_parquet(thinned / ANALYSIS / "trajectories.parquet")
+    assert analysed["frame_interval_ps"][0] == pytest.approx(0.04)
+    assert analysed["length_ps"][0] == pytest.approx(1.2 - 0.04)
+
+
+def test_without_frames_the_tables_stay_and_a_new_analysis_says_what_is_missing(
+    thinned: Path,
+) -> None:
+    printed, rules = run(thinned, keep_every=0, length_ps=1.2)
+    assert rules == ["thin_trajectory"], printed
+    assert (pd.read_parquet(thinned / RETENTION)["frames_kept"] == 0).all()
+    before = {path: path.read_bytes() for path in (thinned / ANALYSIS).iterdir()}
+    other = {"rdf_cutoff_A": 8.0}
+    printed, rules = run(thinned, transport=other, keep_every=0, length_ps=1.2)
+    assert rules == ["analyze_trajectory", "thin_trajectory"][: len(rules)]
+    assert "production.keep_every: 0" in printed
+    assert "remove this segment" in printed
+    assert {path: path.read_bytes() for path in (thinned / ANALYSIS).iterdir()} == before
+    # The remedy.
+    segments = (thinned / SEGMENT).parent.glob("segment-*.h5")
+    for path in (*segments, thinned / RETENTION, *before):
+        path.unlink()
+    printed, rules = run(thinned, transport=other, keep_every=0, length_ps=1.2)
+    assert rules == ["analyze_trajectory", *["produce_segment"] * 3, "thin_trajectory"], printed

@@ -1,0 +1,90 @@
+"""One GPU of a workstation for each job, so that jobs side by side do not share one.
+
+Snakemake counts GPUs (`resources: gpu`) but does not say which; every process would take the first.
+So a job locks one and sees no other. The lock ends with the process, whatever ends it. On SLURM
+the scheduler has chosen already, and its choice stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+logger = logging.getLogger("vitrion")
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+PAUSE_S = 1.0
+
+
+@contextmanager
+def own_gpu() -> Iterator[str | None]:
+    """Take one GPU of this machine for this process and those that it starts.
+
+    Waits while other jobs have them all. Must come before CUDA is used.
+
+    Yields:
+        The GPU, as CUDA names it; None where there is none or the scheduler has chosen.
+    """
+    gpus = [] if "SLURM_JOB_ID" in os.environ else visible_gpus()
+    if not gpus:
+        yield None
+        return
+    before = os.environ.get(VISIBLE)
+    gpu, lock = _take(gpus)
+    os.environ[VISIBLE] = gpu
+    try:
+        yield gpu
+    finally:
+        lock.close()
+        if before is None:
+            del os.environ[VISIBLE]
+        else:
+            os.environ[VISIBLE] = before
+
+
+def visible_gpus() -> list[str]:
+    """GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, or all that are there."""
+    if VISIBLE in os.environ:
+        return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip()]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False, timeout=60
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    # By their own names, since numbers depend on who counts.
+    return re.findall(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", listed, re.MULTILINE)
+
+
+def lock_folder() -> Path:
+    """Where the locks of this machine's GPUs lie."""
+    return Path(tempfile.gettempdir()) / f"vitrion-gpus-{os.getuid()}"
+
+
+def _take(gpus: list[str]) -> tuple[str, TextIO]:
+    folder = lock_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    told = False
+    while True:
+        for gpu in gpus:
+            lock = (folder / re.sub(r"[^\w-]", "_", gpu)).open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            logger.info("on GPU %s", gpu)
+            return gpu, lock
+        if not told:
+            logger.info("waiting for one of the GPUs %s", ", ".join(gpus))
+            told = True
+        time.sleep(PAUSE_S)
