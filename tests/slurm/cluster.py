@@ -15,7 +15,10 @@ from pathlib import Path
 from small_campaign import ROOT, wait_for
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db")
 PATH = os.environ["PATH"] + ":/usr/sbin"
+
+PROFILE = ROOT / "profiles/slurm"
 
 # The node claims more cores and memory than it may have: nothing here enforces them, and jobs must
 # not wait for each other on a small machine. Without cgroups (containers) processes are followed by
@@ -36,7 +39,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/none
 SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 SelectType=select/cons_tres
@@ -55,12 +58,39 @@ PartitionName=gpu Nodes={node} DefaultTime=10
 PartitionName=urgent Nodes={node} DefaultTime=10 PriorityTier=10
 """
 
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+# Jobs must name an account and a quality of service that their user may have.
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=associations,limits,qos"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass={password}
+StorageLoc=slurm
+PidFile={folder}/slurmdbd.pid
+"""
+ACCOUNT, QOS = "physics", "long"
+KNOWN_CLUSTER = ("sacctmgr", "--noheader", "show", "cluster", "format=cluster")
 
-def why_not() -> str:
+
+def why_not(*, accounting: bool = False) -> str:
     """Why SLURM cannot be started here; empty when it can."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
+    packages = f"slurm-wlm munge{' slurmdbd mariadb-server' if accounting else ''}"
+    programs = (*PROGRAMS, *(ACCOUNTING_PROGRAMS if accounting else ()))
+    missing = [name for name in programs if shutil.which(name, path=PATH) is None]
     if missing:
-        return f"no {', '.join(missing)}: apt-get install --no-install-recommends slurm-wlm munge"
+        return f"no {', '.join(missing)}: apt-get install --no-install-recommends {packages}"
     if os.geteuid() != 0:
         return "starting slurmd needs root"
     try:
@@ -75,10 +105,11 @@ class Cluster:
 
     Attributes:
         environment: for processes that talk to it.
+        accounting: whether it has slurmdbd.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, environment: dict[str, str], *, accounting: bool) -> None:
+        self.environment, self.accounting = environment, accounting
 
     def ask(self, *command: str) -> str:
         """Output of one of SLURM's commands; empty when it fails."""
@@ -92,14 +123,20 @@ class Cluster:
         return dict(line.split(maxsplit=1) for line in lines.splitlines())
 
     def snakemake(
-        self, folder: Path, configs: tuple[Path, ...], *options: str, targets: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        configs: tuple[Path, ...],
+        *options: str,
+        targets: tuple[str, ...] = (),
+        profile: Path = PROFILE,
     ) -> subprocess.Popen[str]:
-        """Start Snakemake with the shipped profile; its output goes to snakemake.log."""
+        """Start Snakemake with a profile; its output goes to snakemake.log."""
         command = [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--workflow-profile", str(ROOT / "profiles/slurm"), "--directory", str(folder)),
-            # There is no accounting here, and nobody wants to wait.
-            *("--slurm-status-command", "squeue", "--latency-wait", "10"),
+            *("--workflow-profile", str(profile), "--directory", str(folder)),
+            *(() if self.accounting else ("--slurm-status-command", "squeue")),
+            # Nobody wants to wait.
+            *("--latency-wait", "10"),
             *("--slurm-init-seconds-before-status-checks", "1"),
             *("--max-status-checks-per-second", "2"),
             *("--configfile", *map(str, configs), *options, "--", *targets),
@@ -116,12 +153,17 @@ class Cluster:
 
 
 @contextmanager
-def start_cluster(folder: Path) -> Iterator[Cluster]:
-    """Start munged, slurmctld and slurmd, and end them, with all jobs, by their process ids."""
+def start_cluster(folder: Path, *, accounting: bool = False) -> Iterator[Cluster]:
+    """Start munged, slurmctld and slurmd, and end them, with all jobs, by their process ids.
+
+    Args:
+        folder: where all their files lie.
+        accounting: start slurmdbd and its database too; jobs then need `ACCOUNT` and `QOS`.
+    """
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir(parents=True)
-    controller_port, node_port = _free_ports(2)
+    controller_port, node_port, accounting_port, database_port = _free_ports(4)
     node = f"node{node_port}"  # its own name, and so its own cgroup, beside another SLURM
     conf = folder / "slurm.conf"
     conf.write_text(
@@ -131,6 +173,9 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
             folder=folder,
             controller_port=controller_port,
             node_port=node_port,
+            accounting=ACCOUNTING.format(folder=folder, port=accounting_port)
+            if accounting
+            else NO_ACCOUNTING,
             proctrack="cgroup" if Path("/sys/fs/cgroup/freezer").is_dir() else "linuxproc",
         )
     )
@@ -152,7 +197,7 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
     key.touch(mode=0o600)
     key.write_bytes(os.urandom(1024))
     folder.chmod(0o755)  # munged insists
-    cluster = Cluster(environment)
+    cluster = Cluster(environment, accounting=accounting)
     munge = {"key-file": key, "socket": folder / "munge.socket", "pid-file": folder / "munged.pid"}
     munge |= {"log-file": folder / "munged.log", "seed-file": folder / "munge.seed"}
     with ExitStack() as stack:
@@ -166,12 +211,56 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
 
         start("munged", "--foreground", "--force", *(f"--{k}={v}" for k, v in munge.items()))
         wait_for((folder / "munge.socket").exists, "munged", seconds=20)
+        if accounting:
+            password = os.urandom(8).hex()
+            start(*_database(folder, database_port, password))
+            wait_for((folder / "database.socket").exists, "mariadbd", seconds=60)
+            settings = folder / "slurmdbd.conf"
+            settings.touch(mode=0o600)
+            settings.write_text(
+                SLURMDBD_CONF.format(
+                    folder=folder,
+                    port=accounting_port,
+                    database_port=database_port,
+                    password=password,
+                )
+            )
+            start("slurmdbd", "-D")
+            add = ("sacctmgr", "--immediate", "add")
+            wait_for(
+                lambda: cluster.ask(*add, "cluster", "test") or cluster.ask(*KNOWN_CLUSTER).strip(),
+                "slurmdbd",
+                seconds=60,
+            )
+            cluster.ask(*add, "qos", QOS)
+            cluster.ask(*add, "account", ACCOUNT, f"qos={QOS}")
+            cluster.ask(*add, "user", "root", f"account={ACCOUNT}")
         start("slurmctld", "-D", "-c")
         start("slurmd", "-D", "-c", "-N", node)
         stack.callback(_cancel_all, cluster)
         ready = ("sinfo", "--noheader", "--format", "%T", "--partition", "cpu")
         wait_for(lambda: cluster.ask(*ready).strip() == "idle", f"slurmd ({folder})", seconds=60)
         yield cluster
+
+
+def _database(folder: Path, port: int, password: str) -> tuple[str, ...]:
+    """Make an empty database; returns the command that runs it."""
+    data = folder / "database"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    install = ("mariadb-install-db", "--no-defaults", "--skip-test-db", f"--datadir={data}")
+    subprocess.run((*install, "--user=root"), **quiet)
+    setup = folder / "database.sql"
+    setup.touch(mode=0o600)
+    setup.write_text(
+        "CREATE DATABASE slurm;\n"
+        f"CREATE USER slurm@'127.0.0.1' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON slurm.* TO slurm@'127.0.0.1';\n"
+    )
+    return (
+        *("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--port={port}"),
+        *("--bind-address=127.0.0.1", "--skip-name-resolve", f"--init-file={setup}"),
+        *(f"--socket={folder}/database.socket", f"--pid-file={folder}/database.pid"),
+    )
 
 
 def _cancel_all(cluster: Cluster) -> None:

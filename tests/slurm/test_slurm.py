@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from cluster import Cluster, start_cluster, why_not
+from cluster import ACCOUNT, PROFILE, QOS, Cluster, start_cluster, why_not
 from small_campaign import (
     RESULTS,
     SEGMENT,
@@ -42,6 +42,15 @@ SUMMARY = tuple(str(RESULTS / f"summary/{table}.parquet") for table in SUMMARY_T
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """SLURM, for all tests of this file. The path of munge's socket must be short."""
     with start_cluster(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """SLURM with slurmdbd, where jobs need an account and a quality of service."""
+    if reason := why_not(accounting=True):
+        pytest.skip(f"SLURM accounting: {reason}")
+    with start_cluster(tmp_path_factory.mktemp("dbd"), accounting=True) as running:
         yield running
 
 
@@ -202,3 +211,52 @@ def start_undisturbed(
         return folder
 
     return finished
+
+
+def own_profile(folder: Path, **resources: str) -> Path:
+    """The shipped profile with what a user sets."""
+    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    assert profile["slurm-status-command"] == "sacct"
+    profile["default-resources"] |= resources
+    (folder / "profile").mkdir()
+    (folder / "profile/config.yaml").write_text(yaml.safe_dump(profile))
+    return folder / "profile"
+
+
+def test_with_accounting_jobs_are_followed_by_sacct_and_charged(
+    accounting: Cluster, reference: Path, unfinished: Path
+) -> None:
+    process = accounting.snakemake(
+        unfinished,
+        write_configs(unfinished),
+        targets=(str(SEGMENT),),
+        profile=own_profile(unfinished, slurm_account=ACCOUNT, qos=QOS),
+    )
+    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
+    (job,) = accounting.jobs("RUNNING")
+    accounting.ask("scancel", job)
+    finish(process, unfinished)
+    assert attempts(unfinished) == 2
+    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    charged = ("sacct", "-n", "-X", "-P", "-o", "account,qos,state")
+
+    def states() -> list[str]:
+        return sorted(line.split()[0] for line in accounting.ask(*charged).splitlines())
+
+    expected = [f"{ACCOUNT}|{QOS}|{state}" for state in ("CANCELLED", "COMPLETED")]
+    wait_for(lambda: states() == expected, f"{expected} from sacct", seconds=30)
+
+
+def test_account_that_is_none_is_told_before_anything_is_submitted(
+    accounting: Cluster, unfinished: Path
+) -> None:
+    before = accounting.jobs()
+    process = accounting.snakemake(
+        unfinished,
+        write_configs(unfinished),
+        targets=(str(SEGMENT),),
+        profile=own_profile(unfinished, slurm_account="nobody", qos=QOS),
+    )
+    assert process.wait(120) != 0
+    assert "account nobody appears to be invalid" in (unfinished / "snakemake.log").read_text()
+    assert accounting.jobs() == before
