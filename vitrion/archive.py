@@ -230,7 +230,8 @@ def _crate(
         "hasPart": ids,
     }
     if people:
-        root["author"] = [{"@id": person["@id"]} for person in people]
+        by = [{"@id": person["@id"]} for person in people]
+        root["author"] = by if len(by) > 1 else by[0]
     graph = [
         {
             "@id": CRATE,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import shared_checkout
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config.yaml"
@@ -20,17 +21,18 @@ class Workflow:
     Args:
         folder: where results are written.
         configs: configuration files, each laid over the one before.
+        root: the checkout whose workflow it is.
     """
 
-    def __init__(self, folder: Path, *configs: Path) -> None:
-        self.folder, self.configs = folder, configs
+    def __init__(self, folder: Path, *configs: Path, root: Path = ROOT) -> None:
+        self.folder, self.configs, self.root = folder, configs, root
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of one Snakemake run."""
         return [
             *(sys.executable, "-m", "snakemake", *arguments),
-            *("--snakefile", str(ROOT / "Snakefile")),
-            *("--workflow-profile", str(ROOT / "profiles/default")),
+            *("--snakefile", str(self.root / "Snakefile")),
+            *("--workflow-profile", str(self.root / "profiles/default")),
             *("--directory", str(self.folder), "--cores", "2"),
             *("--configfile", *map(str, self.configs)),
         ]
@@ -44,3 +46,15 @@ class Workflow:
 def workflow(tmp_path: Path) -> type:
     """A maker of workflows in an empty folder."""
     return lambda *configs: Workflow(tmp_path, *configs)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A copy of this checkout with two finished campaigns, the toy and another family's.
+
+    One for all processes of a test run; tests may add files, but leave those that are there.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # one of several processes, each with a folder
+        base = base.parent
+    return shared_checkout(base / "shared")

@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import PAPER, ROOT, SMALLEST, TOY, Workflow
+from conftest import Workflow
 
 from vitrion.report.figures import FIGURES
 from vitrion.tables import SUMMARY_TABLES, TABLES, read_table
 
-RESULTS = Path("results/smallest")
+RESULTS = Path("results/toy")
+CONFIGS = ("config.yaml", "tests/toy/config.yaml")
 DYNAMICS = {"quench_glass", "equilibrate_glass", "produce_segment", "finetune_model"}
 
 
@@ -32,12 +33,9 @@ def planned(workflow: Workflow, *arguments: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+def campaign(checkout: Path) -> Workflow:
     """A finished campaign."""
-    workflow = Workflow(tmp_path_factory.mktemp("campaign"), PAPER, TOY, SMALLEST)
-    ended = workflow.run()
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return workflow
+    return Workflow(checkout, *(checkout / file for file in CONFIGS), root=checkout)
 
 
 def test_every_table_is_there_with_units_and_provenance(campaign: Workflow) -> None:
@@ -47,7 +45,7 @@ def test_every_table_is_there_with_units_and_provenance(campaign: Workflow) -> N
         assert schema.names == list(TABLES[name])
         for key, column in TABLES[name].items():
             assert schema.field(key).metadata[b"unit"].decode() == column.unit
-        assert json.loads(schema.metadata[b"vitrion"])["campaign"] == "smallest"
+        assert json.loads(schema.metadata[b"vitrion"])["campaign"] == "toy"
 
 
 def test_tables_hold_the_campaign(campaign: Workflow) -> None:
@@ -85,9 +83,9 @@ def test_second_run_does_nothing(campaign: Workflow) -> None:
 
 
 def test_analysis_option_reruns_the_analysis_alone(campaign: Workflow) -> None:
-    overlay = campaign.folder / "mine.yaml"
+    overlay = campaign.folder / "radius.yaml"
     overlay.write_text("transport: {rdf_cutoff_A: 8.0}")
-    rules = planned(Workflow(campaign.folder, *campaign.configs, overlay))
+    rules = planned(Workflow(campaign.folder, *campaign.configs, overlay, root=campaign.root))
     assert "analyze_trajectory" in rules
     assert not rules & DYNAMICS
 
@@ -95,14 +93,15 @@ def test_analysis_option_reruns_the_analysis_alone(campaign: Workflow) -> None:
 def test_longer_production_only_adds_segments(campaign: Workflow) -> None:
     overlay = campaign.folder / "longer.yaml"
     overlay.write_text("production: {length_ps: 1.2}")
-    longer = Workflow(campaign.folder, *campaign.configs, overlay)
+    longer = Workflow(campaign.folder, *campaign.configs, overlay, root=campaign.root)
     listed = longer.run("--dry-run").stdout
     assert listed.count("rule produce_segment:") == 3 * 3
     assert "rule equilibrate_glass:" not in listed
 
 
 def test_touched_plot_code_never_reruns_dynamics(campaign: Workflow) -> None:
-    for path in (ROOT / "scripts/plot_figure.py", ROOT / "vitrion/report/figures.py"):
+    modules = ("scripts/plot_figure.py", "vitrion/report/figures.py")
+    for path in (campaign.root / module for module in modules):
         path.touch()
     assert planned(campaign) == set()
     assert planned(campaign, "--forcerun", "plot_figure") <= {"plot_figure", "build_report", "all"}
@@ -110,7 +109,7 @@ def test_touched_plot_code_never_reruns_dynamics(campaign: Workflow) -> None:
 
 def test_killed_run_goes_on_to_the_same_tables(campaign: Workflow, tmp_path: Path) -> None:
     """Every process is killed at random moments; the campaign ends with the same numbers."""
-    workflow = Workflow(tmp_path, *campaign.configs)
+    workflow = Workflow(tmp_path, *campaign.configs, root=campaign.root)
     # Fine-tuning takes longest and has a kill test of its own.
     for part in ("dataset", "finetune"):
         shutil.copytree(campaign.folder / RESULTS / part, tmp_path / RESULTS / part)
@@ -136,20 +135,15 @@ def test_killed_run_goes_on_to_the_same_tables(campaign: Workflow, tmp_path: Pat
         )
 
 
-def test_another_family_needs_two_files(tmp_path: Path) -> None:
+def test_another_family_needs_two_files(checkout: Path) -> None:
     """Li-Y-Cl-O: own table, own overlay, and every stage takes roles and charges from the row."""
-    short = tmp_path / "short.yaml"
-    short.write_text("temperatures_K: [1200]")
-    workflow = Workflow(tmp_path, PAPER, TOY, SMALLEST, ROOT / "tests/toy/yttrium.yaml", short)
-    ended = workflow.run()
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    results = tmp_path / "results/yttrium"
+    results = checkout / "results/yttrium"
     tables = {path.stem: read_table(path) for path in (results / "summary").glob("*.parquet")}
     keys = tables["trajectories"][["composition", "alkali", "metal", "halogen"]].drop_duplicates()
     assert keys.to_numpy().tolist() == [["LiYClO", "Li", "Y", "Cl"]]
     assert set(tables["diffusion"]["species"]) == {"Li", "Y", "Cl", "O"}
     assert set(tables["rdf"]["center"]) == {"Li", "Y", "Cl", "O"}
-    assert tables["coordination"]["environment"].str.fullmatch(r"(Cl\d+)?(O\d+)?|none").all()
+    assert tables["coordination"]["environment"].str.fullmatch(r"(Cl\d+)?(O\d+)?|bare").all()
     analysis = read_table(results / "transport/LiYClO/T1200/r0/trajectories.parquet").attrs
     assert analysis["roles"]["ligands"] == ["Cl", "O"]
     assert analysis["transport"]["charges"]["Y"] == 3
