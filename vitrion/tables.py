@@ -236,6 +236,36 @@ TABLES: dict[str, dict[str, Column]] = {
         "n_points": _count("temperatures used"),
         "flags": _text("why the fit should not be trusted; empty when there is no reason"),
     },
+    "differences": {
+        "compared": _text("D, sigma_300K, Ea, t_alkali or haven_ratio, of the alkali"),
+        "at": _text("temperature of the comparison; all for Ea"),
+        "factor": _text("alkali, metal or halogen; any for all compositions alike"),
+        "n_compositions": _count("compositions with a value and an error"),
+        "spread": _real(
+            "ln of the quantity; Ea in eV; t and H_R as they are", "largest less smallest level"
+        ),
+        "statistic": _real("", "F of leaving the factor out; chi-squared of any"),
+        "p": _real("", "probability of such a statistic without a difference"),
+        "p_holm": _real("", "corrected for the number of tests by Holm's method"),
+        "real": _flag("whether the corrected probability is below 0.05"),
+        "reason": _text("why there is no test; empty when there is one"),
+    },
+    "verdict": {
+        "claim": _text("short name of the paper's claim"),
+        "statement": _text("what the paper says"),
+        "outcome": _text("confirmed, refuted or not decided"),
+        "quantity": _text("what it is judged by"),
+        "value": _real("as unit says", "the campaign's estimate"),
+        "err": _real("as unit says", _STANDARD_ERROR),
+        "interval_low": _real("as unit says", "lower end of its 95 % interval"),
+        "interval_high": _real("as unit says", "upper end of its 95 % interval"),
+        "limit_low": _real("as unit says", "the claim holds above it; NaN when there is none"),
+        "limit_high": _real("as unit says", "the claim holds below it; NaN when there is none"),
+        "unit": _text("unit of the quantity"),
+        "statistic": _text("how the estimate is made and judged"),
+        "n_glasses": _count("independent glasses (compositions, for spreads) behind it"),
+        "reason": _text("why not decided, and what was left out"),
+    },
     "dataset": {
         "frame_id": _text("name of the frame"),
         "composition": _text("name of the composition; empty when it is none of the campaign's"),
@@ -350,7 +380,13 @@ TABLES: dict[str, dict[str, Column]] = {
 
 # Written for each trajectory, and over the whole campaign.
 TRANSPORT_TABLES = tuple(name for name, columns in TABLES.items() if "replica" in columns)
-SUMMARY_TABLES = (*TRANSPORT_TABLES, "pooled", "arrhenius")
+SUMMARY_TABLES = (*TRANSPORT_TABLES, "pooled", "arrhenius", "differences", "verdict")
+
+
+def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table in their order, each with its type, also where there is no row."""
+    columns = TABLES[name]
+    return frame[list(columns)].astype({key: column.dtype for key, column in columns.items()})
 
 
 def write_table(
@@ -373,7 +409,7 @@ def write_table(
             f"table {name}: missing {sorted(set(columns) - set(frame.columns))}, "
             f"unexpected {sorted(set(frame.columns) - set(columns))}"
         )
-    frame = frame[list(columns)].astype({key: column.dtype for key, column in columns.items()})
+    frame = typed(name, frame)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     schema = pa.schema(
         [

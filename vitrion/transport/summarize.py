@@ -16,6 +16,7 @@ from vitrion.tables import (
     TRAJECTORY_KEY,
     TRANSPORT_TABLES,
     read_table,
+    typed,
     write_table,
 )
 from vitrion.transport.arrhenius import (
@@ -26,7 +27,9 @@ from vitrion.transport.arrhenius import (
     glass_variances,
     pool_replicas,
 )
+from vitrion.transport.differences import by_composition, differences
 from vitrion.transport.quantities import quantities
+from vitrion.transport.verdict import judge
 
 KEY = list(TRAJECTORY_KEY)
 
@@ -85,15 +88,38 @@ def summarize(
             if (folder / f"{name}.parquet").is_file()
         ]
         parts = [part for part in parts if len(part)]
-        tables[name] = (
-            pd.concat(parts, ignore_index=True)
-            if parts
-            else pd.DataFrame(columns=list(TABLES[name]))
-        )
+        empty = pd.DataFrame(columns=list(TABLES[name]))
+        tables[name] = typed(name, pd.concat(parts, ignore_index=True) if parts else empty)
         write_table(out / f"{name}.parquet", name, tables[name], described)
+    for name, frame in of_campaign(tables).items():
+        write_table(out / f"{name}.parquet", name, frame, described)
+
+
+def of_campaign(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables over a campaign, from those of its trajectories: `pooled`, `arrhenius`,
+    `differences` and `verdict`. The last two never count a flagged trajectory.
+    """
     found = quantities(tables)
-    write_table(out / "pooled.parquet", "pooled", pooled_table(found), described)
-    write_table(out / "arrhenius.parquet", "arrhenius", arrhenius_table(found), described)
+    pooled, arrhenius = pooled_table(found), arrhenius_table(found)
+    sound = dict(tables, pooled=pooled, arrhenius=arrhenius)
+    flagged = tables["trajectories"][tables["trajectories"]["flags"] != ""]
+    if len(flagged):
+        sound = {name: without(table, flagged) for name, table in tables.items()}
+        found = quantities(sound)
+        sound |= {"pooled": pooled_table(found), "arrhenius": arrhenius_table(found)}
+    values = by_composition(sound["pooled"], sound["arrhenius"])
+    return {
+        "pooled": pooled,
+        "arrhenius": arrhenius,
+        "differences": differences(values),
+        "verdict": judge(sound),
+    }
+
+
+def without(table: pd.DataFrame, trajectories: pd.DataFrame) -> pd.DataFrame:
+    """A table without the rows of some trajectories."""
+    left_out = pd.MultiIndex.from_frame(trajectories[KEY])
+    return table[~pd.MultiIndex.from_frame(table[KEY]).isin(left_out)]
 
 
 def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +128,7 @@ def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
     for key, group in found.groupby([*COMPOSITION_KEY, "temperature_K", "quantity"], sort=True):
         pooled = pool_replicas(group["value"], group["err"], group["weight"])
         rows.append((*key, pooled.value, pooled.err, pooled.n, pooled.n_missing))
-    return pd.DataFrame(rows, columns=list(TABLES["pooled"]))
+    return typed("pooled", pd.DataFrame(rows, columns=list(TABLES["pooled"])))
 
 
 @dataclass(frozen=True)
@@ -145,7 +171,7 @@ def arrhenius_table(found: pd.DataFrame) -> pd.DataFrame:
                     "flags": ",".join(fit.flags),
                 }
             )
-    return pd.DataFrame(rows, columns=list(TABLES["arrhenius"]))
+    return typed("arrhenius", pd.DataFrame(rows, columns=list(TABLES["arrhenius"])))
 
 
 def _fit(law: _Law, group: pd.DataFrame) -> Arrhenius:

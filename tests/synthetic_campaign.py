@@ -1,0 +1,274 @@
+"""Tables of a whole campaign from known laws, without any dynamics."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from vitrion.compositions import Composition
+from vitrion.tables import COMPOSITION_KEY, TABLES, TRANSPORT_TABLES, write_table
+from vitrion.transport.summarize import of_campaign
+from vitrion.units import BOLTZMANN_eV_K
+
+
+@dataclass(frozen=True)
+class Law:
+    """What is true of every composition; by default all the paper's claims.
+
+    Attributes:
+        D0_cm2_s, Ea_eV: of the alkali's diffusion.
+        residence_Ea_eV: of 1/τ.
+        oxygen: factor of τ for each oxygen on the tetrahedron.
+        sigma_mS_cm: Einstein conductivity at 300 K.
+        t: transference number by each method.
+        haven: Haven ratio.
+        fourfold: share of tetrahedra.
+        fragments: share of the metals by the size of their fragment.
+        factors: of D and σ, by element.
+        spread: standard deviation of ln D between compositions, beside that.
+        noise: relative error of every number of one trajectory.
+        alone: t of the alkali without cross terms.
+    """
+
+    D0_cm2_s: float = 3e-4
+    Ea_eV: float = 0.3
+    residence_Ea_eV: float = 0.3
+    oxygen: float = 1.6
+    sigma_mS_cm: float = 5.0
+    t: dict[str, float] = field(
+        default_factory=lambda: {
+            "nernst_einstein": 0.4,
+            "cluster_nernst_einstein": 0.7,
+            "einstein": 0.9,
+        }
+    )
+    haven: float = 1.0
+    fourfold: float = 0.95
+    fragments: dict[int, float] = field(default_factory=lambda: {1: 0.2, 2: 0.2, 4: 0.3, 7: 0.3})
+    factors: dict[str, float] = field(default_factory=dict)
+    spread: float = 0.05
+    noise: float = 0.03
+    alone: float = 0.5
+
+
+TEMPERATURES_K = (500, 600, 700, 800)
+LAGS_PS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
+R_A = np.arange(0.05, 8, 0.1)
+
+
+def transport_tables(
+    compositions: Sequence[Composition],
+    rng: np.random.Generator,
+    law: Law | None = None,
+    *,
+    temperatures_K: Sequence[int] = TEMPERATURES_K,
+    replicas: int = 3,
+    flags: str = "",
+    curves: bool = True,
+) -> dict[str, pd.DataFrame]:
+    """All tables of all trajectories; without `curves`, nothing that has a lag or a distance."""
+    law = law or Law()
+    rows: dict[str, list[dict]] = {name: [] for name in TRANSPORT_TABLES}
+    for composition in compositions:
+        key = {name: getattr(composition, name) for name in COMPOSITION_KEY}
+        elements = (composition.alkali, composition.metal, composition.halogen, "O")
+        better = np.exp(law.spread * rng.normal())
+        better *= np.prod([law.factors.get(element, 1.0) for element in elements])
+        for T, replica in itertools.product(temperatures_K, range(replicas)):
+            run = {**key, "temperature_K": T, "replica": replica}
+
+            def add(table: str, run: dict = run, **values: object) -> None:
+                if curves or not {"lag_ps", "r_A"} & set(values):
+                    rows[table].append({**run, **values})
+
+            _trajectory(add, law, elements, T, better, rng, flags)
+    return {
+        name: pd.DataFrame(found, columns=list(TABLES[name])).astype(
+            {key: column.dtype for key, column in TABLES[name].items()}
+        )
+        for name, found in rows.items()
+    }
+
+
+def _trajectory(add, law, elements, T, better, rng, flags) -> None:
+    alkali, metal, halogen, _ = elements
+    noise = law.noise
+
+    def around(value: float) -> tuple[float, float]:
+        return value * (1 + noise * rng.normal()), abs(value) * noise
+
+    cold = 1 / (BOLTZMANN_eV_K * T)
+    D = law.D0_cm2_s * better * np.exp(-law.Ea_eV * cold)
+    room = 1 / (BOLTZMANN_eV_K * 300)
+    sigma = law.sigma_mS_cm * better * 300 / T * np.exp(law.Ea_eV * (room - cold))
+    add(
+        "trajectories", n_atoms=1302, volume_A3=3e4, density_g_cm3=2.2, length_ps=1e4,
+        frame_interval_ps=0.1, discard_ps=50, mean_temperature_K=T, drift_removed="center_of_mass",
+        flags=flags, wall_hours=10, steps_per_s=140,
+    )  # fmt: skip
+    for element in elements:
+        own = D if element == alkali else D / 50
+        value, err = around(own)
+        add("diffusion", species=element, D_cm2_s=value, D_err_cm2_s=err, fit_start_ps=10,
+            fit_stop_ps=100, loglog_slope=1.0, diffusive=True)  # fmt: skip
+        for lag in LAGS_PS:
+            msd = 6e4 * own * lag + 0.5
+            add("msd", species=element, lag_ps=lag, msd_A2=msd, msd_err_A2=noise * msd)
+            add("non_gaussian", species=element, lag_ps=lag, alpha2=np.exp(-lag / 20))
+    for method, t in law.t.items():
+        value, err = around(sigma * (1.2 if method == "nernst_einstein" else 1))
+        share, share_err = around(t)
+        add("conductivity", method=method, sigma_mS_cm=value, sigma_err_mS_cm=err, t_alkali=share,
+            t_alkali_err=share_err)  # fmt: skip
+    value, err = around(law.haven)
+    add("haven", haven_ratio=value, haven_ratio_err=err)
+    own_alkali, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
+    for i, j in itertools.product(elements, elements):
+        L = (own_alkali if i == alkali else rest / 3) if i == j else 1e-3 * sigma / 1000
+        L_self = L * law.haven if i == j else 0.0
+        value, err = around(L)
+        add("onsager", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
+            L_distinct=value - L_self)  # fmt: skip
+    shares = {f"{halogen}{4 - n}" + (f"O{n}" if n else ""): law.fourfold / 3 for n in range(3)}
+    for environment, fraction in {**shares, f"{halogen}3": 1 - law.fourfold}.items():
+        add("coordination", environment=environment, fraction=fraction, fraction_err=0.01)
+    for size, fraction in law.fragments.items():
+        add("network", fragment_size=size, fraction=fraction)
+    for n, environment in enumerate([*shares, "all"]):
+        tau = 0.05 * np.exp(law.residence_Ea_eV * cold) * law.oxygen ** (n if n < 3 else 1)
+        value, err = around(tau)
+        add("residence", environment=environment, tau_ps=value, tau_err_ps=err, n_events=500,
+            model="exponential", tau_intermittent_ps=2 * tau,
+            tau_intermittent_err_ps=0.1 * tau)  # fmt: skip
+        for lag in LAGS_PS:
+            P = np.exp(-lag / tau)
+            add("residence_curve", environment=environment, lag_ps=lag, P=P, P_err=0.02 * P,
+                C=np.sqrt(P), C_err=0.02)  # fmt: skip
+    for center, neighbor in itertools.product(elements, elements):
+        peak = np.exp(-((R_A - 2.4) ** 2) / 0.05)
+        g = 1 / (1 + np.exp(-(R_A - 3.2) / 0.2)) + 3 * peak
+        for r, height, coordination in zip(R_A, g, 0.02 * np.cumsum(g * R_A**2), strict=True):
+            add("rdf", center=center, neighbor=neighbor, r_A=r, g=height, coordination=coordination)
+        add("cutoffs", center=center, neighbor=neighbor, cutoff_A=2.9, origin="g(r)")
+    for i, j in itertools.combinations_with_replacement(elements, 2):
+        for lag in LAGS_PS:
+            total = 6e4 * D * lag * (1 if i == j else 0.1)
+            own = total if i == j else 0.0
+            add("correlation", species_i=i, species_j=j, lag_ps=lag, total_A2=total, self_A2=own,
+                distinct_A2=total - own, total_err_A2=noise * total)  # fmt: skip
+    for length in (1250, 2500, 5000, 10000):
+        for quantity, value in (
+            ("D_alkali", D), ("sigma_einstein", sigma), ("sigma_nernst_einstein", 1.2 * sigma),
+            ("haven_ratio", law.haven), ("t_alkali_einstein", law.t["einstein"]),
+            ("residence:all", 10.0),
+        ):  # fmt: skip
+            err = abs(value) * noise * np.sqrt(1e4 / length)
+            add("convergence", quantity=quantity, length_ps=length,
+                value=value + err * rng.normal(), err=err)  # fmt: skip
+    add("clusters", cluster=f"{metal}{halogen}4", n_cations=1, n_anions=4, charge=-1,
+        mean_count=50.0, D_cm2_s=D / 50)  # fmt: skip
+    add("cluster_sensitivity", bonds=f"{metal}-{halogen}", cutoff_shift_A=0.0, n_clusters=60.0,
+        largest_share=0.2, sigma_mS_cm=sigma, sigma_err_mS_cm=0.1 * sigma, t_alkali=0.7,
+        t_alkali_err=0.02)  # fmt: skip
+    add("van_hove", species=alkali, lag_ps=1.0, r_A=1.0, density=0.3)
+
+
+def judged(
+    compositions: Sequence[Composition], seed: int = 0, law: Law | None = None, **options: object
+) -> dict[str, pd.DataFrame]:
+    """All tables of a campaign."""
+    rng = np.random.default_rng(seed)
+    tables = transport_tables(compositions, rng, law, curves=False, **options)
+    return tables | of_campaign(tables)
+
+
+def write_campaign(
+    results: Path, compositions: Sequence[Composition], *, empty: bool = False, **options: object
+) -> None:
+    """A results folder as the report needs it; with `empty`, nothing moved in its trajectories."""
+    tables = transport_tables(compositions, np.random.default_rng(1), **options)
+    if empty:
+        tables = {n: t if n == "trajectories" else t.iloc[:0] for n, t in tables.items()}
+    tables |= of_campaign(tables)
+    for name, frame in tables.items():
+        write_table(
+            results / f"summary/{name}.parquet",
+            name,
+            frame,
+            {"campaign": "test", "campaign_seed": 7, "config_hash": "c0ffee", "model_hash": "beef"},
+        )
+    _write_potential(results / "finetune", compositions)
+    rng = np.random.default_rng(2)
+    replicas = sorted(tables["trajectories"]["replica"].unique())
+    for composition, replica in itertools.product(compositions, replicas):
+        folder = results / f"quench/{composition.composition}/r{replica}"
+        _write_glass(folder, composition, rng)
+
+
+def _write_potential(folder: Path, compositions: Sequence[Composition]) -> None:
+    rng = np.random.default_rng(3)
+    parity = []
+    for model, slope in (("pretrained", 0.8), ("fine-tuned", 0.99)):
+        for split, quantity in itertools.product(("train", "val", "test"), ("force", "energy")):
+            for x in rng.normal(size=60):
+                parity.append(
+                    {
+                        "model": model, "split": split, "composition": "LiAlCl", "frame_id": "f",
+                        "quantity": quantity, "element": "Li" if quantity == "force" else "",
+                        "reference": x, "predicted": slope * x + 0.1 * rng.normal(),
+                    }
+                )  # fmt: skip
+    parity = pd.DataFrame(parity)
+    write_table(folder / "parity.parquet", "parity", parity)
+    metrics = parity[["model", "split"]].drop_duplicates().assign(composition="all", n_frames=1)
+    for column in set(TABLES["model_metrics"]) - set(metrics):
+        metrics[column] = 1.0
+    write_table(
+        folder / "model_metrics.parquet", "model_metrics", metrics, {"dataset_hash": "da7a"}
+    )
+    learning = pd.DataFrame({"epoch": range(6)})
+    for column in set(TABLES["learning"]) - set(learning):
+        learning[column] = 100.0 * 0.8 ** learning["epoch"]
+    write_table(folder / "learning.parquet", "learning", learning)
+
+
+def _write_glass(folder: Path, composition: Composition, rng: np.random.Generator) -> None:
+    """Corner-sharing pairs of tetrahedra on a grid, and the history of a quench."""
+    time = np.linspace(0, 100, 60)
+    thermo = pd.DataFrame({"stage": ["melt"] * 30 + ["quench"] * 30, "time_ps": time})
+    thermo["temperature_K"] = np.linspace(1500, 300, 60) + 10 * rng.normal(size=60)
+    thermo["target_temperature_K"] = np.linspace(1500, 300, 60)
+    for column in set(TABLES["thermo"]) - set(thermo):
+        thermo[column] = 2 + 0.05 * rng.normal(size=60)
+    write_table(folder / "thermo.parquet", "thermo", thermo)
+    checks = pd.DataFrame(
+        {
+            "check": ["least_distance", "density_drift"], "value": [1.5, 0.1],
+            "limit_low": [1.2, np.nan], "limit_high": [np.nan, 0.05], "unit": ["Å", ""],
+            "passed": [True, False],
+        }
+    )  # fmt: skip
+    write_table(folder / "glass_checks.parquet", "glass_checks", checks)
+    ase.io.write(folder / "glass.extxyz", glass(composition))
+
+
+def glass(composition: Composition) -> Atoms:
+    """Eight pairs of tetrahedra that share an oxygen, each with two alkalis; one crosses a face."""
+    A, M, X = composition.alkali, composition.metal, composition.halogen
+    pair = [(M, (-1.7, 0, 0)), ("O", (0, 0, 0)), (M, (1.7, 0, 0))]
+    pair += [
+        (X, (side * 2.4, y, z)) for side in (-1, 1) for y, z in ((2, 0), (-1, 1.7), (-1, -1.7))
+    ]
+    pair += [(A, (side * 4.2, 0, 0)) for side in (-1, 1)]
+    atoms = Atoms(cell=[22, 22, 22], pbc=True)
+    for corner in itertools.product((0, 11), repeat=3):
+        atoms += Atoms([e for e, _ in pair], np.array([r for _, r in pair]) + corner)
+    atoms.wrap()
+    return atoms

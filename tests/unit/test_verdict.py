@@ -1,0 +1,148 @@
+"""The paper's claims on campaigns whose truth is known, and the tests of differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_campaign import Law, judged, transport_tables
+
+from vitrion.compositions import read_compositions
+from vitrion.transport.differences import differences, holm, outliers, spread_between
+from vitrion.transport.summarize import of_campaign
+from vitrion.transport.verdict import CLAIMS, Estimate, decide
+
+ROOT = Path(__file__).parents[2]
+PAPER = list(read_compositions(ROOT / "resources/compositions.tsv").values())
+TOY = list(read_compositions(ROOT / "tests/toy/compositions.tsv").values())
+
+
+def outcomes(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    return tables["verdict"].set_index("claim")["outcome"].to_dict()
+
+
+def test_a_world_as_the_paper_says_confirms_every_claim():
+    found = judged(PAPER)["verdict"].set_index("claim")
+    assert set(found["outcome"]) == {"confirmed"}, found[["outcome", "value", "err", "reason"]]
+    assert found.loc["oxygen_slows_1", "value"] == pytest.approx(1.6, rel=0.01)
+    assert found.loc["barrier", "value"] == pytest.approx(0.3, abs=0.005)
+    assert found.loc["conducting", "value"] == pytest.approx(5.0, rel=0.1)
+    assert found.loc["fragments", "value"] == pytest.approx(0.2 + 0.4 + 1.2 + 2.1)
+    assert found.loc["nernst_einstein_misses", "value"] == pytest.approx(0.5, abs=0.01)
+    assert found.loc["cross_terms", "value"] == pytest.approx(0.4, abs=0.01)
+    assert found.loc["haven", "n_glasses"] == 81
+
+
+def test_the_opposite_world_refutes_every_claim():
+    law = Law(
+        Ea_eV=0.6, residence_Ea_eV=0.3, oxygen=0.6, sigma_mS_cm=0.01, haven=0.3, fourfold=0.1,
+        fragments={1: 1.0}, factors={"Li": 8.0, "K": 0.05}, alone=0.9,
+        t={"nernst_einstein": 0.9, "cluster_nernst_einstein": 0.5, "einstein": 0.9},
+    )  # fmt: skip
+    found = judged(PAPER, law=law)
+    assert set(outcomes(found).values()) == {"refuted"}, found["verdict"][["claim", "outcome"]]
+
+
+def test_large_errors_decide_nothing():
+    law = replace(Law(), noise=1.5, fourfold=0.5, fragments={1: 0.5, 3: 0.5})
+    assert "refuted" not in outcomes(judged(PAPER[:3], law=law, replicas=1)).values()
+    equal = [c for c in CLAIMS if c.name in ("haven", "same_barrier")]
+    for claim in equal:
+        wide = Estimate(claim.low / 2 + claim.high / 2, 1.0, -2.0, 2.0, 27)
+        assert decide(wide, claim.low, claim.high)[0] == "not decided"
+
+
+def test_flagged_trajectories_decide_nothing():
+    found = judged(PAPER, flags="density_drift")
+    assert set(outcomes(found).values()) == {"not decided"}
+    assert (found["verdict"]["reason"] != "").all()
+    assert len(found["arrhenius"])  # they are shown, and not judged by
+
+
+def test_two_glasses_are_too_few():
+    found = judged(PAPER[:1], replicas=2)["verdict"]
+    assert set(found["outcome"]) == {"not decided"}
+    assert found["reason"].str.contains("2 glasses|compositions").all()
+
+
+def test_an_empty_campaign_is_judged():
+    tables = transport_tables(TOY, np.random.default_rng(0))
+    tables = {n: t if n == "trajectories" else t.iloc[:0] for n, t in tables.items()}
+    found = of_campaign(tables)
+    assert set(found["verdict"]["outcome"]) == {"not decided"}
+    assert found["differences"]["p"].isna().all()
+
+
+def values(rng, *, effect: float = 0.0, between: float = 0.0, err: float = 0.1) -> pd.DataFrame:
+    x = [effect * (c.alkali == "Li") for c in PAPER]
+    x = np.array(x) + np.hypot(between, err) * rng.normal(size=len(PAPER))
+    return pd.DataFrame(
+        {
+            "composition": [c.composition for c in PAPER],
+            **{key: [getattr(c, key) for c in PAPER] for key in ("alkali", "metal", "halogen")},
+            "compared": "D", "at": "800 K", "x": x, "x_err": err,
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("between", [0.0, 0.3])
+def test_without_a_difference_few_are_found(between):
+    """Wrong alarms of any factor in a table: at most 5 %, with unexplained scatter or without."""
+    rng = np.random.default_rng(0)
+    tables = [differences(values(rng, between=between)) for _ in range(300)]
+    alarms = [t[t["factor"] != "any"]["real"].any() for t in tables]
+    assert np.mean(alarms) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    p = np.array([t.set_index("factor").loc["alkali", "p"].iloc[0] for t in tables])
+    if between:
+        assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.09)
+
+
+def test_a_difference_is_found_where_it_is():
+    found = differences(values(np.random.default_rng(1), effect=0.8, between=0.1))
+    found = found[found["compared"] == "D"].set_index("factor")
+    assert found["real"].to_dict() == {
+        "any": True,
+        "alkali": True,
+        "metal": False,
+        "halogen": False,
+    }
+    assert found.loc["alkali", "spread"] == pytest.approx(0.8, abs=0.2)
+
+
+def test_three_glasses_that_differ_in_everything_tell_nothing_apart():
+    """The toy's: Li, Na, K go with Al, Ga, In and Cl, Br, I."""
+    found = judged(TOY)["differences"]
+    factors = found[found["factor"] != "any"]
+    assert not factors["real"].any()
+    assert (
+        factors["reason"] == "these compositions do not tell alkali, metal and halogen apart"
+    ).all()
+
+
+def test_holm_is_that_of_its_paper():
+    assert holm([0.01, 0.04, 0.03, np.nan, 0.005]) == pytest.approx(
+        [0.03, 0.06, 0.06, np.nan, 0.02], nan_ok=True
+    )
+
+
+def test_outliers():
+    rng = np.random.default_rng(2)
+    wrong = [outliers(0.1 * rng.normal(size=27), np.full(27, 0.1)).any() for _ in range(300)]
+    assert np.mean(wrong) < 0.09
+    x = np.zeros(27)
+    x[5] = 1.0
+    assert outliers(x, np.full(27, 0.1)).nonzero()[0].tolist() == [5]
+
+
+@pytest.mark.parametrize("between", [0.0, 0.1, 0.5])
+def test_interval_of_the_spread_holds(between):
+    rng = np.random.default_rng(3)
+    err = rng.uniform(0.05, 0.2, size=27)
+    found = [spread_between(rng.normal(size=27) * np.hypot(between, err), err) for _ in range(400)]
+    covered = np.mean([low <= between <= high for _, low, high in found])
+    assert 0.92 < covered <= 1.0
+    if between == 0.5:
+        assert np.median([middle for middle, _, _ in found]) == pytest.approx(between, rel=0.05)
