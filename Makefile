@@ -44,7 +44,7 @@ test: $(VENV)/.ready $(VENV)/.dft-ready system
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25
 
 # Debian packages that some tests need; those tests are skipped, and say so, where they are missing.
-SYSTEM := slurm-wlm munge slurmdbd mariadb-server
+SYSTEM := slurm-wlm munge slurmdbd mariadb-server chromium
 .PHONY: system
 system:
 	@missing="$$(for p in $(SYSTEM); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done | xargs)"; \

@@ -29,15 +29,17 @@ rule plot_figure:
         summary=summary_tables(),
         potential=potential_tables(),
         thermo=glass_tables("thermo"),
+        checks=glass_tables("glass_checks"),
         modules=package_modules("report"),
     output:
         svg=report(
             "<results>/report/figures/{figure}.svg",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            category=lambda wildcards: FIGURES[wildcards.figure].group,
+            labels=lambda wildcards: {"figure": FIGURES[wildcards.figure].title},
             caption="../report/figure.rst",
         ),
         png="<results>/report/figures/{figure}.png",
+        pdf="<results>/report/figures/{figure}.pdf",
     log:
         "<results>/logs/plot_figure/{figure}.log",
     benchmark:
@@ -48,6 +50,8 @@ rule plot_figure:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        caption=lambda wildcards: FIGURES[wildcards.figure].caption,
     script:
         "../scripts/plot_figure.py"
 
@@ -57,14 +61,16 @@ rule build_report:
         figures=collect("<results>/report/figures/{figure}.svg", figure=FIGURES),
         summary=summary_tables(),
         potential=potential_tables(),
+        card="<potential>/model.json",
         checks=glass_tables("glass_checks"),
+        glasses=collect("<results>/quench/{composition}/r0/glass.extxyz", composition=COMPOSITIONS),
         modules=package_modules("report"),
     output:
         html=report(
             "<results>/report/index.html",
-            category="Report",
-            labels={"figure": "whole report"},
-            caption="../report/figure.rst",
+            category="Whole report",
+            labels={"figure": "all figures, tables and the verdict in one page"},
+            caption="../report/page.rst",
         ),
     log:
         "<results>/logs/build_report.log",

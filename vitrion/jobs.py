@@ -15,6 +15,7 @@ from vitrion.compositions import Composition
 from vitrion.config import Config, Dynamics, load_config
 from vitrion.lengths import decision_name
 from vitrion.report.figures import FIGURES
+from vitrion.report.figures.kinds import FORMATS
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 
 WORKFLOW = Path(__file__).parents[1]  # where the Snakefile lies
@@ -143,7 +144,7 @@ def campaign_jobs(
         tuple(f"summary/{table}.parquet" for table in SUMMARY_TABLES),
     )
     for figure in FIGURES:
-        outputs = tuple(f"report/figures/{figure}.{suffix}" for suffix in ("svg", "png"))
+        outputs = tuple(f"report/figures/{figure}.{suffix}" for suffix in FORMATS)
         yield Job("plot_figure", figure, outputs)
     yield Job("build_report", "build_report", ("report/index.html",))
 

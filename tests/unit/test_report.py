@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from synthetic_campaign import write_campaign
+from ase import Atoms
+from synthetic_campaign import glass, write_campaign
 
+from vitrion.cli import main
 from vitrion.compositions import read_compositions
 from vitrion.report import FIGURES, build_report, plot_figure
+from vitrion.report.figures.kinds import FORMATS, GROUPS
+from vitrion.report.glasses import glass_model
 from vitrion.report.overview import plot_overview
+from vitrion.report.reference import conductivities, statements
+from vitrion.report.style import concise
 from vitrion.tables import write_table
+from vitrion.transport.verdict import CLAIMS
 
 ROOT = Path(__file__).parents[2]
+COMPOSITIONS = read_compositions(ROOT / "tests/toy/compositions.tsv")
+TOY = list(COMPOSITIONS.values())
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["full", "empty"])
 def test_figures_and_report(tmp_path: Path, empty: bool) -> None:
-    compositions = list(read_compositions(ROOT / "tests/toy/compositions.tsv").values())
-    write_campaign(tmp_path, compositions, empty=empty)
+    write_campaign(tmp_path, TOY, empty=empty)
     for name in FIGURES:
         svg = tmp_path / f"report/figures/{name}.svg"
         plot_figure(name, tmp_path, [svg])
@@ -29,17 +40,96 @@ def test_figures_and_report(tmp_path: Path, empty: bool) -> None:
     text = page.read_text()
     assert text.count("data:image/svg+xml;base64,") == len(FIGURES)
     for kind in FIGURES.values():
-        assert kind.title in text
+        assert html.escape(kind.title) in text
+        assert kind.group in GROUPS
+    for recorded in ("c0ffee", "beef", "campaign: test"):
+        assert recorded in text
+    outcomes = pd.read_parquet(tmp_path / "summary/verdict.parquet")["outcome"].value_counts()
+    assert ("confirmed" in outcomes) != empty
+    for outcome, count in outcomes.items():
+        assert f"{count} {outcome}" in text
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
         "figures",
         "index.html",
     ]
 
 
+def test_report_command_makes_everything_from_the_tables(tmp_path: Path, capsys) -> None:
+    write_campaign(tmp_path / "results/toy", TOY)
+    arguments = ["--configfile", str(ROOT / "tests/toy/config.yaml"), "--directory", str(tmp_path)]
+    assert main(["report", *arguments]) == 0
+    page = tmp_path / "results/toy/report/index.html"
+    assert capsys.readouterr().out.strip() == str(page)
+    figures = {path.name for path in (page.parent / "figures").iterdir()}
+    assert figures == {f"{name}.{suffix}" for name in FIGURES for suffix in FORMATS}
+    assert "formula_units: 8" in page.read_text()
+
+
+def test_report_command_without_tables(tmp_path: Path, capsys) -> None:
+    assert main(["report", "--directory", str(tmp_path)]) == 2
+    assert "verdict.parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "err", "text"),
+    [
+        (1.2345, 0.043, "1.23(4)"), (1.2345, 0.012, "1.234(12)"), (123.4, 5.0, "123(5)"),
+        (1234.0, 120.0, "1234(120)"), (0.5, float("nan"), "0.5"), (-0.0031, 0.0096, "-0.003(10)"),
+        (2.0, 0.0, "2"), (0.95, 1e-17, "0.95"),
+    ],
+)  # fmt: skip
+def test_errors_in_brackets(value: float, err: float, text: str) -> None:
+    assert concise(value, err) == text
+
+
+def test_fragments_are_found_and_made_whole() -> None:
+    atoms = glass(COMPOSITIONS["LiAlCl"])
+    model = glass_model(atoms, "Al", "Cl", {"O": 2.2, "Cl": 2.9})
+    elements, size = np.array(model["elements"]), np.array(model["size"])
+    assert (size[np.isin(elements, ["Al", "O", "Cl"])] == 2).all()
+    assert (size[elements == "Li"] == 0).all()
+    xyz = np.reshape(model["xyz"], (-1, 3))
+    i, j = np.transpose(model["bonds"])
+    assert len(i) == 8 * (2 + 6)
+    # Wrapped into the cell, some of these atoms are 20 Å apart.
+    assert np.linalg.norm(xyz[i] - xyz[j], axis=1).max() < 2.9
+    wrapped = atoms.get_positions()
+    assert np.linalg.norm(wrapped[i] - wrapped[j], axis=1).max() > 15
+    moved = (xyz - wrapped) / 22
+    assert moved == pytest.approx(np.round(moved), abs=0.001)
+
+
+def test_a_network_through_the_boundary_has_no_long_bond() -> None:
+    chain = Atoms("AlOAlO", [(1, 1, 1), (2.7, 1, 1), (4.4, 1, 1), (6.1, 1, 1)], cell=[6.8, 9, 9],
+                  pbc=True)  # fmt: skip
+    model = glass_model(chain, "Al", "Cl", {"O": 2.2, "Cl": 2.9})
+    assert model["size"] == [2, 2, 2, 2]
+    assert len(model["bonds"]) == 3
+
+
+def test_reference_values_name_their_source() -> None:
+    known, said = conductivities(), statements()
+    assert len(known)
+    assert len(said)
+    for table in (known, said):
+        assert table["doi"].str.match(r"10\.\d{4,}/").all()
+        assert (table[["source", "read_in"]] != "").all(axis=None)
+    assert known["conductivity_mS_cm"].between(1e-6, 100).all()
+    names = set(read_compositions(ROOT / "resources/compositions.tsv"))
+    assert set(known["composition"]) <= names | {""}
+    assert set(said["claim"]) <= {claim.name for claim in CLAIMS}
+
+
+def test_the_viewer_is_the_one_that_is_stated() -> None:
+    assets = ROOT / "vitrion/report/assets"
+    digest = hashlib.sha256((assets / "3Dmol-min.js").read_bytes()).hexdigest()
+    assert digest in (assets / "README.md").read_text()
+    assert "3dmol v2.5.5" in (assets / "3Dmol-LICENSE.txt").read_text()
+
+
 @pytest.mark.parametrize("empty", [False, True], ids=["full", "empty"])
 def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
-    composition = read_compositions(ROOT / "tests/toy/compositions.tsv")["LiAlCl"]
-    write_campaign(tmp_path, [composition], empty=empty)
+    write_campaign(tmp_path, TOY[:1], empty=empty)
     folder = tmp_path / "summary"
     for path in folder.glob("*.parquet"):
         frame = pd.read_parquet(path)
@@ -55,7 +145,7 @@ def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
 
 
 def test_figures_are_reproducible(tmp_path: Path) -> None:
-    write_campaign(tmp_path, list(read_compositions(ROOT / "tests/toy/compositions.tsv").values()))
+    write_campaign(tmp_path, TOY)
     first, second = tmp_path / "a.svg", tmp_path / "b.svg"
     plot_figure("network", tmp_path, [first])
     plot_figure("network", tmp_path, [second])

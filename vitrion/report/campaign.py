@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from vitrion.tables import read_table
+from vitrion.tables import TABLES, read_table
+from vitrion.transport.differences import by_composition
 
 
 class CampaignTables:
@@ -22,7 +24,12 @@ class CampaignTables:
     def __init__(self, results: Path | str, potential_folder: Path | None = None) -> None:
         self.results = Path(results)
         self.potential_folder = potential_folder or self.results / "finetune"
-        self._read = cache(read_table)
+        self._tables: dict[Path, pd.DataFrame] = {}
+
+    def _read(self, path: Path) -> pd.DataFrame:
+        if path not in self._tables:
+            self._tables[path] = read_table(path)
+        return self._tables[path]
 
     def summary(self, name: str) -> pd.DataFrame:
         """A table over the whole campaign."""
@@ -33,18 +40,26 @@ class CampaignTables:
         path = self.potential_folder / f"{name}.parquet"
         return self._read(path) if path.exists() else None
 
+    def card(self) -> dict[str, Any]:
+        """The model card of the potential; empty where there is none."""
+        path = self.potential_folder / "model.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
     def glasses(self, name: str) -> pd.DataFrame:
         """A table of every glass, one below the other, with columns composition and replica."""
         paths = sorted((self.results / "quench").glob(f"*/r*/{name}.parquet"))
-        return pd.concat(
-            [
-                self._read(path).assign(
-                    composition=path.parent.parent.name, replica=int(path.parent.name[1:])
-                )
-                for path in paths
-            ],
-            ignore_index=True,
-        )
+        parts = [
+            self._read(path).assign(
+                composition=path.parent.parent.name, replica=int(path.parent.name[1:])
+            )
+            for path in paths
+        ]
+        empty = pd.DataFrame(columns=[*TABLES[name], "composition", "replica"])
+        return pd.concat(parts, ignore_index=True) if parts else empty
+
+    def compared(self) -> pd.DataFrame:
+        """What is compared between compositions, as `by_composition` gives it."""
+        return by_composition(self.summary("pooled"), self.summary("arrhenius"))
 
     def compositions(self) -> list[str]:
         """The compositions in the order of the campaign."""

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vitrion.report.figures import METHODS
+from vitrion.report.figures.transport import METHODS
 from vitrion.report.style import RC, color, log_axes, save, say_nothing
 from vitrion.tables import read_table
 

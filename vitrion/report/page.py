@@ -1,9 +1,13 @@
-"""The report: one HTML page with figures and tables inside, that opens offline in any browser."""
+"""The report: one HTML page with figures, tables and glasses inside, that opens offline."""
 
 from __future__ import annotations
 
 import base64
+import importlib.resources
+import json
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +20,37 @@ from vitrion import __version__
 from vitrion.files import whole_file
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures import FIGURES
-from vitrion.tables import column_units
+from vitrion.report.figures.kinds import FORMATS, GROUPS
+from vitrion.report.glasses import read_glasses
+from vitrion.report.reference import conductivities, statements
+from vitrion.report.style import concise
+from vitrion.tables import TABLES
+
+# What the report shows as tables, in this order; every table of the summary can be downloaded.
+SHOWN = {
+    "arrhenius": "Activation energies",
+    "pooled": "Quantities over replicas",
+    "differences": "Differences between compositions",
+    "diffusion": "Diffusion",
+    "conductivity": "Conductivity",
+    "haven": "Haven ratio",
+    "residence": "Residence times",
+    "coordination": "Environments",
+    "network": "Fragments",
+    "trajectories": "Trajectories",
+}
+PACKAGES = ("numpy", "scipy", "pandas", "ase", "torch", "chgnet", "snakemake", "matplotlib")
 
 
 def build_report(
-    results: CampaignTables | Path | str, output: Path | str, config: Mapping[str, Any]
+    results: CampaignTables | Path | str, output: Path | str, config: Mapping[str, Any] | None
 ) -> None:
     """Write the report of a campaign.
 
     Args:
         results: the campaign's folder, or its tables; its figures are in ``report/figures``.
         output: HTML file to write.
-        config: the configuration, shown at the end of the report.
+        config: the configuration, shown in the report; None where it is not known.
     """
     tables = results if isinstance(results, CampaignTables) else CampaignTables(results)
     results, output = tables.results, Path(output)
@@ -36,26 +59,47 @@ def build_report(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    trajectories = tables.summary("trajectories")
+    verdict = tables.summary("verdict")
     text = environment.get_template("page.html.j2").render(
-        campaign=config["campaign"],
+        campaign=trajectories.attrs.get("campaign", results.name),
         version=__version__,
-        figures=[
-            {"name": name, "kind": kind, "image": _inline(results / f"report/figures/{name}.svg")}
-            for name, kind in FIGURES.items()
-        ],
-        sections=_sections(tables),
         facts=_facts(tables),
-        config=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
-        provenance=tables.summary("trajectories").attrs,
+        verdict=[_judged(row) for row in verdict.to_dict("records")],
+        counts=verdict["outcome"].value_counts().to_dict(),
+        groups=_groups(results),
+        formats=[kind for kind in FORMATS if kind != "svg"],
+        glasses=_json(read_glasses(results, trajectories, tables.summary("cutoffs"))),
+        sections=_sections(tables),
+        provenance=_provenance(tables),
+        flagged=trajectories[trajectories["flags"] != ""].to_dict("records"),
+        failed_checks=_failed_checks(tables),
+        reference=conductivities().to_dict("records"),
+        statements=statements().to_dict("records"),
+        config=_config(config),
         downloads=sorted(path.name for path in (results / "summary").glob("*.parquet")),
+        viewer=(importlib.resources.files("vitrion.report") / "assets/3Dmol-min.js").read_text(
+            encoding="utf-8"
+        ),
     )
     with whole_file(output) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def _inline(path: Path) -> str:
-    """A picture as a data URL."""
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+def _config(config: Mapping[str, Any] | None) -> str:
+    if config is None:
+        return "not known: the report was made from the tables alone"
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+
+
+def _groups(results: Path) -> dict[str, list[dict[str, Any]]]:
+    """The figures, by group."""
+    groups: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
+    for name, kind in FIGURES.items():
+        image = (results / f"report/figures/{name}.svg").read_bytes()
+        data = "data:image/svg+xml;base64," + base64.b64encode(image).decode()
+        groups[kind.group].append({"name": name, "kind": kind, "image": data})
+    return groups
 
 
 def _facts(tables: CampaignTables) -> dict[str, str]:
@@ -71,48 +115,104 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
         "temperatures": ", ".join(map(str, temperatures)) + " K",
         "atoms in a cell": " to ".join(map(str, dict.fromkeys((atoms[0], atoms[-1])))),
         "trajectories": f"{len(trajectories)}, {flagged} of them flagged",
-        "simulated and analysed": f"{trajectories['length_ps'].sum():.4g} ps",
+        "simulated and analysed": f"{trajectories['length_ps'].sum() / 1000:.4g} ns",
         "diffusive alkali": f"in {int(alkali['diffusive'].sum())} of {len(alkali)} trajectories",
     }
 
 
+def _judged(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the verdict, its numbers as text."""
+    unit = f" {row['unit']}" if row["unit"] else ""
+    number = "–"
+    if np.isfinite(row["value"]):
+        number = f"{concise(row['value'], row['err'])}{unit}"
+    interval = ""
+    if np.isfinite(row["interval_low"]):
+        interval = f"{row['interval_low']:.3g} to {row['interval_high']:.3g}{unit}"
+    low, high = row["limit_low"], row["limit_high"]
+    limits = f"{low:g} to {high:g}{unit}"
+    if not np.isfinite(low) or not np.isfinite(high):
+        limits = f"below {high:g}{unit}" if np.isfinite(high) else f"above {low:g}{unit}"
+    return {**row, "number": number, "interval": interval, "limits": limits}
+
+
 def _sections(tables: CampaignTables) -> list[dict[str, Any]]:
-    """The tables of the report, each with its title and rows ready to show."""
-    summary = tables.results / "summary"
-    shown = [
-        ("Activation energies", summary / "arrhenius.parquet", tables.summary("arrhenius")),
-        ("Diffusion", summary / "diffusion.parquet", tables.summary("diffusion")),
-        ("Conductivity", summary / "conductivity.parquet", tables.summary("conductivity")),
-        ("Haven ratio", summary / "haven.parquet", tables.summary("haven")),
-        ("Residence times", summary / "residence.parquet", tables.summary("residence")),
-        ("Trajectories", summary / "trajectories.parquet", tables.summary("trajectories")),
-    ]
+    """The tables of the report, each with its title and data."""
+    shown = [(name, title, tables.summary(name)) for name, title in SHOWN.items()]
     metrics = tables.potential("model_metrics")
     if metrics is not None:
-        path = tables.potential_folder / "model_metrics.parquet"
-        shown.append(("Errors of the potential", path, metrics))
-    sections = [_section(title, frame, column_units(path)) for title, path, frame in shown]
+        shown.append(("model_metrics", "Errors of the potential", metrics))
     checks = tables.glasses("glass_checks")
     checks = checks[["composition", "replica", *checks.columns[:-2]]]
-    sections.append(_section("Checks of the glasses", checks, {}))
-    return sections
+    shown.append(("glass_checks", "Checks of the glasses", checks))
+    return [_section(name, title, frame) for name, title, frame in shown]
 
 
-def _section(title: str, frame: pd.DataFrame, units: Mapping[str, str]) -> dict[str, Any]:
-    # Alkali, metal and halogen are in the composition's name.
-    frame = frame.drop(columns=["alkali", "metal", "halogen"], errors="ignore")
+def _section(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
+    if "composition" in frame and len(frame.columns) > 8:
+        # Alkali, metal and halogen are in the composition's name.
+        frame = frame.drop(columns=["alkali", "metal", "halogen"], errors="ignore")
+    known = TABLES[name]
+    columns = [
+        {
+            "name": column,
+            "unit": known[column].unit if column in known else "",
+            "meaning": known[column].meaning if column in known else "",
+        }
+        for column in frame.columns
+    ]
+    rows = [[_plain(value) for value in row] for row in frame.itertuples(index=False)]
     return {
+        "name": name,
         "title": title,
-        "columns": list(frame.columns),
-        "units": [units.get(column, "") for column in frame.columns],
-        "rows": [[_cell(value) for value in row] for row in frame.itertuples(index=False)],
+        "n_rows": len(rows),
+        "data": _json({"columns": columns, "rows": rows}),
     }
 
 
-def _cell(value: object) -> str:
-    """A value as text, numbers to four digits."""
+def _plain(value: object) -> object:
+    """A value for JSON: six digits, null for NaN."""
     if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return "–" if np.isnan(value) else f"{value:.4g}"
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
     return str(value)
+
+
+def _json(data: object) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _provenance(tables: CampaignTables) -> dict[str, str]:
+    """Where the numbers come from: hashes, versions, seeds."""
+    attrs = tables.summary("trajectories").attrs
+    found = {
+        name.replace("_", " "): _brief(value)
+        for name, value in attrs.items()
+        if name not in ("table", "excluded")
+    }
+    card = tables.card()
+    found |= {
+        f"potential: {name.replace('_', ' ')}": _brief(value)
+        for name, value in card.items()
+        if isinstance(value, str | int | float) or "hash" in name
+    }
+    excluded = attrs.get("excluded", [])
+    found["trajectories left out"] = f"{len(excluded)}" if excluded else "none"
+    found["report written with"] = (
+        f"vitrion {__version__}, Python {platform.python_version()}, "
+        + (", ".join(f"{package} {version(package)}" for package in PACKAGES))
+    )
+    return found
+
+
+def _brief(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _failed_checks(tables: CampaignTables) -> list[dict[str, Any]]:
+    checks = tables.glasses("glass_checks")
+    return checks[~checks["passed"].astype(bool)].to_dict("records")

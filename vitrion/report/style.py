@@ -11,14 +11,17 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from vitrion.files import whole_file
+from vitrion.units import BOLTZMANN_eV_K
 
 # Okabe and Ito (2008), without yellow, which is too light for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GOOD, BAD = "#BFE3D5", "#F5CBA0"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 RC = {
@@ -39,6 +42,7 @@ RC = {
     "errorbar.capsize": 2,
     "svg.fonttype": "none",
     "svg.hashsalt": "vitrion",
+    "pdf.fonttype": 42,
 }
 
 
@@ -56,21 +60,15 @@ def temperature_colors(temperatures_K: Sequence[int]) -> dict[int, tuple[float, 
     }
 
 
-def panels(
-    names: Sequence[str],
-    *,
-    x: str,
-    y: str,
-    columns: int = 3,
-    width_in: float = 2.6,
-    height_in: float = 2.2,
-) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """One panel for each name, in rows of `columns`, with shared axes that are named outside.
+def panels(names: Sequence[str], *, x: str, y: str) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+    """One panel for each name, in rows, with shared axes that are named outside.
 
     Returns:
         The figure, and the names with their axes.
     """
-    columns = max(1, min(columns, len(names)))
+    many = len(names) > 9
+    width_in, height_in = (1.95, 1.75) if many else (2.6, 2.2)
+    columns = max(1, min(6 if many else 3, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
     figure, grid = plt.subplots(
         rows,
@@ -91,13 +89,39 @@ def panels(
     return figure, zip(names, grid.flat, strict=False)
 
 
+def errorbars(axes: Axes, x: object, y: object, err: pd.Series, **style: object) -> None:
+    """Points with one standard error; NaN is drawn as none."""
+    axes.errorbar(x, y, yerr=err.fillna(0.0), linestyle="none", **style)
+
+
+def straight_line(
+    axes: Axes, temperatures_K: Sequence[int], ln_prefactor: float, Ea_eV: float, **style: object
+) -> None:
+    """A fit exp(ln_prefactor − Ea/k_B T) over temperatures, against 1000 K / T."""
+    ends = np.array([1000 / max(temperatures_K), 1000 / min(temperatures_K)])
+    values = np.exp(ln_prefactor - Ea_eV * ends / 1000 / BOLTZMANN_eV_K)
+    axes.plot(ends, values, linewidth=1, **style)
+
+
+def concise(value: float, err: float) -> str:
+    """1.23(4) for 1.23 ± 0.04: two digits of the error where its first is 1, else one."""
+    if not (np.isfinite(value) and np.isfinite(err) and err > 1e-6 * abs(value)):
+        return f"{value:.3g}"
+    digits = -math.floor(math.log10(err))
+    if round(err * 10**digits) < 2:
+        digits += 1
+    if digits <= 0:
+        return f"{value:.0f}({err:.0f})"
+    return f"{value:.{digits}f}({round(err * 10**digits)})"
+
+
 def log_axes(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     """Logarithmic axes with labels at few ticks only."""
     for wanted, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if wanted:
             scale("log")
             axis.set_major_locator(LogLocator(numticks=6))
-            axis.set_minor_formatter(NullFormatter())
+            axis.set_minor_locator(NullLocator())
 
 
 def legend_above(figure: Figure) -> None:
@@ -131,10 +155,13 @@ def say_nothing(axes: Axes, why: str) -> None:
 
 def save(figure: Figure, outputs: Iterable[Path | str]) -> None:
     """Write a figure to each output in the format of its suffix, whole or not at all; close it."""
+    # The layout is found once; every format has the same.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for output in map(Path, outputs):
         kind = output.suffix.removeprefix(".")
         # Without a date the same tables give the same file.
-        undated = {"metadata": {"Date": None}} if kind == "svg" else {}
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
         with whole_file(output) as partial:
-            figure.savefig(partial, format=kind, **undated)
+            figure.savefig(partial, format=kind, metadata=undated)
     plt.close(figure)

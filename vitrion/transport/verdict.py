@@ -407,14 +407,14 @@ CLAIMS = (
     Claim(
         "independent_D",
         "Diffusion is nearly independent of alkali, metal and halogen.",
-        "factor between compositions (one standard deviation of ln D)", "", 0.0, 2.0,
+        "factor between compositions (one standard deviation of ln D)", "", -INFINITE, 2.0,
         "Q-profile interval of the spread beyond errors (Viechtbauer 2007); below a factor of 2",
         _spread("D"),
     ),
     Claim(
         "independent_sigma",
         "Conductivity at 300 K is nearly independent of alkali, metal and halogen.",
-        "factor between compositions (one standard deviation of ln sigma)", "", 0.0, 2.0,
+        "factor between compositions (one standard deviation of ln sigma)", "", -INFINITE, 2.0,
         "Q-profile interval of the spread beyond errors (Viechtbauer 2007); below a factor of 2",
         _spread("sigma_300K"),
     ),

@@ -1,0 +1,41 @@
+"""Draw all figures and write the report of a finished campaign again, from its tables alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vitrion.commands import add_configfile
+
+HELP = "figures and report of a campaign, from its tables alone"
+EXAMPLE = "vitrion report --configfile tests/toy/config.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_configfile(parser)
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where results/ lies (default: here)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write results/<campaign>/report."""
+    from vitrion.jobs import open_campaign
+    from vitrion.report import CampaignTables, build_report, plot_figures
+
+    config, _ = open_campaign(args.configfile)
+    results = args.directory / "results" / config.campaign
+    rounds = config.finetune.iterate.rounds
+    trained = results / (f"round-{rounds}/finetune" if rounds else "finetune")
+    tables = CampaignTables(results, trained)
+    # Missing tables end here, with their path, and not in some figure's process.
+    tables.summary("verdict")
+    plot_figures(tables)
+    page = results / "report/index.html"
+    build_report(tables, page, config.model_dump(mode="json"))
+    print(page)

@@ -1,0 +1,171 @@
+"""Figures over all compositions: what differs between them, and what is known from experiment."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
+
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures.kinds import figure_of
+from vitrion.report.reference import conductivities
+from vitrion.report.style import MARKERS, color, concise, say_nothing
+from vitrion.transport.differences import COMPARED, FACTORS, outliers
+
+_figure = figure_of("Compositions")
+
+LABELS = {
+    "D": "D (cm²/s)",
+    "sigma_300K": "σ at 300 K (mS/cm)",
+    "Ea": "$E_a$ (eV)",
+    "t_alkali": "$t_A$",
+    "haven_ratio": "$H_R$",
+}
+
+
+def _compared(tables: CampaignTables, name: str) -> tuple[pd.DataFrame, float]:
+    """Values of a quantity with `real`, and the power of ten they are shown in."""
+    values = tables.compared()
+    values = values[values["compared"] == name].copy()
+    values["real"] = outliers(values["x"], values["x_err"])
+    power = 0
+    if name == "D" and len(values):
+        power = int(np.floor(np.log10(values["value"].median())))
+    values[["value", "err"]] = values[["value", "err"]] / 10.0**power
+    return values, power
+
+
+def _label(name: str, power: int, values: pd.DataFrame) -> str:
+    at = values["at"].iloc[0] if len(values) and name not in ("sigma_300K", "Ea") else ""
+    label = LABELS[name].replace("(cm", f"($10^{{{power}}}$ cm") if power else LABELS[name]
+    return f"{label}\n{at}" if at else label
+
+
+@_figure("Maps over alkali, metal and halogen")
+def maps(tables: CampaignTables) -> Figure:
+    """Diffusion of the alkali, Einstein conductivity extrapolated to 300 K, activation energy of
+    diffusion, transference number (Einstein) and Haven ratio, with the error of the last digits in
+    brackets. Framed: the value differs from the mean of all others by more than the errors allow
+    (Holm's method at 0.05). At the right: whether the quantity depends on alkali, metal and halogen
+    (table of differences), with the corrected probability and the largest ratio or difference.
+    White: no value.
+    """
+    trajectories = tables.summary("trajectories")
+    levels = {factor: list(dict.fromkeys(trajectories[factor])) for factor in FACTORS}
+    columns = len(levels["alkali"])
+    cells = len(levels["metal"]), len(levels["halogen"])
+    size = (
+        columns * (0.62 * cells[1] + 0.35) + 3.0,
+        len(COMPARED) * (0.36 * cells[0] + 0.45) + 0.3,
+    )
+    figure, grid = plt.subplots(
+        len(COMPARED), columns + 1, figsize=size, squeeze=False, layout="constrained",
+        width_ratios=[1.0] * columns + [0.95],
+    )  # fmt: skip
+    tests = tables.summary("differences")
+    for row, (name, of) in enumerate(COMPARED.items()):
+        values, power = _compared(tables, name)
+        norm = _norm(values["value"], of.logarithm)
+        for axes, alkali in zip(grid[row], levels["alkali"], strict=False):
+            _map(axes, values[values["alkali"] == alkali], levels, norm)
+            if row == 0:
+                axes.set_title(alkali)
+        grid[row, 0].set_ylabel(_label(name, power, values), fontsize=8)
+        _tests(grid[row, -1], tests[tests["compared"] == name], of.logarithm)
+    return figure
+
+
+def _norm(values: pd.Series, logarithm: bool) -> Normalize:
+    low, high = (values.min(), values.max()) if len(values) else (1.0, 2.0)
+    if low == high:
+        low, high = 0.9 * low, 1.1 * high
+    return LogNorm(low, high) if logarithm else Normalize(min(low, high), max(low, high))
+
+
+def _map(axes: Axes, values: pd.DataFrame, levels: dict[str, list[str]], norm: Normalize) -> None:
+    metals, halogens = levels["metal"], levels["halogen"]
+    shades = plt.get_cmap("cividis")
+    for cell in values.itertuples():
+        x, y = halogens.index(cell.halogen), metals.index(cell.metal)
+        shade = shades(norm(cell.value))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, linewidth=0))
+        if cell.real:
+            axes.add_patch(Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False,
+                                     edgecolor=color(1), linewidth=1.8))  # fmt: skip
+        dark = np.dot(shade[:3], (0.3, 0.6, 0.1)) < 0.5
+        axes.text(x, y, concise(cell.value, cell.err), ha="center", va="center", fontsize=6.5,
+                  color="white" if dark else "black")  # fmt: skip
+    axes.set(xlim=(-0.5, len(halogens) - 0.5), ylim=(len(metals) - 0.5, -0.5))
+    axes.set_xticks(range(len(halogens)), halogens)
+    axes.set_yticks(range(len(metals)), metals)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+
+
+def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
+    axes.axis("off")
+    for row, factor in enumerate(FACTORS):
+        test = tests[tests["factor"] == factor].iloc[0]
+        name = {"alkali": "A", "metal": "M", "halogen": "X"}[factor]
+        if test["reason"]:
+            text = f"{name}: no test"
+        else:
+            p = "p < 0.001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.2g}"
+            size = f"×{np.exp(test['spread']):.2g}" if logarithm else f"Δ {test['spread']:.2g}"
+            text = f"{name}: {'real' if test['real'] else 'not real'}, {p}, {size}"
+        weight = "bold" if test["real"] else "normal"
+        axes.text(0, 0.8 - 0.3 * row, text, transform=axes.transAxes, fontsize=7.5, va="center",
+                  fontweight=weight)  # fmt: skip
+
+
+@_figure("Compositions side by side, and experiments")
+def compositions(tables: CampaignTables) -> Figure:
+    """The same quantities with one standard error, one line for each composition. Filled: real
+    outliers. Grey line: weighted mean. Where the line is empty there is no value. Diamonds:
+    measured conductivities at room temperature of glasses of this family (resources/reference), at
+    the composition's own line where there is one, else below.
+    """
+    names = tables.compositions()
+    trajectories = tables.summary("trajectories").drop_duplicates("composition")
+    alkali_of = trajectories.set_index("composition")["alkali"]
+    alkalis = list(dict.fromkeys(alkali_of))
+    known = conductivities()
+    elsewhere = known[~known["composition"].isin(names)]
+    rows = {name: row for row, name in enumerate([*names, *elsewhere["name"]])}
+    figure, grid = plt.subplots(
+        1, len(COMPARED), figsize=(10.5, 0.21 * len(rows) + 1.3), sharey=True, layout="constrained"
+    )
+    for axes, (name, of) in zip(grid, COMPARED.items(), strict=True):
+        values, power = _compared(tables, name)
+        axes.set_xlabel(_label(name, power, values))
+        if name == "sigma_300K":
+            lines = [rows[r.composition if r.composition in names else r.name]
+                     for r in known.itertuples(index=False)]  # fmt: skip
+            axes.plot(known["conductivity_mS_cm"], lines, "D", color="0.3", markersize=5)
+        if of.logarithm:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
+        if values.empty:
+            say_nothing(axes, "no value")
+            continue
+        weights = 1 / values["x_err"] ** 2
+        mean = (weights * values["x"]).sum() / weights.sum()
+        mean = np.exp(mean) / 10.0**power if of.logarithm else mean
+        axes.axvline(mean, color="0.6", linewidth=0.8, zorder=0)
+        for value in values.itertuples():
+            index = alkalis.index(value.alkali)
+            axes.errorbar(
+                value.value, rows[value.composition], xerr=value.err, color=color(index),
+                marker=MARKERS[index % len(MARKERS)],
+                markerfacecolor=color(index) if value.real else "white",
+            )  # fmt: skip
+    grid[0].set_yticks(list(rows.values()), list(rows), fontsize=7.5)
+    grid[0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure

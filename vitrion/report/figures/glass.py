@@ -1,0 +1,92 @@
+"""Figures of the glasses: how they were made, and their checks."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures.kinds import figure_of
+from vitrion.report.style import BAD, GOOD, color, legend_above, panels, say_nothing
+
+_figure = figure_of("Glasses")
+
+
+@_figure("Checks of the glasses")
+def glass_checks(tables: CampaignTables) -> Figure:
+    """Replicas of each composition that passed each check of the glass, of those that were made.
+    Orange: at least one did not pass; trajectories of such a glass are flagged.
+    """
+    data = tables.glasses("glass_checks")
+    names, checks = tables.compositions(), list(dict.fromkeys(data["check"]))
+    passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
+    made = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="count")
+    size = (0.62 * len(checks) + 1.6, 0.24 * len(names) + 1.7)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    if data.empty:
+        say_nothing(axes, "no glass was checked")
+        return figure
+    passed, made = (table.reindex(names)[checks].fillna(0) for table in (passed, made))
+    axes.imshow(
+        (passed < made).to_numpy(dtype=float),
+        cmap=ListedColormap([GOOD, BAD]),
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+    )
+    for (row, column), total in np.ndenumerate(made.to_numpy(dtype=int)):
+        text = f"{int(passed.iat[row, column])}/{total}" if total else "–"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7)
+    axes.set_xticks(range(len(checks)), [check.replace("_", " ") for check in checks], rotation=40,
+                    ha="right")  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(visible=False)
+    return figure
+
+
+def _history(tables: CampaignTables, quantity: str, label: str, target: str = "") -> Figure:
+    data = tables.glasses("thermo")
+    figure, panel_list = panels(tables.compositions(), x="time (ps)", y=label)
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        for replica, run in chosen.groupby("replica"):
+            panel.plot(
+                run["time_ps"],
+                run[quantity],
+                color=color(replica),
+                linewidth=0.9,
+                label=f"glass {replica}",
+            )
+        if target:
+            first = chosen[chosen["replica"] == chosen["replica"].min()]
+            panel.plot(
+                first["time_ps"],
+                first[target],
+                color="0.3",
+                linestyle="--",
+                linewidth=0.8,
+                label="asked for",
+            )
+        panel.set_title(composition)
+    legend_above(figure)
+    return figure
+
+
+@_figure("Melt and quench: temperature")
+def quench_temperature(tables: CampaignTables) -> Figure:
+    """Temperature of every glass from packing to anneal."""
+    return _history(tables, "temperature_K", "temperature (K)", target="target_temperature_K")
+
+
+@_figure("Melt and quench: density")
+def quench_density(tables: CampaignTables) -> Figure:
+    """Density of every glass from packing to anneal."""
+    return _history(tables, "density_g_cm3", "density (g/cm³)")
+
+
+@_figure("Melt and quench: energy")
+def quench_energy(tables: CampaignTables) -> Figure:
+    """Potential energy of every glass from packing to anneal."""
+    return _history(tables, "potential_energy_eV_atom", "energy (eV/atom)")

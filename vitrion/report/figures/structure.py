@@ -1,0 +1,144 @@
+"""Figures of the structure: neighbours, environments, fragments."""
+
+from __future__ import annotations
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures.kinds import figure_of
+from vitrion.report.style import color, legend_above, panels, say_nothing
+
+_figure = figure_of("Structure")
+
+
+@_figure("Neighbours of the alkali")
+def alkali_neighbors(tables: CampaignTables) -> Figure:
+    """g(r) around each alkali (above) and the number of neighbours within r (below), by halogen and
+    oxygen, at the highest temperature. Compositions and replicas with that alkali are averaged;
+    oxygen over all halogens.
+    """
+    data = tables.summary("rdf")
+    data = data[data["center"] == data["alkali"]]
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    alkalis = list(dict.fromkeys(tables.summary("trajectories")["alkali"]))
+    figure, grid = plt.subplots(
+        2, len(alkalis), figsize=(2.8 * len(alkalis) + 0.6, 4.4), sharex=True, sharey="row",
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    anions = [*dict.fromkeys(tables.summary("trajectories")["halogen"]), "O"]
+    for column, alkali in enumerate(alkalis):
+        of_alkali = data[data["alkali"] == alkali]
+        grid[0, column].set_title(alkali)
+        grid[1, column].set_xlabel("r (Å)")
+        if of_alkali.empty:
+            say_nothing(grid[0, column], "no trajectory to show")
+        for index, anion in enumerate(anions):
+            mean = (
+                of_alkali[of_alkali["neighbor"] == anion]
+                .groupby("r_A")[["g", "coordination"]]
+                .mean()
+            )
+            if len(mean):
+                near = mean[mean["coordination"] < 10]
+                style = {"color": color(index), "label": anion}
+                grid[0, column].plot(mean.index, mean["g"], **style)
+                grid[1, column].plot(near.index, near["coordination"], **style)
+    grid[0, 0].set_ylabel("g(r)")
+    grid[1, 0].set_ylabel("N(r)")
+    grid[0, 0].set_xlim(1, data["r_A"].max() if len(data) else 2)
+    legend_above(figure)
+    return figure
+
+
+@_figure("Radial distribution functions")
+def radial_distribution(tables: CampaignTables) -> Figure:
+    """g(r) around the metal (oxygen, halogen) and the alkali, at the highest temperature. Replicas
+    are averaged.
+    """
+    data = tables.summary("rdf")
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    figure, panel_list = panels(tables.compositions(), x="r (Å)", y="g(r)")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, "no trajectory to show")
+            continue
+        roles = chosen.iloc[0][["alkali", "metal", "halogen"]]
+        pairs = (
+            (roles["metal"], "O", "M–O"),
+            (roles["metal"], roles["halogen"], "M–X"),
+            (roles["alkali"], "O", "A–O"),
+            (roles["alkali"], roles["halogen"], "A–X"),
+            (roles["metal"], roles["metal"], "M–M"),
+        )
+        for index, (center, neighbor, name) in enumerate(pairs):
+            curve = (
+                chosen[(chosen["center"] == center) & (chosen["neighbor"] == neighbor)]
+                .groupby("r_A")["g"]
+                .mean()
+            )
+            panel.plot(curve.index, curve, color=color(index), label=name)
+        panel.set_title(composition)
+    if not data.empty:
+        figure.axes[0].set_xlim(1, data["r_A"].max())
+    legend_above(figure)
+    return figure
+
+
+def by_role(names: pd.Series, halogens: pd.Series) -> list[str]:
+    """Environments with X for the halogen: X3O1 for Cl3O1, so that compositions compare."""
+    return [
+        re.sub(rf"{halogen}(?=\d)", "X", name) if halogen else name
+        for name, halogen in zip(names, halogens, strict=True)
+    ]
+
+
+def main_environments(tables: CampaignTables, most: int) -> list[str]:
+    """The commonest environments of the campaign's metals, by role, the commonest first."""
+    table = tables.summary("coordination")
+    roles = by_role(table["environment"], table["halogen"])
+    return list(table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most).index)
+
+
+@_figure("Environments of the metal")
+def environments(tables: CampaignTables) -> Figure:
+    """Share of the metals by the ligands in their first shell, averaged over temperatures and
+    replicas.
+    """
+    data = tables.summary("coordination")
+    figure, panel_list = panels(tables.compositions(), x="fraction of metals", y="")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
+        names = list(chosen.groupby("environment")["fraction"].sum().nlargest(8).index)
+        shares = chosen.groupby("environment")["fraction"].sum().reindex(names) / max(runs, 1)
+        panel.barh(range(len(names)), shares, color=color(0), height=0.7)
+        for row, name in enumerate(names):
+            panel.text(shares[name] + 0.01, row, name, va="center", fontsize=7.5)
+        panel.set(title=composition, yticks=[], ylim=(7.5, -0.5))
+        panel.grid(axis="y", visible=False)
+    figure.axes[0].set_xlim(0, 1)
+    return figure
+
+
+@_figure("Fragments of the network")
+def network(tables: CampaignTables) -> Figure:
+    """Share of the metals in fragments of corner-sharing polyhedra, by the number of metals in the
+    fragment, averaged over temperatures and replicas.
+    """
+    data = tables.summary("network")
+    figure, panel_list = panels(
+        tables.compositions(), x="metals in the fragment", y="fraction of metals"
+    )
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
+        shares = chosen.groupby("fragment_size")["fraction"].sum() / max(runs, 1)
+        panel.bar(shares.index, shares, color=color(2), width=0.8)
+        panel.set_title(composition)
+    return figure
