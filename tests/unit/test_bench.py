@@ -24,14 +24,19 @@ def test_precision_of_the_engine(tmp_path: Path, monkeypatch, capsys) -> None:
     assert row["force_error_eV_A"] < row["reference_force_error_eV_A"]
 
 
-def test_speed_of_the_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_speed_of_the_engine(tmp_path: Path, replicas: int) -> None:
     out = tmp_path / "md.json"
-    assert main(["bench", "md", "--atoms", "21", "--repeats", "1", "--json", str(out)]) == 0
+    options = ["--atoms", "21", "--repeats", "1", "--replicas", str(replicas)]
+    assert main(["bench", "md", *options, "--json", str(out)]) == 0
     (row,) = json.loads(out.read_text())
+    assert row["replicas"] == replicas
     assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["reference_steps_per_s"])
     assert row["energy_difference_eV_atom"] < 1e-5
 
 
 def test_sizes_that_no_cell_has(capsys) -> None:
+    assert main(["bench", "md", "--replicas", "0"]) == 2
+    assert "--replicas = 0: must be at least 1" in capsys.readouterr().err
     assert main(["bench", "md", "--atoms", "20"]) == 2
     assert "atoms = 20: use multiples of 21" in capsys.readouterr().err

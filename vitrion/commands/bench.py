@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead of speed, the errors of single precision, ours and chgnet's",
     )
+    md.add_argument(
+        "--replicas", type=int, default=1, help="systems of each size that step together [1]"
+    )
     md.add_argument("--repeats", type=int, default=9, help="steps timed of each [%(default)s]")
 
     analyze = kinds.add_parser(
@@ -86,11 +89,16 @@ def _md(args: argparse.Namespace) -> list[dict[str, float]]:
     from vitrion.potential.bench import bench_md, bench_precision
 
     sizes = _whole_numbers("--atoms", args.atoms, "21,84")
-    for key, value in (("--threads", args.threads), ("--repeats", args.repeats)):
+    for key, value in (
+        ("--threads", args.threads),
+        ("--repeats", args.repeats),
+        ("--replicas", args.replicas),
+    ):
         if value is not None and value < 1:
             raise InputError(key, value, "must be at least 1")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     if args.precision:
         return [asdict(row) for row in bench_precision(sizes, device=args.device)]
-    return [asdict(row) for row in bench_md(sizes, device=args.device, repeats=args.repeats)]
+    rows = bench_md(sizes, device=args.device, repeats=args.repeats, replicas=args.replicas)
+    return [asdict(row) for row in rows]

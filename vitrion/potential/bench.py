@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from vitrion.compositions import Composition
 from vitrion.errors import InputError
 from vitrion.packing import random_packing
 from vitrion.potential.calculator import CHGNetCalculator
-from vitrion.potential.engine import CHGNetPotential, choose_device
+from vitrion.potential.engine import CHGNetBatch, CHGNetPotential, choose_device
 from vitrion.potential.weights import load_model
 
 MODEL = "0.3.0"
@@ -48,7 +47,9 @@ class MDBenchmark:
 
     Attributes:
         atoms: size of the system.
-        steps_per_s, reference_steps_per_s: from the median time of a step, ours and chgnet's.
+        replicas: how many of them step together, as one evaluation of ours.
+        steps_per_s, reference_steps_per_s: from the median time of a step, ours and chgnet's; a
+            step of every replica counts.
         ratio: ours over chgnet's.
         max_force_difference_eV_A, energy_difference_eV_atom: largest over the frames.
         peak_memory_MB, reference_peak_memory_MB: what the steps add to a process that has loaded
@@ -56,6 +57,7 @@ class MDBenchmark:
     """
 
     atoms: int
+    replicas: int
     steps_per_s: float
     reference_steps_per_s: float
     ratio: float
@@ -86,11 +88,17 @@ class Precision:
     largest_force_eV_A: float
 
 
-Evaluate = Callable[[Atoms], tuple[float, np.ndarray]]
+# Energies and forces of one frame of every replica.
+Evaluate = Callable[[Sequence[Atoms]], list[tuple[float, np.ndarray]]]
 
 
 def bench_md(
-    sizes: Sequence[int], *, device: str = "cpu", repeats: int = 9, seed: int = 1
+    sizes: Sequence[int],
+    *,
+    device: str = "cpu",
+    repeats: int = 9,
+    replicas: int = 1,
+    seed: int = 1,
 ) -> list[MDBenchmark]:
     """Measure systems of the given sizes.
 
@@ -98,11 +106,12 @@ def bench_md(
         sizes: numbers of atoms, multiples of 21 (the smallest cell of the composition).
         device: `cpu`, `cuda` or `auto`.
         repeats: frames of a short MD run, each evaluated by both engines in turn.
-        seed: of packings and velocities.
+        replicas: systems of each size that step together.
+        seed: of packings and velocities, of the first replica.
     """
     device = choose_device(device).type
     _check_sizes(sizes)
-    return [_measure(size, device, repeats, seed) for size in sizes]
+    return [_measure(size, device, repeats, replicas, seed) for size in sizes]
 
 
 def bench_precision(sizes: Sequence[int], *, device: str = "cpu") -> list[Precision]:
@@ -131,11 +140,12 @@ def _precision(glass: Composition, size: int, device: str) -> Precision:
     for seed in range(1, PRECISION_SEEDS + 1):
         atoms = _packing(size, seed, glass)
         atoms.rattle(RATTLE_A, seed=seed)
-        exact = CHGNetPotential(MODEL, atoms.numbers, device=device, dtype=torch.float64)
-        energy, forces = _evaluate(exact, atoms)
+        double = CHGNetPotential(MODEL, atoms.numbers, device=device, dtype=torch.float64)
+        exact = double.compute(atoms.positions, atoms.cell.array)
+        energy, forces = exact.energy_eV, exact.forces_eV_A
         largest_force = max(largest_force, float(abs(forces).max()))
         for engine in (_ours, _theirs):
-            single_energy, single_forces = engine(atoms, device)(atoms)
+            ((single_energy, single_forces),) = engine([atoms], device)([atoms])
             errors.append(
                 (
                     abs(single_energy - energy) / size,
@@ -156,31 +166,37 @@ def _precision(glass: Composition, size: int, device: str) -> Precision:
     )
 
 
-def _measure(size: int, device: str, repeats: int, seed: int) -> MDBenchmark:
-    packing = _packing(size, seed)
-    engines = _ours(packing, device), _theirs(packing, device)
+def _measure(size: int, device: str, repeats: int, replicas: int, seed: int) -> MDBenchmark:
+    seeds = range(seed, seed + replicas)
+    packings = [_packing(size, seed) for seed in seeds]
+    engines = _ours(packings, device), _theirs(packings, device)
     times: tuple[list[float], list[float]] = ([], [])
     energy_difference = force_difference = 0.0
-    for k, frame in enumerate(_molten_frames(packing, repeats + 1, device, seed)):
+    runs = [
+        _molten_frames(packing, repeats + 1, device, seed)
+        for packing, seed in zip(packings, seeds, strict=True)
+    ]
+    for k, frames in enumerate(zip(*runs, strict=True)):
         results = []
         for evaluate, taken in zip(engines, times, strict=True):
             start = time.perf_counter()
-            results.append(evaluate(frame))
+            results.append(evaluate(frames))
             if k > 0:  # the first frame warms up
                 taken.append(time.perf_counter() - start)
-        (energy, forces), (reference_energy, reference_forces) = results
-        energy_difference = max(energy_difference, abs(energy - reference_energy) / size)
-        force_difference = max(force_difference, float(abs(forces - reference_forces).max()))
-    rate, reference_rate = (1 / statistics.median(taken) for taken in times)
+        for (energy, forces), (reference_energy, reference_forces) in zip(*results, strict=True):
+            energy_difference = max(energy_difference, abs(energy - reference_energy) / size)
+            force_difference = max(force_difference, float(abs(forces - reference_forces).max()))
+    rate, reference_rate = (replicas / statistics.median(taken) for taken in times)
     return MDBenchmark(
         atoms=size,
+        replicas=replicas,
         steps_per_s=rate,
         reference_steps_per_s=reference_rate,
         ratio=rate / reference_rate,
         max_force_difference_eV_A=force_difference,
         energy_difference_eV_atom=energy_difference,
-        peak_memory_MB=_memory_in_own_process(_ours, size, device),
-        reference_peak_memory_MB=_memory_in_own_process(_theirs, size, device),
+        peak_memory_MB=_memory_in_own_process(_ours, size, device, replicas),
+        reference_peak_memory_MB=_memory_in_own_process(_theirs, size, device, replicas),
     )
 
 
@@ -202,42 +218,51 @@ def _molten_frames(packing: Atoms, count: int, device: str, seed: int) -> Iterat
         yield Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
 
 
-def _ours(packing: Atoms, device: str) -> Evaluate:
-    return partial(_evaluate, CHGNetPotential(MODEL, packing.numbers, device=device))
+def _ours(packings: Sequence[Atoms], device: str) -> Evaluate:
+    numbers = [packing.numbers for packing in packings]
+    batch = CHGNetBatch(MODEL, numbers, device=device, together=True)
 
-
-def _evaluate(potential: CHGNetPotential, atoms: Atoms) -> tuple[float, np.ndarray]:
-    result = potential.compute(atoms.positions, atoms.cell.array, stress=True)
-    return result.energy_eV, result.forces_eV_A
-
-
-def _theirs(_packing: Atoms, device: str) -> Evaluate:
-    with contextlib.redirect_stdout(io.StringIO()):
-        calculator = Reference(load_model(MODEL), use_device=device)
-
-    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray]:
-        calculator.calculate(atoms)
-        return float(calculator.results["energy"]), calculator.results["forces"]
+    def evaluate(frames: Sequence[Atoms]) -> list[tuple[float, np.ndarray]]:
+        configurations = {k: (a.positions, a.cell.array) for k, a in enumerate(frames)}
+        results = batch.compute(configurations, stress=True)
+        return [(results[k].energy_eV, results[k].forces_eV_A) for k in configurations]
 
     return evaluate
 
 
-def _memory_in_own_process(engine: Callable[..., Evaluate], size: int, device: str) -> float:
+def _theirs(_packings: Sequence[Atoms], device: str) -> Evaluate:
+    with contextlib.redirect_stdout(io.StringIO()):
+        calculator = Reference(load_model(MODEL), use_device=device)
+
+    def evaluate(frames: Sequence[Atoms]) -> list[tuple[float, np.ndarray]]:
+        found = []
+        for atoms in frames:
+            calculator.calculate(atoms)
+            found.append((float(calculator.results["energy"]), calculator.results["forces"]))
+        return found
+
+    return evaluate
+
+
+def _memory_in_own_process(
+    engine: Callable[..., Evaluate], size: int, device: str, replicas: int
+) -> float:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_added_memory_MB, engine, size, device, torch.get_num_threads()).result()
+        threads = torch.get_num_threads()
+        return pool.submit(_added_memory_MB, engine, size, device, replicas, threads).result()
 
 
 def _added_memory_MB(
-    engine: Callable[..., Evaluate], size: int, device: str, threads: int
+    engine: Callable[..., Evaluate], size: int, device: str, replicas: int, threads: int
 ) -> float:
     """What three steps add to the memory of this process, at their peak."""
     torch.set_num_threads(threads)
-    packing = _packing(size, seed=1)
-    evaluate = engine(packing, device)
+    packings = [_packing(size, seed) for seed in range(1, replicas + 1)]
+    evaluate = engine(packings, device)
     before_MB = _memory_MB("VmRSS")
     for _ in range(3):
-        evaluate(packing)
+        evaluate(packings)
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return _memory_MB("VmHWM") - before_MB
