@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
 from vitrion.cli import main
@@ -150,3 +151,9 @@ def test_figures_are_reproducible(tmp_path: Path) -> None:
     plot_figure("network", tmp_path, [first])
     plot_figure("network", tmp_path, [second])
     assert first.read_bytes() == second.read_bytes()
+    # Whatever format comes before, a PNG has its 200 points to the inch.
+    plot_figure("network", tmp_path, [first, tmp_path / "after.png"])
+    plot_figure("network", tmp_path, [tmp_path / "alone.png"])
+    with Image.open(tmp_path / "after.png") as after, Image.open(tmp_path / "alone.png") as alone:
+        assert after.size == alone.size
+        assert after.width > 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +14,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from vitrion.files import whole_file
 from vitrion.units import BOLTZMANN_eV_K
+
+# Its account of every font in a PDF is of no use to anybody here.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 # Okabe and Ito (2008), without yellow, which is too light for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -153,15 +160,24 @@ def say_nothing(axes: Axes, why: str) -> None:
     )
 
 
+def _print(figure: Figure, path: Path, kind: str) -> None:
+    # Without a date the same tables give the same file.
+    if kind == ".svg":
+        FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    elif kind == ".pdf":
+        FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    else:
+        # The others leave a figure at 72 dpi.
+        figure.set_dpi(mpl.rcParams["savefig.dpi"])
+        FigureCanvasAgg(figure).print_png(path)
+
+
 def save(figure: Figure, outputs: Iterable[Path | str]) -> None:
     """Write a figure to each output in the format of its suffix, whole or not at all; close it."""
-    # The layout is found once; every format has the same.
+    # The layout is found once; every format has the same. `savefig` would draw each twice.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for output in map(Path, outputs):
-        kind = output.suffix.removeprefix(".")
-        # Without a date the same tables give the same file.
-        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
         with whole_file(output) as partial:
-            figure.savefig(partial, format=kind, metadata=undated)
+            _print(figure, partial, output.suffix)
     plt.close(figure)

@@ -210,13 +210,13 @@ def correlations(tables: CampaignTables) -> Figure:
     """
     data = tables.summary("correlation")
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
-    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="correlated over self part")
+    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="correlated / self")
     largest = [0.1]
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         panel.axhline(0, color="0.3", linewidth=0.8)
         panel.set_title(composition)
-        panel.set_xscale("log")
+        log_axes(panel, x=True)
         if chosen.empty:
             say_nothing(panel, "no trajectory to show")
             continue
@@ -284,7 +284,7 @@ def convergence(tables: CampaignTables) -> Figure:
                 linewidth=0.9,
             )
         panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
-        panel.set_xscale("log")
+        log_axes(panel, x=True)
         panel.set_title(composition)
         if not shown:
             say_nothing(panel, "nothing that could converge")
