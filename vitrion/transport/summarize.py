@@ -161,7 +161,7 @@ def arrhenius_table(found: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (*key, name), group in found.groupby([*COMPOSITION_KEY, "quantity"], sort=True):
         law = next((law for start, law in LAWS.items() if name.startswith(start)), None)
-        fit = _fit(law, group) if law else None
+        fit = _fit(law, group) if law and group["value"].notna().any() else None
         if fit and fit.n_points:
             rows.append(
                 {
