@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,7 +159,12 @@ def test_full_disk_is_told_and_nothing_half_written_stays(
 def test_second_snakemake_is_refused(unfinished: Path, reference: Path) -> None:
     process = start(unfinished)
     wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
-    assert "cannot be locked" in run_badly(unfinished)
+    # Held meanwhile, or it may end before the second one has started on a loaded machine.
+    os.killpg(process.pid, signal.SIGSTOP)
+    try:
+        assert "cannot be locked" in run_badly(unfinished)
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
     assert process.wait(300) == 0
     assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
 
