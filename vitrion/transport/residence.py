@@ -27,8 +27,8 @@ RESAMPLES = 400
 class ContactRecorder:
     """Collects when pairs come together and part, stretch after stretch.
 
-    Memory: 16 bytes per encounter, then 12 in `Encounters` and about 30 while they are evaluated;
-    and four bytes per centre and origin for environments.
+    Memory: 16 bytes per encounter, then 12 in `Encounters`, about 80 at the peak (measured, in
+    benchmarks/analyze.md); and four bytes per centre and origin for environments.
     """
 
     def __init__(self, n_centers: int, n_mobile: int, n_frames: int) -> None:
