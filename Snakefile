@@ -33,3 +33,4 @@ rule all:
         "<results>/report/index.html",
         summary_tables(),
         retention_tables(),
+        last_decisions(),

@@ -118,16 +118,38 @@ def first_segments(count):
     )
 
 
-def all_segments(wildcards):
-    """The segments of a trajectory; with `production.until`, as many as its decisions say."""
-    count = CAMPAIGN.production.least_segments
-    while count < CAMPAIGN.production.segments:
-        key = {name: wildcards[name] for name in ("composition", "temperature", "replica")}
+def decisions(trajectory):
+    """The decisions on a trajectory so far as they are made; the last ended it, or let it run out."""
+    key = {name: trajectory[name] for name in ("composition", "temperature", "replica")}
+    found = []
+    for count in range(CAMPAIGN.production.least_segments, CAMPAIGN.production.segments):
         decided = checkpoints.decide_length.get(**key, segment=f"{count - 1:04d}").output
+        found.append(decided.decision)
         if Decision.read(decided.decision).converged:
             break
-        count += 1
-    return first_segments(count)
+    return found
+
+
+def all_segments(wildcards):
+    """The segments of a trajectory; with `production.until`, as many as its decisions say."""
+    found = decisions(wildcards)
+    converged = bool(found) and Decision.read(found[-1]).converged
+    return first_segments(CAMPAIGN.production.least_segments + len(found) - converged)
+
+
+def last_decisions():
+    """The last decision on every trajectory, as targets of their own.
+
+    For tables that are there Snakemake does not ask for a decision that is missing behind them, as
+    it is when `production.until` has become stricter.
+    """
+    keys = [
+        {"composition": composition, "temperature": f"{temperature:04d}", "replica": str(replica)}
+        for composition in COMPOSITIONS
+        for temperature in CAMPAIGN.temperatures_K
+        for replica in range(CAMPAIGN.replicas)
+    ]
+    return [lambda _, key=key: decisions(key)[-1:] for key in keys]
 
 
 def trajectory_outputs():

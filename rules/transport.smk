@@ -54,3 +54,11 @@ if not KEEPS_FRAMES:
             provenance=provenance(),
         script:
             "../scripts/thin_trajectory.py"
+
+
+# Only for the command line: the tables of every trajectory, and nothing after them.
+rule analyze_trajectories:
+    input:
+        every_trajectory("transport", "trajectories.parquet"),
+        last_decisions(),
+    localrule: True

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from small_campaign import RESULTS, local_command, rules_run, write_configs
+from small_campaign import RESULTS, rules_run, run_here, write_configs
 
 from vitrion.lengths import Decision
 
-# Snakemake takes tables that are there for up to date while the decision after them is open.
-AGAIN = ("--forcerun", "analyze_trajectory")
-TABLES = tuple(RESULTS / f"transport/LiAlCl/T{T}/r0/diffusion.parquet" for T in ("0300", "2500"))
+TABLE = RESULTS / "transport/LiAlCl/T2500/r0/diffusion.parquet"
 
 
 def configs(folder: Path, *, relative_error: float) -> tuple[Path, ...]:
@@ -27,12 +24,10 @@ def configs(folder: Path, *, relative_error: float) -> tuple[Path, ...]:
     return files
 
 
-def run(folder: Path, *options: str, relative_error: float) -> list[str]:
+def run(folder: Path, *, relative_error: float) -> list[str]:
     """Run to the tables; returns the rules of the jobs that ran."""
-    command = local_command(folder, configs(folder, relative_error=relative_error), *TABLES)
-    place = command.index("--configfile")
-    command[place:place] = options
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    files = configs(folder, relative_error=relative_error)
+    ended = run_here(folder, files, "analyze_trajectories")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return rules_run(ended.stdout + ended.stderr)
 
@@ -69,7 +64,7 @@ def test_one_trajectory_ends_early_and_no_job_is_wasted(finished: tuple[Path, li
 def test_decision_has_the_error_bars_of_the_analysis(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
     last = decisions(folder, 2500)[-1]
-    table = pd.read_parquet(folder / TABLES[1]).set_index("species").loc["Li"]
+    table = pd.read_parquet(folder / TABLE).set_index("species").loc["Li"]
     assert last.relative_errors["D_alkali"] == table["D_err_cm2_s"] / table["D_cm2_s"]
 
 
@@ -78,7 +73,7 @@ def test_what_is_asked_for_later_only_adds_segments(finished: tuple[Path, list[s
     kept = {p: p.stat().st_mtime_ns for T in (300, 2500) for p in segments(folder, T)}
     assert run(folder, relative_error=0.3) == []
     reached = decisions(folder, 2500)[-1].relative_errors["D_alkali"]
-    rules = run(folder, *AGAIN, relative_error=0.99 * reached)
+    rules = run(folder, relative_error=0.99 * reached)
     added = len(segments(folder, 300)) + len(segments(folder, 2500)) - len(kept)
     assert rules.count("produce_segment") == added >= 1
     assert rules.count("equilibrate_glass") == 0
