@@ -116,7 +116,8 @@ class Split(Section):
     """Who trains, who validates, who tests."""
 
     held_out: tuple[str, ...] = Field(
-        (), description="compositions that are tested on and never trained on"
+        ("LiGaCl", "LiGaI", "NaAlBr", "NaInCl", "KAlI", "KInBr"),
+        description="compositions that are tested on and never trained on",
     )
     validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(
         0.15, description="share of each training composition's trajectories used for validation"

@@ -154,6 +154,12 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
     assert sprung.exists()
 
 
+def test_others_may_read_what_is_saved(saved: Path) -> None:
+    plain = saved.with_name("plain")
+    plain.touch()
+    assert saved.stat().st_mode == plain.stat().st_mode
+
+
 def test_save_leaves_nothing_half_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="safetensors"):
         save_model(load_model("0.3.0"), tmp_path / "model.pt", {})

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from chgnet.model import CHGNet
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vitrion.errors import InputError
 from vitrion.files import whole_file
@@ -113,7 +113,8 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model)), "format": "pt"}
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
     with whole_file(path) as partial:
-        save_file(state, partial, metadata=metadata)
+        # `save_file` would make a file that nobody else on a cluster may read.
+        partial.write_bytes(save(state, metadata=metadata))
     with whole_file(path.with_suffix(".json")) as partial:
         partial.write_text(text)
 
