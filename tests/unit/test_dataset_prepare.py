@@ -148,7 +148,8 @@ def test_frame_far_off_the_potential_is_left_out(toy_frames, tmp_path):
         frames.append(atoms)
     read = [Frame(tmp_path, index, atoms) for index, atoms in enumerate(frames)]
     names = [frame.name for frame in read]
-    alignments, aligned_eV = align(read, names, Dataset(), network)
+    settings = Dataset(split=Split(held_out=()))
+    alignments, aligned_eV = align(read, names, settings, network)
     assert [frame.name for frame in read if frame.fault] == ["NaAlBr"]
     assert "off the potential after alignment" in read[names.index("NaAlBr")].fault
     (alignment,) = alignments.values()
