@@ -119,21 +119,20 @@ def first_segments(count):
 
 
 def decisions(trajectory):
-    """The decisions on a trajectory so far as they are made; the last ended it, or let it run out."""
+    """The decisions on a trajectory so far as they are made, and whether the last one ended it."""
     key = {name: trajectory[name] for name in ("composition", "temperature", "replica")}
     found = []
     for count in range(CAMPAIGN.production.least_segments, CAMPAIGN.production.segments):
         decided = checkpoints.decide_length.get(**key, segment=f"{count - 1:04d}").output
         found.append(decided.decision)
         if Decision.read(decided.decision).converged:
-            break
-    return found
+            return found, True
+    return found, False
 
 
 def all_segments(wildcards):
     """The segments of a trajectory; with `production.until`, as many as its decisions say."""
-    found = decisions(wildcards)
-    converged = bool(found) and Decision.read(found[-1]).converged
+    found, converged = decisions(wildcards)
     return first_segments(CAMPAIGN.production.least_segments + len(found) - converged)
 
 
@@ -149,7 +148,7 @@ def last_decisions():
         for temperature in CAMPAIGN.temperatures_K
         for replica in range(CAMPAIGN.replicas)
     ]
-    return [lambda _, key=key: decisions(key)[-1:] for key in keys]
+    return [lambda _, key=key: decisions(key)[0][-1:] for key in keys]
 
 
 def trajectory_outputs():
