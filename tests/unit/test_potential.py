@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from chgnet.graph.crystalgraph import CrystalGraph
 from chgnet.model import CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrion.compositions import read_compositions
 from vitrion.errors import InputError, PotentialError
@@ -25,8 +27,11 @@ from vitrion.potential import (
     CHGNetPotential,
     PotentialResult,
     load_model,
+    operators,
 )
 from vitrion.potential.engine import SKIN_A
+from vitrion.potential.network import Network
+from vitrion.potential.padded import PaddedEvaluation
 from vitrion.units import EV_A3_TO_GPA
 
 COMPOSITIONS = read_compositions(Path(__file__).parents[2] / "resources" / "compositions.tsv")
@@ -244,7 +249,7 @@ def test_no_bond_is_missed_however_the_cell_moves() -> None:
     for _ in range(12):
         strain = np.eye(3) + rng.normal(0, 0.01, (3, 3))
         cell = cell @ strain
-        positions = positions @ strain + rng.normal(0, SKIN_A / 10, positions.shape)
+        positions = positions @ strain + rng.normal(0, SKIN_A["cpu"] / 10, positions.shape)
         energy = potential.compute(positions, cell).energy_eV
         fresh = CHGNetPotential(loaded("0.3.0"), atoms.numbers, dtype=torch.float64)
         assert energy == fresh.compute(positions, cell).energy_eV
@@ -371,6 +376,72 @@ def test_on_the_cpu_a_batch_has_the_bits_of_its_systems() -> None:
     results = batch.compute(batch_of(*systems), stress=True)
     for k, atoms in enumerate(systems):
         assert same_bits(results[k], compute(atoms, dtype=torch.float32))
+
+
+class Operations(TorchDispatchMode):
+    """Notes every operation of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, operation: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        self.names.add(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+def padded(systems: list[Atoms]) -> PaddedEvaluation:
+    """What a GPU runs, here on the CPU."""
+    network = Network(
+        loaded("0.3.0"), device=torch.device("cpu"), dtype=torch.float64, operators=operators
+    )
+    potentials = [CHGNetPotential(network, atoms.numbers) for atoms in systems]
+    return PaddedEvaluation(
+        network, [p._builder for p in potentials], [p._atoms for p in potentials]
+    )
+
+
+def test_what_a_cuda_graph_holds_never_waits_for_the_host() -> None:
+    """No size that depends on values, nothing taken to or from the host."""
+    systems = [hot(seed=40), hot(seed=41, formula_units=8)]
+    evaluation = padded(systems)
+    evaluation.compute([a.positions for a in systems], [a.cell.array for a in systems])
+    with Operations() as seen:
+        evaluation._evaluate()
+    assert "index_add_" in seen.names
+    waits = {"nonzero", "bincount", "repeat_interleave", "masked_select", "unique", "lift_fresh"}
+    assert not seen.names & (waits | {"_local_scalar_dense", "item"})
+
+
+def test_buffers_grow_with_what_they_hold() -> None:
+    """Compressed, a system has more bonds and angles than there was room for."""
+    systems = [hot(seed=42, formula_units=8)]
+    evaluation = padded(systems)
+    for scale in (1.0, 0.85, 1.0):
+        systems[0].set_cell(systems[0].cell.array * scale, scale_atoms=True)
+        positions, cells = [systems[0].positions], [systems[0].cell.array]
+        before = evaluation._room
+        _, forces, _ = evaluation.compute(positions, cells)
+        assert (evaluation._room != before) == (before is None or scale < 1)
+        exact = compute(systems[0]).forces_eV_A
+        np.testing.assert_allclose(forces[0], exact, atol=1e-9 * abs(exact).max())
+
+
+def test_the_network_compiles_for_graphs_of_any_size() -> None:
+    """Traced as for a GPU, without the slow part, which makes the code."""
+    network = padded([hot(seed=43)])._network
+    traced = torch.compile(network.energies_eV, dynamic=True, fullgraph=True, backend="aot_eager")
+    for formula_units in (4, 8, 12):
+        atoms = hot(seed=44, formula_units=formula_units)
+        configuration = [atoms.positions], [atoms.cell.array]
+        evaluation, plain = padded([atoms]), padded([atoms])
+        evaluation._energies_eV = traced
+        for found, exact in zip(
+            evaluation.compute(*configuration), plain.compute(*configuration), strict=True
+        ):
+            np.testing.assert_allclose(found, exact, atol=1e-9)
 
 
 @pytest.mark.gpu

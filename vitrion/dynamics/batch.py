@@ -1,8 +1,9 @@
 """Several trajectories that step together, so that one evaluation of the potential serves all.
 
 Each trajectory runs in a thread of its own, with its own state, seed and journal, exactly as it
-runs alone. When every thread has asked for forces, the calling thread answers all of them at once;
-a trajectory that has ended asks no more, and the others go on without it.
+runs alone. They take turns: each goes on until it asks for forces, and when all have asked, the
+calling thread answers all of them at once. A trajectory that has ended asks no more, and the others
+go on without it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -60,16 +62,22 @@ def step_together(
         return _Batch(len(tasks), potential, stopping).run(tasks)
 
 
+Question = tuple[Configuration, bool]
+
+
 class _Batch:
+    """Gives one thread at a time the word, so that none waits for the interpreter."""
+
     def __init__(self, size: int, potential: BatchPotential, stopping: threading.Event) -> None:
         self.potential, self.stopping = potential, stopping
-        self._changed = threading.Condition()
-        self._running = size
-        self._asked: dict[int, tuple[Configuration, bool]] = {}
-        self._answers: dict[int, Forces | BaseException] = {}
+        self._questions: SimpleQueue[Question | None] = SimpleQueue()
+        self._answers: list[SimpleQueue[Forces | BaseException]] = [
+            SimpleQueue() for _ in range(size)
+        ]
 
     def run(self, tasks: Sequence[Callable[[Member], T]]) -> list[T | BaseException]:
         outcomes: dict[int, T | BaseException] = {}
+        asked: dict[int, Question] = {}
 
         def work(number: int, task: Callable[[Member], T]) -> None:
             try:
@@ -77,30 +85,27 @@ class _Batch:
             except BaseException as error:
                 outcomes[number] = error
             finally:
-                with self._changed:
-                    self._running -= 1
-                    self._changed.notify_all()
+                self._questions.put(None)
+
+        def listen(number: int) -> None:
+            """Wait until a trajectory asks again or ends."""
+            question = self._questions.get()
+            if question is not None:
+                asked[number] = question
 
         for number, task in enumerate(tasks):
             # A daemon: after a second interrupt nobody answers it any more.
             threading.Thread(target=work, args=(number, task), daemon=True).start()
-        while asked := self._next_questions():
+            listen(number)
+        while asked:
             answers = self._compute(asked)
-            with self._changed:
-                self._answers.update(answers)
-                self._changed.notify_all()
+            asked.clear()
+            for number, answer in answers.items():
+                self._answers[number].put(answer)
+                listen(number)
         return [outcomes[number] for number in range(len(tasks))]
 
-    def _next_questions(self) -> dict[int, tuple[Configuration, bool]]:
-        """What all that still run have asked, in order; empty when none runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._asked) == self._running)
-            asked, self._asked = dict(sorted(self._asked.items())), {}
-        return asked
-
-    def _compute(
-        self, asked: Mapping[int, tuple[Configuration, bool]]
-    ) -> Mapping[int, Forces | BaseException]:
+    def _compute(self, asked: Mapping[int, Question]) -> Mapping[int, Forces | BaseException]:
         configurations = {number: configuration for number, (configuration, _) in asked.items()}
         stress = any(wanted for _, wanted in asked.values())
         try:
@@ -109,11 +114,8 @@ class _Batch:
             return dict.fromkeys(asked, error)
 
     def ask(self, number: int, configuration: Configuration, stress: bool) -> Forces:
-        with self._changed:
-            self._asked[number] = configuration, stress
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: number in self._answers)
-            answer = self._answers.pop(number)
+        self._questions.put((configuration, stress))
+        answer = self._answers[number].get()
         if isinstance(answer, BaseException):
             raise answer
         return answer

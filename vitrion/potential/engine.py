@@ -11,11 +11,13 @@ from chgnet.model import CHGNet
 
 from vitrion.errors import InputError, PotentialError
 from vitrion.potential import kernels, operators
-from vitrion.potential.graph import Graph, GraphBuilder, JointGraphBuilder
+from vitrion.potential.graph import GraphBuilder
 from vitrion.potential.network import Network
+from vitrion.potential.padded import PaddedEvaluation
 from vitrion.potential.weights import load_model
 
-SKIN_A = 1.0
+# A GPU picks the bonds among more candidates in no time, and waits while the host renews them.
+SKIN_A = {"cpu": 1.0, "cuda": 2.0}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class CHGNetPotential:
     GPU sums by atomic addition vary in the last bits.
 
     Args:
-        model: a loaded model, or what `load_model` takes.
+        model: a loaded model, what `load_model` takes, or the network of another potential.
         numbers: (n) atomic numbers.
         device: `cpu`, `cuda` or `auto` (cuda where there is one).
         dtype: precision of the network, float32 or float64.
@@ -51,26 +53,27 @@ class CHGNetPotential:
 
     def __init__(
         self,
-        model: CHGNet | str,
+        model: CHGNet | str | Network,
         numbers: Sequence[int] | np.ndarray,
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not isinstance(model, CHGNet):
-            model = load_model(model)
-        self.device = choose_device(device)
+        if not isinstance(model, Network):
+            model = _network(model, device, dtype)
+        self.network, self.device = model, model.device
         self.numbers = np.asarray(numbers, dtype=np.int64)
-        fused = self.device.type == "cpu" and dtype == torch.float32 and kernels.available()
-        self._network = Network(
-            model, device=self.device, dtype=dtype, operators=kernels if fused else operators
-        )
-        self._atoms, self._free_eV = self._network.atoms(self.numbers)
+        self._atoms, self._free_eV = model.atoms(self.numbers)
         self._builder = GraphBuilder(
-            cutoff_A=float(model.graph_converter.atom_graph_cutoff),
-            angle_cutoff_A=float(model.graph_converter.bond_graph_cutoff),
-            skin_A=SKIN_A,
-            device=self.device,
+            cutoff_A=model.cutoff_A,
+            angle_cutoff_A=model.angle_cutoff_A,
+            skin_A=SKIN_A[model.device.type],
+            device=model.device,
+        )
+        self._padded = (
+            PaddedEvaluation(model, [self._builder], [self._atoms])
+            if model.device.type == "cuda"
+            else None
         )
 
     def compute(
@@ -88,12 +91,19 @@ class CHGNetPotential:
                 the result is not finite.
         """
         positions_A, cell_A = self._as_arrays(positions_A, cell_A)
+        if self._padded is not None:
+            energy, forces, virial = (
+                part[0] for part in self._padded.compute([positions_A], [cell_A])
+            )
+            return self._result(energy, forces, virial if stress else None, cell_A)
         graph = self._builder.build(positions_A, cell_A)
         vectors = graph.vectors_A.requires_grad_()
-        energy = self._network.energies_eV(vectors, graph, self._atoms).sum()
-        pull, forces = _pull_and_forces(energy, vectors, graph)
-        virial = (vectors.detach().T @ pull).cpu().numpy() if stress else None
-        return self._result(energy.item(), forces.cpu().numpy(), virial, cell_A)
+        energy = self.network.energies_eV(vectors, graph, self._atoms).sum()
+        (pull,) = torch.autograd.grad(energy, vectors)
+        forces = torch.zeros((len(positions_A), 3), dtype=torch.float64)
+        forces.index_add_(0, graph.edges.source, pull[graph.bond] * graph.sign[:, None])
+        virial = (vectors.detach().T @ pull).numpy() if stress else None
+        return self._result(energy.item(), forces.numpy(), virial, cell_A)
 
     def _as_arrays(
         self, positions_A: np.ndarray, cell_A: np.ndarray
@@ -113,7 +123,7 @@ class CHGNetPotential:
         if not (np.isfinite(energy_eV) and np.isfinite(forces_eV_A).all()):
             raise PotentialError("energy or forces are not finite: the system blew up")
         return PotentialResult(
-            energy_eV=energy_eV + self._free_eV,
+            energy_eV=float(energy_eV) + self._free_eV,
             forces_eV_A=forces_eV_A,
             stress_eV_A3=None if virial is None else virial / abs(np.linalg.det(cell)),
         )
@@ -148,11 +158,10 @@ class CHGNetBatch:
         dtype: torch.dtype = torch.float32,
         together: bool | None = None,
     ) -> None:
-        if not isinstance(model, CHGNet):
-            model = load_model(model)
-        self._systems = [CHGNetPotential(model, n, device=device, dtype=dtype) for n in numbers]
-        self._together = self._systems[0].device.type == "cuda" if together is None else together
-        self._joint: tuple[tuple[int, ...], JointGraphBuilder, torch.Tensor] | None = None
+        network = _network(model, device, dtype)
+        self._systems = [CHGNetPotential(network, n) for n in numbers]
+        self._together = network.device.type == "cuda" if together is None else together
+        self._joint: tuple[tuple[int, ...], PaddedEvaluation] | None = None
 
     def compute(
         self, configurations: Mapping[int, Configuration], *, stress: bool = False
@@ -184,48 +193,35 @@ class CHGNetBatch:
     ) -> dict[int, PotentialResult | PotentialError]:
         systems = [self._systems[k] for k in configurations]
         if self._joint is None or self._joint[0] != tuple(configurations):
-            builder = JointGraphBuilder([system._builder for system in systems])
-            atoms = torch.cat([system._atoms for system in systems])
-            self._joint = tuple(configurations), builder, atoms
-        _, builder, atoms = self._joint
+            evaluation = PaddedEvaluation(
+                systems[0].network,
+                [system._builder for system in systems],
+                [system._atoms for system in systems],
+            )
+            self._joint = tuple(configurations), evaluation
         arrays = [
             system._as_arrays(*configuration)
             for system, configuration in zip(systems, configurations.values(), strict=True)
         ]
-        graph = builder.build(*zip(*arrays, strict=True))
-        vectors = graph.vectors_A.requires_grad_()
-        energies = systems[0]._network.energies_eV(vectors, graph, atoms)
-        pull, forces = _pull_and_forces(energies.sum(), vectors, graph)
-        sizes = [len(system.numbers) for system in systems]
-        totals = torch.stack([part.sum() for part in energies.detach().split(sizes)]).tolist()
-        virials: Sequence[np.ndarray | None] = [None] * len(systems)
-        if stress:
-            system_of_atom = torch.repeat_interleave(torch.tensor(sizes, device=forces.device))
-            system_of_bond = torch.empty(len(vectors), dtype=torch.int64, device=forces.device)
-            system_of_bond[graph.bond] = system_of_atom[graph.edges.source]
-            products = vectors.detach()[:, :, None] * pull[:, None, :]
-            sums = products.new_zeros((len(systems), 3, 3))
-            virials = sums.index_add_(0, system_of_bond, products).cpu().numpy()
+        parts = self._joint[1].compute(*zip(*arrays, strict=True))
         found: dict[int, PotentialResult | PotentialError] = {}
-        split_forces = np.split(forces.cpu().numpy(), np.cumsum(sizes)[:-1])
-        for k, system, *parts, (_, cell_A) in zip(
-            configurations, systems, totals, split_forces, virials, arrays, strict=True
+        for k, system, energy, forces, virial, (_, cell_A) in zip(
+            configurations, systems, *parts, arrays, strict=True
         ):
             try:
-                found[k] = system._result(*parts, cell_A)
+                found[k] = system._result(energy, forces, virial if stress else None, cell_A)
             except PotentialError as error:
                 found[k] = error
         return found
 
 
-def _pull_and_forces(
-    energy: torch.Tensor, vectors: torch.Tensor, graph: Graph
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of the energy by bond vectors, which holds forces and virial, and the forces."""
-    (pull,) = torch.autograd.grad(energy, vectors)
-    forces = torch.zeros((graph.edges.nodes, 3), dtype=torch.float64, device=vectors.device)
-    forces.index_add_(0, graph.edges.source, pull[graph.bond] * graph.sign[:, None])
-    return pull, forces
+def _network(model: CHGNet | str, device: str, dtype: torch.dtype) -> Network:
+    """The network on a device, with the operators that are fastest there."""
+    on = choose_device(device)
+    if not isinstance(model, CHGNet):
+        model = load_model(model)
+    fused = on.type == "cpu" and dtype == torch.float32 and kernels.available()
+    return Network(model, device=on, dtype=dtype, operators=kernels if fused else operators)
 
 
 def choose_device(device: str) -> torch.device:

@@ -103,7 +103,7 @@ class GraphBuilder:
         """
         candidates = self.candidates(positions_A, cell_A)
         positions = torch.from_numpy(positions_A).to(self.device)
-        return self._compact(candidates, positions, torch.from_numpy(cell_A).to(self.device)[None])
+        return self.compact(candidates, positions, torch.from_numpy(cell_A).to(self.device)[None])
 
     def candidates(self, positions_A: np.ndarray, cell_A: np.ndarray) -> Candidates:
         """Pairs among which are all bonds of a configuration; kept while they are.
@@ -119,8 +119,17 @@ class GraphBuilder:
             self._candidates = _Candidates(positions_A, cell_A, reach_A, self.device)
         return self._candidates
 
-    def _compact(self, all_: Candidates, positions: Tensor, cells: Tensor) -> Graph:
-        """The part of the candidates that is within the cutoff, in canonical order."""
+    def compact(self, all_: Candidates, positions: Tensor, cells: Tensor) -> Graph:
+        """The part of the candidates that is within the cutoff, in canonical order.
+
+        Args:
+            all_: candidates of one system or of several side by side.
+            positions: (n, 3) float64 of all atoms, Å.
+            cells: (systems, 3, 3) float64, Å.
+
+        Raises:
+            PotentialError: an atom without any neighbour.
+        """
         vectors = positions[all_.bond_target] - positions[all_.bond_source]
         vectors += all_.shifts_A(cells)
         squared = (vectors * vectors).sum(1)
@@ -134,12 +143,9 @@ class GraphBuilder:
         source, target = all_.source[rows], all_.target[rows]
         counts = torch.bincount(source, minlength=len(positions))
         if not counts.all():
-            atom = int((counts == 0).nonzero()[0, 0])
-            raise PotentialError(
-                f"atom {atom} has no neighbour within {self.cutoff_A:g} Å: the system flies apart"
-            )
+            raise PotentialError(self.lonely(int((counts == 0).nonzero()[0, 0])))
         reverse = _inverse(rows, len(all_.source))[all_.reverse[rows]]
-        edges = Adjacency(_offsets(counts), source, target, reverse)
+        edges = Adjacency(offsets_of(counts), source, target, reverse)
         bond = number[all_.bond[rows]]
         forward = torch.arange(len(rows), device=self.device) < reverse
 
@@ -158,40 +164,9 @@ class GraphBuilder:
             spokes_of_bond=spokes_of_bond,
         )
 
-
-class JointGraphBuilder:
-    """Builds one graph of several systems side by side, without bonds between them.
-
-    Args:
-        builders: of each system.
-    """
-
-    def __init__(self, builders: Sequence[GraphBuilder]) -> None:
-        self._builders = builders
-        self._parts: list[Candidates] = []
-        self._joint: Candidates | None = None
-
-    def build(self, positions_A: Sequence[np.ndarray], cells_A: Sequence[np.ndarray]) -> Graph:
-        """The graph of all configurations; atoms of each system follow those of the one before.
-
-        Args:
-            positions_A: (n, 3) float64 of each system.
-            cells_A: (3, 3) float64 of each system.
-
-        Raises:
-            PotentialError: one of them cannot be described (see `GraphBuilder.build`).
-        """
-        parts = [
-            builder.candidates(positions, cell)
-            for builder, positions, cell in zip(self._builders, positions_A, cells_A, strict=True)
-        ]
-        if self._joint is None or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
-            self._parts = parts
-            self._joint = Candidates.join(parts, [len(positions) for positions in positions_A])
-        first = self._builders[0]
-        positions = torch.from_numpy(np.concatenate(positions_A)).to(first.device)
-        cells = torch.from_numpy(np.stack(cells_A)).to(first.device)
-        return first._compact(self._joint, positions, cells)
+    def lonely(self, atom: int) -> str:
+        """What to say of an atom without neighbours."""
+        return f"atom {atom} has no neighbour within {self.cutoff_A:g} Å: the system flies apart"
 
 
 @dataclass
@@ -285,9 +260,12 @@ class _Candidates(Candidates):
         """
         if len(positions_A) != len(self._positions_A):
             return False
-        deformation = np.linalg.solve(self._cell_A, cell_A)
-        stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
-        moved = positions_A - self._positions_A @ deformation
+        if np.array_equal(cell_A, self._cell_A):
+            stretch, moved = 1.0, positions_A - self._positions_A
+        else:
+            deformation = np.linalg.solve(self._cell_A, cell_A)
+            stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
+            moved = positions_A - self._positions_A @ deformation
         moved -= moved.mean(0)
         largest = np.sqrt((moved * moved).sum(1).max())
         return stretch * self._reach_A - 2 * largest > cutoff_A
@@ -301,7 +279,8 @@ def _check(positions_A: np.ndarray, cell_A: np.ndarray) -> None:
         raise PotentialError(f"the cell collapsed to {volume_A3:.3g} Å³ an atom")
 
 
-def _offsets(counts: Tensor) -> Tensor:
+def offsets_of(counts: Tensor) -> Tensor:
+    """Where each of consecutive groups begins, and where the last one ends."""
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
@@ -321,9 +300,9 @@ def _pairs(center: Tensor, atoms: int) -> Adjacency:
     """
     device = center.device
     counts = torch.bincount(center, minlength=atoms)
-    first = _offsets(counts)[center]
+    first = offsets_of(counts)[center]
     place = torch.arange(len(center), device=device) - first
-    offsets = _offsets(counts[center] - 1)
+    offsets = offsets_of(counts[center] - 1)
     source = torch.repeat_interleave(torch.arange(len(center), device=device), counts[center] - 1)
     other = torch.arange(len(source), device=device) - offsets[source]
     other += other >= place[source]

@@ -20,7 +20,9 @@ What is arranged differently, with the same result:
 from __future__ import annotations
 
 import copy
+import functools
 import math
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -57,6 +59,9 @@ class Network:
             float64.
         operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
 
+    Attributes:
+        cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
+
     Raises:
         InputError: an architecture that these equations do not cover.
     """
@@ -74,8 +79,10 @@ class Network:
                 raise InputError(
                     f"model: {key}", model.model_args[key], f"only {value!r} runs here"
                 )
+        self.cutoff_A = float(model.graph_converter.atom_graph_cutoff)
+        self.angle_cutoff_A = float(model.graph_converter.bond_graph_cutoff)
+        self.dtype, self.device, self._operators = dtype, device, operators
         model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
-        self.dtype, self._device, self._operators = dtype, device, operators
         self._embed_atom, self._reference = model.atom_embedding.embedding, model.composition_model
 
         # Always in double precision: phases reach 100 rad, where single precision leaves 4e-6 rad,
@@ -103,7 +110,7 @@ class Network:
         known = self._embed_atom.num_embeddings
         if len(numbers) == 0 or numbers.min() < 1 or numbers.max() > known:
             raise InputError("atomic numbers", sorted(set(numbers.tolist())), f"use 1 to {known}")
-        species = torch.from_numpy(numbers.astype(np.int64) - 1).to(self._device)
+        species = torch.from_numpy(numbers.astype(np.int64) - 1).to(self.device)
         if self._reference is None:
             return self._embed_atom(species), 0.0
         free_eV = self._reference.fc.weight[0, species].double().sum().item()
@@ -163,6 +170,11 @@ class Network:
                 )  # fmt: skip
 
         return self._readout(v).double()[:, 0]
+
+    @functools.cached_property
+    def compiled_energies_eV(self) -> Callable[[Tensor, Graph, Tensor], Tensor]:
+        """`energies_eV` with its small operations fused, for graphs of any size."""
+        return torch.compile(self.energies_eV, dynamic=True, fullgraph=True)
 
     @staticmethod
     def _spokes(
