@@ -173,7 +173,7 @@ class Accept(Section):
     hot_md_temperature_K: Temperature = Field(1500.0, description="temperature of that melt")
     least_distance_A: NonNegative = Field(1.0, description="nearest two atoms may come in it")
     energy_drift_meV_atom_ps: Positive = Field(
-        1.0, description="largest drift of the total energy in it"
+        1.0, description="largest drift of the total energy in it, beyond three standard errors"
     )
     override: tuple[
         Literal[

@@ -339,6 +339,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "least_distance_A": _real("Å", "nearest two atoms came"),
         "nearest_pair": _text("elements of those two"),
         "energy_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
+        "energy_drift_meV_atom_ps_err": _real("meV/atom/ps", "its standard error"),
     },
     "learning": {
         "epoch": _count("epochs done; 0 is the start model"),

@@ -52,4 +52,5 @@ def test_hot_melt_does_not_blow_up(composition: Composition) -> None:
     )
     assert row["length_ps"] == pytest.approx(2.0)
     assert row["least_distance_A"] >= LIMITS.least_distance_A
-    assert abs(row["energy_drift_meV_atom_ps"]) <= LIMITS.energy_drift_meV_atom_ps
+    excess = abs(row["energy_drift_meV_atom_ps"]) - 3 * row["energy_drift_meV_atom_ps_err"]
+    assert excess <= LIMITS.energy_drift_meV_atom_ps

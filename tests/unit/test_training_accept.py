@@ -37,7 +37,7 @@ def metrics(ratio: float, slope: float, *, split: str = "test") -> pd.DataFrame:
 def hot(**changes: float) -> pd.DataFrame:
     row = {"composition": "LiAlCl", "n_atoms": 21, "length_ps": 2.0, "temperature_K": 1500.0,
            "least_distance_A": 1.6, "nearest_pair": "Al-O",
-           "energy_drift_meV_atom_ps": 0.1}  # fmt: skip
+           "energy_drift_meV_atom_ps": 0.1, "energy_drift_meV_atom_ps_err": 0.2}  # fmt: skip
     return pd.DataFrame([row, {**row, "composition": "KInI", **changes}])
 
 
@@ -58,6 +58,10 @@ def test_a_good_model_passes_and_each_fault_is_found() -> None:
     for drift in (-3.0, 3.0, np.nan):
         changed = hot(energy_drift_meV_atom_ps=drift)
         assert failed(good, changed, settings) == ["hot_md_energy_drift"]
+    # 1 is allowed, and three standard errors on top.
+    assert failed(good, hot(energy_drift_meV_atom_ps=1.5), settings) == []
+    vague = hot(energy_drift_meV_atom_ps_err=np.nan)
+    assert failed(good, vague, settings) == ["hot_md_energy_drift"]
 
 
 def test_what_was_not_measured_does_not_pass() -> None:
@@ -102,6 +106,7 @@ def test_hot_md_tells_a_sound_potential_from_a_broken_one(tmp_path: Path) -> Non
     assert 1.2 < row["least_distance_A"] < 2.5
     assert set(row["nearest_pair"].split("-")) <= {"Li", "Al", "Cl", "O"}
     assert abs(row["energy_drift_meV_atom_ps"]) < 30
+    assert 0 < row["energy_drift_meV_atom_ps_err"] < 30
     # Energies turned upside down: every minimum is a hill, and atoms fall into each other.
     model = load_model("0.3.0")
     last = [module for module in model.mlp.modules() if hasattr(module, "weight")][-1]

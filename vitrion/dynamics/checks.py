@@ -93,7 +93,7 @@ def check_glass(
         ),
         Check(
             "relative density drift",
-            _slope(time_ps, density)[0] * _length(time_ps) / _mean(density),
+            slope(time_ps, density)[0] * _length(time_ps) / _mean(density),
             *(-limits.density_drift, limits.density_drift),
         ),
         check_temperature(settled, len(numbers), dynamics, limits),
@@ -138,7 +138,7 @@ def check_temperature(
 
 def check_energy(samples: Samples, n_atoms: int, dynamics: Dynamics, limits: GlassLimits) -> Check:
     """Drift of the conserved quantity; the limits are widened by three of its standard errors."""
-    drift, error = _slope(
+    drift, error = slope(
         samples.step * dynamics.timestep_fs / 1000, 1000 / n_atoms * samples.conserved_eV
     )
     width = limits.energy_drift_meV_atom_ps + 3 * error
@@ -224,7 +224,7 @@ def _length(time_ps: np.ndarray) -> float:
     return float(time_ps[-1] - time_ps[0]) if len(time_ps) else math.nan
 
 
-def _slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+def slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """Slope of a straight line through the values, and its standard error for white noise."""
     if len(values) < 4:
         return math.nan, math.nan
