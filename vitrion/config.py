@@ -288,7 +288,7 @@ class Quench(Section):
         0.8, description="density of the packing over the composition's density guess"
     )
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
-    melt_ps: Positive = Field(50.0, description="NVT melt, then the same in NPT")
+    melt_ps: Positive = Field(100.0, description="melt at the density of the packing (NVT)")
     quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
     glass_temperature_K: Temperature = Field(300.0, description="temperature the quench ends at")
     anneal_ps: Positive = Field(50.0, description="NPT at the glass temperature")

@@ -47,7 +47,7 @@ def check(melt, anneal, atoms):
     table = check_glass(
         joined,
         stages={"melt": 50 * len(melt), "anneal": 50 * len(anneal)},
-        melt=("melt",),
+        melt="melt",
         anneal="anneal",
         numbers=atoms.numbers,
         masses_u=atoms.get_masses(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ def check_glass(
     samples: Samples,
     *,
     stages: Mapping[str, int],
-    melt: Sequence[str],
+    melt: str,
     anneal: str,
     numbers: np.ndarray,
     masses_u: np.ndarray,
@@ -61,7 +61,7 @@ def check_glass(
     Args:
         samples: of the whole run.
         stages: length of each stage in steps.
-        melt: names of the stages of the melt.
+        melt: name of the stage of the melt.
         anneal: name of the last stage, at constant temperature and pressure.
         numbers: (n,) atomic numbers.
         masses_u: (n,) masses.
@@ -69,7 +69,7 @@ def check_glass(
         dynamics: settings of the dynamics.
         limits: what is allowed.
     """
-    melted = samples.where(np.isin(samples.stage, melt))
+    melted = samples.where(samples.stage == melt)
     annealed = samples.where(samples.stage == anneal)
     settled = annealed.where(slice(len(annealed) // 2, None))
     time_ps = settled.step * dynamics.timestep_fs / 1000

@@ -235,11 +235,18 @@ class _Candidates(Candidates):
         i, j, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
         source, target = np.concatenate((i, j)), np.concatenate((j, i))
         shift = np.concatenate((shift, -shift))
-        order = np.lexsort((*shift.T[::-1], target, source))
+        # One number for each row sorts several times faster than five.
+        farthest = int(abs(shift).max(initial=0))
+        digits = (2 * farthest + 1) ** np.arange(2, -1, -1)
+        first, second = (
+            (a * len(positions_A) + b) * (2 * farthest + 1) ** 3 + (farthest + s) @ digits
+            for a, b, s in ((source, target, shift), (target, source, -shift))
+        )
+        order = np.argsort(first)
         source, target, shift = source[order], target[order], shift[order]
         rows = np.arange(len(source))
         reverse = np.empty_like(rows)
-        reverse[np.lexsort((*-shift.T[::-1], source, target))] = rows
+        reverse[np.argsort(second[order])] = rows
         forward = rows < reverse
         bond = np.cumsum(forward) - 1
         bond = np.where(forward, bond, bond[reverse])
