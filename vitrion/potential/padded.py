@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ logger = logging.getLogger("vitrion.potential")
 
 SPARE = 1.1  # of a new buffer over what it holds at first
 FAR_CELLS = 1000.0  # between the ends of a candidate that only fills the list
-COUNTS = 5  # of `_Outcome.pack`
+COUNTS = 5  # of `_Padded`
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Room:
             len(graph.angles.source),
         )
         had = (0, 0, 0, 0) if at_least is None else at_least.sizes
-        return cls(*(max(h, int(SPARE * n) + 32) for n, h in zip(need, had, strict=True)))
+        return cls(*(max(h, _with_spare(n)) for n, h in zip(need, had, strict=True)))
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -156,7 +156,8 @@ class PaddedEvaluation:
         if self._parts and all(a is b for a, b in zip(parts, self._parts, strict=True)):
             return
         self._parts, self._candidates = parts, Candidates.join(parts, self._sizes)
-        if self._room is not None and len(self._candidates.bond_source) < self._room.candidates:
+        fit = self._room and len(self._candidates.bond_source) < self._room.candidates
+        if self._buffers is not None and fit:
             self._fill_buffers()
         else:
             self._buffers = None
@@ -194,9 +195,9 @@ class PaddedEvaluation:
 
     def _replay(self) -> None:
         if self._buffers is None:
-            room, need = self._room, len(self._candidates.bond_source)
-            if need >= room.candidates:
-                self._room = Room(int(SPARE * need) + 32, *room.sizes[1:])
+            need = len(self._candidates.bond_source)
+            if need >= self._room.candidates:
+                self._room = replace(self._room, candidates=_with_spare(need))
             self._fill_buffers()
             self._captured = self._capture() if self._device.type == "cuda" else None
         if self._captured is None:
@@ -346,6 +347,11 @@ def _pad(
     counts = torch.stack((shorts.count, longs.count, offsets[-1], fewest, loneliest))
     start = torch.where(kept, all_.bond_source[order], nobody)
     return _Padded(graph, start, counts.to(torch.float64))
+
+
+def _with_spare(need: int) -> int:
+    """Size of a new buffer."""
+    return int(SPARE * need) + 32
 
 
 @dataclass(frozen=True)
