@@ -53,7 +53,7 @@ class MDBenchmark:
         ratio: ours over chgnet's.
         max_force_difference_eV_A, energy_difference_eV_atom: largest over the frames.
         peak_memory_MB, reference_peak_memory_MB: what the steps add to a process that has loaded
-            the model, each measured in a process of its own (on a GPU: its memory allocated).
+            the model, each measured in a process of its own; on a GPU what they add to its memory.
     """
 
     atoms: int
@@ -195,8 +195,8 @@ def _measure(size: int, device: str, repeats: int, replicas: int, seed: int) -> 
         ratio=rate / reference_rate,
         max_force_difference_eV_A=force_difference,
         energy_difference_eV_atom=energy_difference,
-        peak_memory_MB=_memory_in_own_process(_ours, size, device, replicas),
-        reference_peak_memory_MB=_memory_in_own_process(_theirs, size, device, replicas),
+        peak_memory_MB=_added_memory(_ours, size, device, replicas),
+        reference_peak_memory_MB=_added_memory(_theirs, size, device, replicas),
     )
 
 
@@ -244,9 +244,9 @@ def _theirs(_packings: Sequence[Atoms], device: str) -> Evaluate:
     return evaluate
 
 
-def _memory_in_own_process(
-    engine: Callable[..., Evaluate], size: int, device: str, replicas: int
-) -> float:
+def _added_memory(engine: Callable[..., Evaluate], size: int, device: str, replicas: int) -> float:
+    if device == "cuda":  # torch tells the peak of a part of the process
+        return _added_memory_MB(engine, size, device, replicas, torch.get_num_threads())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         threads = torch.get_num_threads()
@@ -260,11 +260,15 @@ def _added_memory_MB(
     torch.set_num_threads(threads)
     packings = [_packing(size, seed) for seed in range(1, replicas + 1)]
     evaluate = engine(packings, device)
-    before_MB = _memory_MB("VmRSS")
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before_MB = torch.cuda.memory_allocated() / 2**20
+    else:
+        before_MB = _memory_MB("VmRSS")
     for _ in range(3):
         evaluate(packings)
     if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated() / 2**20 - before_MB
     return _memory_MB("VmHWM") - before_MB
 
 
