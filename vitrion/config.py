@@ -51,7 +51,7 @@ class Sample(Section):
     )
     formula_units: PositiveInt = Field(4, description="cell size in formula units")
     relative_densities: tuple[Positive, ...] = Field(
-        (0.7, 0.8, 0.95),
+        (0.55, 0.7, 0.9),
         min_length=1,
         description="densities over the composition's density guess",
     )
