@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 
 from vitrion.files import whole_file
 from vitrion.units import BOLTZMANN_eV_K
@@ -127,23 +127,50 @@ def log_axes(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     for wanted, axis, scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if wanted:
             scale("log")
-            axis.set_major_locator(LogLocator(numticks=6))
+            axis.set_major_locator(_FewTicks(numticks=6))
             axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(PlainNumbers())
+
+
+class PlainNumbers(LogFormatterSciNotation):
+    """Labels of a logarithmic axis: 0.01 to 10000 as they are, others by powers of ten."""
+
+    def __init__(self) -> None:
+        super().__init__(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick."""
+        return f"{x:g}" if x == 0 or 0.009 < abs(x) < 10001 else super().__call__(x, pos)
+
+
+class _FewTicks(LogLocator):
+    """Powers of ten, and numbers between them where fewer than two powers are in view."""
+
+    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+        """Ticks from `vmin` to `vmax`."""
+        powers = super().tick_values(vmin, vmax)
+        if np.count_nonzero((vmin <= powers) & (powers <= vmax)) >= 2:
+            return powers
+        return LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(vmin, vmax)
 
 
 def legend_above(figure: Figure) -> None:
-    """One legend for all panels, above them, from whatever the panels' labelled artists are."""
+    """One legend for all panels, above them, from whatever the panels' labelled artists are.
+
+    As many columns as the figure is wide enough for, seven at most.
+    """
     handles: dict[str, object] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if handles:
-        figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside upper center",
-            ncols=min(len(handles), 7),
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in range(min(len(handles), 7), 0, -1):
+        legend = figure.legend(
+            list(handles.values()), list(handles), loc="outside upper center", ncols=columns
         )
+        if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def say_nothing(axes: Axes, why: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import (
     MARKERS,
+    PlainNumbers,
     color,
     errorbars,
     legend_above,
@@ -166,6 +168,10 @@ def conductivity(tables: CampaignTables) -> Figure:
     """
     figure = _by_method(tables, "sigma", "conductivity (mS/cm)")
     figure.axes[0].set_yscale("symlog", linthresh=1.0)
+    figure.axes[0].yaxis.set_major_locator(
+        SymmetricalLogLocator(base=10, linthresh=1.0, subs=(1.0, 2.0, 5.0))
+    )
+    figure.axes[0].yaxis.set_major_formatter(PlainNumbers())
     return figure
 
 
