@@ -190,7 +190,7 @@ def _dynamics_jobs(
 ) -> Iterator[Job]:
     """From packing to the analysis, for one composition."""
     production, quench = config.production, config.quench
-    melt_and_anneal_ps = 2 * quench.melt_ps + quench.anneal_ps
+    melt_and_anneal_ps = quench.melt_ps + quench.anneal_ps
     cooling_K = quench.melt_temperature_K - quench.glass_temperature_K
     quench_steps = _steps(melt_and_anneal_ps + cooling_K / quench.quench_rate_K_ps, config.dynamics)
     for replica in range(config.replicas):
