@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from vitrion.compositions import Composition
 from vitrion.config import Dynamics, load_config
@@ -21,6 +22,12 @@ LIMITS = CONFIG.finetune.accept
 COMPOSITIONS = CONFIG.read_compositions(ROOT / CONFIG.compositions)
 
 pytestmark = pytest.mark.physics
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Of torch in each of pytest's processes, which are as many as cores."""
+    torch.set_num_threads(1)
 
 
 def test_card_belongs_to_the_weights() -> None:

@@ -117,7 +117,8 @@ def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
     """Outcome and its reason, from the interval of an estimate and the limits."""
     if not np.isfinite(found.value) or found.n_glasses < LEAST_GLASSES:
-        few = f"{found.n_glasses} glasses give a value; {LEAST_GLASSES} are needed"
+        glasses = "glass gives" if found.n_glasses == 1 else "glasses give"
+        few = f"{found.n_glasses} {glasses} a value; {LEAST_GLASSES} are needed"
         return NOT_DECIDED, "; ".join(filter(None, (few, found.note)))
     if low < found.low and found.high < high:
         return CONFIRMED, found.note
@@ -312,7 +313,8 @@ def _spread(compared: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
         values = values[values["compared"] == compared]
         n = len(values)
         if n < LEAST_COMPOSITIONS or any(values[factor].nunique() < 2 for factor in FACTORS):
-            why = f"{n} compositions have a value, or do not differ in alkali, metal and halogen"
+            have = "composition has" if n == 1 else "compositions have"
+            why = f"{n} {have} a value, or do not differ in alkali, metal and halogen"
             return Estimate(*[float("nan")] * 4, n, why)
         middle, low, high = np.exp(spread_between(values["x"], values["x_err"]))
         note = f"{n} compositions at {values['at'].iloc[0]}"
