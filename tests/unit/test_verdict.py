@@ -65,7 +65,7 @@ def test_flagged_trajectories_decide_nothing():
 def test_two_glasses_are_too_few():
     found = judged(PAPER[:1], replicas=2)["verdict"]
     assert set(found["outcome"]) == {"not decided"}
-    assert found["reason"].str.contains("2 glasses|compositions").all()
+    assert found["reason"].str.contains("2 glasses|composition").all()
 
 
 def test_an_empty_campaign_is_judged():
