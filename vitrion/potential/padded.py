@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
@@ -53,13 +53,8 @@ class Room:
             len(graph.vectors_A) - graph.short,
             len(graph.angles.source),
         )
-        had = (0, 0, 0, 0) if at_least is None else at_least.sizes
+        had = (0, 0, 0, 0) if at_least is None else astuple(at_least)
         return cls(*(max(h, _with_spare(n)) for n, h in zip(need, had, strict=True)))
-
-    @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """All four."""
-        return self.candidates, self.short, self.long, self.angles
 
     @property
     def edges(self) -> int:
@@ -318,8 +313,9 @@ def _pad(
     spokes_of_bond = torch.full((room.short, 2), no_spoke, device=device)
     spokes_of_bond[bond[spoke], (~forward[spoke]).long()] = nodes
 
-    pairs = torch.where(spokes.used, _count(hub, natoms + 1)[hub] - 1, 0)
-    first = offsets_of(_count(hub, natoms + 1))[hub]
+    spokes_of_atom = _count(hub, natoms + 1)
+    pairs = torch.where(spokes.used, spokes_of_atom[hub] - 1, 0)
+    first = offsets_of(spokes_of_atom)[hub]
     offsets = offsets_of(pairs)
     angle = torch.arange(room.angles, device=device)
     used = angle < offsets[-1]

@@ -131,7 +131,7 @@ def judge(metrics: pd.DataFrame, hot: pd.DataFrame, settings: Accept) -> tuple[s
         errors = hot["energy_drift_meV_atom_ps_err"]
         drifts = hot["energy_drift_meV_atom_ps"].abs().where(errors.notna())
         excess = drifts - 3 * errors
-        worst = int(excess.isna().argmax() if excess.isna().any() else excess.argmax())
+        worst = int(excess.fillna(math.inf).argmax())
         drift, error = float(drifts.iloc[worst]), float(errors.iloc[worst])
         most = settings.energy_drift_meV_atom_ps + 3 * error
         rows += [
