@@ -31,9 +31,9 @@ OTHER_S = {
     "summarize_campaign": 30.0,
 }
 TRAINING_RULES = ("finetune_model", "evaluate_model", "accept_model")
-# An atom in a segment is stored to precision p with log2(2 Å / p) bits a coordinate: within a chunk
-# of 250 frames it stays in some 2 Å. One bit more is what chunks and checksums cost.
-CHUNK_RANGE_A = 2.0
+# An atom in a segment is stored to precision p with log2(4 Å / p) bits a coordinate: within a chunk
+# of 500 frames it stays in some 4 Å. One bit more is what chunks and checksums cost.
+CHUNK_RANGE_A = 4.0
 FRAME_BYTES = 40  # step, time, cell and observables, compressed
 FILE_BYTES = 20_000
 CHECKPOINT_BYTES_ATOM = 64  # positions, velocities, masses and numbers, as they are

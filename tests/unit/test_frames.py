@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from potentials import argon
+from real_motion import lialcl_motion
 
 from vitrion.dynamics.frames import (
     read_checkpoint,
@@ -85,11 +86,13 @@ def test_precision_is_kept_far_from_the_origin(tmp_path, precision_A):
 
 
 def test_size_of_frames(tmp_path):
-    """At most 5 bytes for an atom and frame at 0.001 Å, all that is in the file included."""
-    state = argon(repeat=4)
-    positions = wander(1000, 256)
+    """At most 5 bytes for an atom and frame at 0.001 Å, all but the state at the end included."""
+    state = argon(repeat=5)
+    positions = lialcl_motion(600, len(state.numbers))
     write(tmp_path / "s.h5", [samples_of(positions, state.cell_A)], state)
-    assert (tmp_path / "s.h5").stat().st_size / (1000 * 256) < 5
+    write_checkpoint(tmp_path / "c.h5", state, {})
+    size = (tmp_path / "s.h5").stat().st_size - (tmp_path / "c.h5").stat().st_size
+    assert size / positions[:, :, 0].size < 5
 
 
 def test_mdanalysis_reads_a_segment(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_motion import lialcl_motion
 
 from vitrion.cli import main
 from vitrion.config import Production
@@ -68,14 +69,16 @@ def test_larger_glasses_cost_more_in_proportion(tmp_path: Path) -> None:
 def test_stored_size_is_near_the_planned_one(
     tmp_path: Path, precision_A: float, atoms: int
 ) -> None:
-    """Atoms that vibrate by 0.25 Å as at 600 K, through the real writer."""
+    """Atoms that move as in LiAlCl at 700 K or so, through the real writer."""
     random = np.random.default_rng(3)
-    frames = 2000
-    sites = random.uniform(0, 20, (atoms, 3))
+    positions_A = np.concatenate(
+        [lialcl_motion(temperature_K, atoms) for temperature_K in (600, 800)]
+    )
+    frames = len(positions_A)
     state = State(
         numbers=np.full(atoms, 3),
         masses_u=np.full(atoms, 6.94),
-        positions_A=sites,
+        positions_A=positions_A[-1],
         velocities_A_ps=np.zeros((atoms, 3)),
         cell_A=20 * np.eye(3),
     )
@@ -87,7 +90,7 @@ def test_stored_size_is_near_the_planned_one(
         step=50 * np.arange(1, frames + 1),
         stage=np.full(frames, "produce"),
         cell_A=np.repeat(20 * np.eye(3)[None], frames, axis=0),
-        positions_A=(sites + random.normal(0, 0.25, (frames, atoms, 3))).astype(np.float32),
+        positions_A=positions_A.astype(np.float32),
         **thermo,
     )
     path = tmp_path / "segment.h5"

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -17,6 +18,7 @@ import ase
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion.config import AseCalculator, Gpaw, Label
@@ -29,6 +31,7 @@ logger = logging.getLogger("vitrion")
 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 # Threads gain nothing in cells this small; one calculation a core does.
+_THREAD = threading.local()  # calculators are not made for use by several threads
 SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -160,16 +163,7 @@ def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) 
 
 def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
     """Label with an ASE calculator; one that has no stress labels energy and forces."""
-    module, _, name = settings.calculator.partition(":")
-    try:
-        calculator = getattr(import_module(module), name)(**settings.arguments)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(
-            "dataset.label.ase.calculator",
-            settings.calculator,
-            f"cannot be made ({error}); write module:Class, its keywords in "
-            "dataset.label.ase.arguments",
-        ) from error
+    calculator = _ase_calculator(settings)
     working = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     working.calc = calculator
     try:
@@ -194,3 +188,21 @@ def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
     }
     labelled.calc = SinglePointCalculator(labelled, **labels)
     return labelled
+
+
+def _ase_calculator(settings: AseCalculator) -> BaseCalculator:
+    """The calculator of this thread, made once: loading a potential takes longer than a frame."""
+    if getattr(_THREAD, "settings", None) == settings:
+        return _THREAD.calculator
+    module, _, name = settings.calculator.partition(":")
+    try:
+        calculator = getattr(import_module(module), name)(**settings.arguments)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            "dataset.label.ase.calculator",
+            settings.calculator,
+            f"cannot be made ({error}); write module:Class, its keywords in "
+            "dataset.label.ase.arguments",
+        ) from error
+    _THREAD.settings, _THREAD.calculator = settings, calculator
+    return calculator
