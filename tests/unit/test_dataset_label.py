@@ -54,6 +54,20 @@ def test_any_ase_calculator_labels(copper, tmp_path):
     assert "EMT" in labelled.info["level"]
 
 
+class CountedEMT(EMT):
+    made = 0
+
+    def __init__(self):
+        CountedEMT.made += 1
+        super().__init__()
+
+
+def test_a_calculator_is_made_once(copper, tmp_path):
+    settings = Label(engine="ase", ase=AseCalculator(calculator=f"{__name__}:CountedEMT"))
+    assert label_frames([copper], tmp_path / "labelled", settings=settings) == (3, 0)
+    assert CountedEMT.made == 1
+
+
 def test_failed_calculation_is_set_aside_with_its_reason(tmp_path, caplog):
     """EMT has no lithium, so it fails, and fails again."""
     source, out = tmp_path / "Li.extxyz", tmp_path / "out.extxyz"
