@@ -98,6 +98,13 @@ def installs(command: str, folder: Path) -> None:
     assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
 
+def names_files(command: str, folder: Path) -> None:
+    """A command of another program, whose files of ours are there."""
+    names = re.findall(r"resources/\S+", command)
+    assert names
+    assert all((ROOT / name).is_file() for name in names)
+
+
 def selects_tests(command: str, folder: Path) -> None:
     """pytest, told to list what it would run."""
     ended = run(f"{command} --collect-only -q", folder)
@@ -116,7 +123,9 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r"vitrion plan --calibrate", parses, "measures 1302 atoms; tests/unit/test_plan.py"),
     (r"vitrion (finetune|evaluate) .*", parses, "minutes; tests/unit/test_training.py"),
     (r"vitrion label .*", parses, "needs GPAW and hours; test_label_gpaw.py"),
-    (r"vitrion dataset collect local/.*", parses, "what the line before would have made"),
+    (r"vitrion dataset sample .*", parses, "minutes; tests/unit/test_dataset_sample.py"),
+    (r"vitrion dataset collect .*", parses, "what the line before would have made"),
+    (r".*(prepare\.py|sevenn train) .*", names_files, "needs sevenn"),
     (r"pytest .*", selects_tests, "CI runs the tests"),
 ]
 

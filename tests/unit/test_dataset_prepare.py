@@ -205,6 +205,20 @@ def test_collected_frames_are_the_same_and_newer_ones_replace_older(toy_frames, 
     assert record["n_frames_by_level"] == {shipped.info["level"]: 3}
 
 
+def test_collected_frames_may_be_rounded(toy_frames, tmp_path):
+    (atoms,) = toy_frames[:1]
+    write_frames(tmp_path / "a.extxyz", [atoms])
+    out = tmp_path / "all.extxyz.xz"
+    collect_frames([tmp_path / "a.extxyz"], out, decimals=2)
+    with lzma.open(out, "rt") as file:
+        rounded = ase.io.read(file, format="extxyz")
+    assert np.array_equal(rounded.positions, atoms.positions.round(2))
+    assert np.array_equal(rounded.get_forces(), atoms.get_forces().round(2))
+    assert rounded.get_potential_energy() == atoms.get_potential_energy()
+    assert np.allclose(rounded.get_stress(), atoms.get_stress(), rtol=1e-14)
+    assert rounded.info == atoms.info
+
+
 def test_shipped_dataset_has_no_fault(capsys):
     assert main(["dataset", "check", str(SHIPPED)]) == 0
     printed = capsys.readouterr().out

@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="*.extxyz.xz; frames there stay"
     )
+    collect.add_argument(
+        "--decimals",
+        type=int,
+        default=8,
+        metavar="N",
+        help="of positions and forces; 5 halves the file (8)",
+    )
     collect.set_defaults(action=_collect)
 
     prepare = actions.add_parser("prepare", help="check, align and split for training")
@@ -108,7 +115,7 @@ def _collect(args: argparse.Namespace) -> None:
 
     if not args.out.name.endswith(".extxyz.xz"):
         raise InputError("--out", str(args.out), "end it in .extxyz.xz")
-    for frame in collect_frames(args.sources, args.out):
+    for frame in collect_frames(args.sources, args.out, decimals=args.decimals):
         print(f"left out: {frame.source} frame {frame.index}: {frame.fault}")
     print(f"written: {args.out}")
 

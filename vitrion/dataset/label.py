@@ -31,8 +31,8 @@ logger = logging.getLogger("vitrion")
 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 # Threads gain nothing in cells this small; one calculation a core does.
-_THREAD = threading.local()  # calculators are not made for use by several threads
 SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_THREAD = threading.local()  # calculators are not made for use by several threads
 
 
 def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> bool:
