@@ -1,4 +1,4 @@
-"""The equations of CHGNet, arranged for inference.
+"""The equations of CHGNet, arranged for speed.
 
 Deng et al., Nature Machine Intelligence 5, 1031 (2023), as chgnet 0.4.2 implements them. Atoms v,
 bonds e and angles a carry 64 features each; with φ a gated MLP, w smooth cutoffs, L linear maps:
@@ -58,6 +58,8 @@ class Network:
         dtype: precision of the network; geometry, radial basis and the sum of energies are in
             float64.
         operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
+        trainable: what is computed can be differentiated by the weights of `model`, which are on
+            the device and in the precision already. After a change of them make a new network.
 
     Attributes:
         cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
@@ -73,6 +75,7 @@ class Network:
         device: torch.device,
         dtype: torch.dtype,
         operators: ModuleType,
+        trainable: bool = False,
     ) -> None:
         for key, value in ARCHITECTURE.items():
             if model.model_args.get(key, value) != value:
@@ -82,12 +85,11 @@ class Network:
         self.cutoff_A = float(model.graph_converter.atom_graph_cutoff)
         self.angle_cutoff_A = float(model.graph_converter.bond_graph_cutoff)
         self.dtype, self.device, self._operators = dtype, device, operators
-        model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
+        if not trainable:
+            model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
         self._embed_atom, self._reference = model.atom_embedding.embedding, model.composition_model
 
-        # Always in double precision: phases reach 100 rad, where single precision leaves 4e-6 rad,
-        # which was the largest error of the energy.
-        bond_basis = model.bond_basis_expansion.double()
+        bond_basis = model.bond_basis_expansion
         self._radial, self._radial_short = bond_basis.rbf_expansion_ag, bond_basis.rbf_expansion_bg
         self._angular = model.angle_basis_expansion.fourier_expansion.frequencies
         self._embed_bond = model.bond_embedding.weight
@@ -158,8 +160,8 @@ class Network:
                     layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
                     linear(a, layer.first[2]), spoke_weight, None,
                 )  # fmt: skip
-                gathered = gathered.index_select(0, graph.spokes_of_bond.flatten())
-                gathered = gathered.unflatten(0, (-1, 2)).sum(1)
+                there, back = graph.spokes_of_bond.unbind(1)
+                gathered = gathered.index_select(0, there) + gathered.index_select(0, back)
                 e = e + layer.out(gathered * weight_short)
 
             if depth < len(self._angle_layers):
@@ -170,6 +172,21 @@ class Network:
                 )  # fmt: skip
 
         return self._readout(v).double()[:, 0]
+
+    def energies_and_pulls(
+        self, vectors_A: Tensor, graph: Graph, atoms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What `energies_eV` gives, and its sum's gradient by `vectors_A` in eV/Å.
+
+        Where the network is trainable both can be differentiated by its weights.
+        """
+
+        def total_eV(vectors_A: Tensor) -> tuple[Tensor, Tensor]:
+            energies = self.energies_eV(vectors_A, graph, atoms)
+            return energies.sum(), energies
+
+        pulls, energies = torch.func.grad(total_eV, has_aux=True)(vectors_A)
+        return energies, pulls
 
     @functools.cached_property
     def compiled_energies_eV(self) -> Callable[[Tensor, Graph, Tensor], Tensor]:
@@ -187,11 +204,15 @@ class Network:
         return own, linear(e, second).index_select(0, spoke_bond)
 
     def _bessel(self, basis: nn.Module, lengths: Tensor) -> Tensor:
-        """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial)."""
+        """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
+
+        In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which
+        was the largest error of the energy.
+        """
         r = lengths[:, None]
         scaled = r * basis.inv_cutoff
         envelope = cutoff_polynomial(scaled, basis.smooth_cutoff.p)
-        wave = basis.norm_const * envelope / r * torch.sin(scaled * basis.frequencies)
+        wave = basis.norm_const * envelope / r * torch.sin(scaled * basis.frequencies.double())
         return wave.to(self.dtype)
 
     def _fourier(self, directions: Tensor, graph: Graph) -> Tensor:

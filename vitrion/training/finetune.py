@@ -1,9 +1,11 @@
 """Fine-tuning of CHGNet on energies, forces and stresses.
 
-The loss is chgnet's `CombinedLoss` and batches are made by its `collate_graphs`. The loop around
-them is ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does not clip
-gradients, freeze layers or stop early, saves neither the order of the batches nor the best weights
+The loss is chgnet's `CombinedLoss`, and what is trained is a chgnet model. The loop around them is
+ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does not clip gradients,
+freeze layers or stop early, saves neither the order of the batches nor the best weights
 (`best_model` is the live model, chosen by energy), needs a validation set, and pickles its state.
+Energies, forces and stresses come from the equations of the potential, which are chgnet's own
+arranged for speed; where a training is long they are compiled.
 """
 
 from __future__ import annotations
@@ -20,10 +22,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from chgnet.data.dataset import collate_graphs
-from chgnet.graph import CrystalGraph
+from ase import Atoms
 from chgnet.model import CHGNet
-from chgnet.model.model import BatchedGraph
 from chgnet.trainer.trainer import CombinedLoss
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -31,7 +31,10 @@ from torch.optim.swa_utils import AveragedModel
 from vitrion import __version__
 from vitrion.config import Finetune
 from vitrion.errors import InputError
+from vitrion.potential import operators
 from vitrion.potential.engine import choose_device
+from vitrion.potential.graph import Graph
+from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model
 from vitrion.progress import Progress
 from vitrion.seeds import derive_seed
@@ -42,10 +45,16 @@ from vitrion.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
-from vitrion.training.frames import Sample, read_frames, to_samples
+from vitrion.training.frames import Batch, builder_for, collate, read_frames, to_samples
 from vitrion.units import EV_A3_TO_GPA
 
 logger = logging.getLogger("vitrion")
+
+Step = Callable[[Network, Tensor, Graph, Tensor], tuple[Tensor, Tensor]]
+
+# A minute of compiling saves some 10 ms for each frame of 21 atoms.
+COMPILE_FROM_ATOMS = 200_000  # of all epochs together
+COMPILED_TOLERANCE = 0.01  # of a gradient, relative to its norm
 
 
 def finetune(
@@ -109,7 +118,7 @@ def finetune(
     checkpoint = out / ".finetune.checkpoint"
     run = _Run(
         start,
-        {split: to_samples(frames[split], start.graph_converter) for split in frames},
+        frames,
         settings=settings,
         seed=seed,
         device=choose_device(device),
@@ -165,40 +174,31 @@ def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
 
 
 def predict(
-    model: CHGNet, graphs: Sequence[CrystalGraph], *, create_graph: bool = False
-) -> dict[str, Tensor | list[Tensor]]:
-    """Energy, forces and stress of a batch, as `CHGNet.forward` with task `efs` gives them.
-
-    chgnet differentiates twice, by positions and by strain; once by both together halves the
-    time of training. And where nothing is trained no graph of the derivatives is built, which
-    makes validation ten times faster.
+    network: Network, batch: Batch, energies_and_pulls: Step = Network.energies_and_pulls
+) -> dict[str, Tensor]:
+    """Energies, forces and stresses of a batch, what `CHGNet.forward` gives with task `efs`.
 
     Args:
-        model: the network.
-        graphs: one for each structure.
-        create_graph: whether the loss of forces and stress will be differentiated.
+        network: trainable, where the outcome will be differentiated.
+        batch: of frames.
+        energies_and_pulls: `Network.energies_and_pulls`, or that compiled.
 
     Returns:
-        e (structures) in eV/atom, f a list of (n, 3) in eV/Å, s a list of (3, 3) in GPa.
+        e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32.
     """
-    batch = BatchedGraph.from_graphs(
-        graphs,
-        bond_basis_expansion=model.bond_basis_expansion,
-        angle_basis_expansion=model.angle_basis_expansion,
-        compute_stress=True,
-    )
-    found = model._compute(batch)
-    energies = found["e"] * found["atoms_per_graph"]
-    gradients = torch.autograd.grad(
-        energies.sum(), [*batch.atom_positions, *batch.strains], create_graph=create_graph
-    )
-    pulls, virials = gradients[: len(graphs)], gradients[len(graphs) :]
+    graph, frames = batch.graph, len(batch.atoms)
+    atoms, _ = network.atoms(batch.numbers)
+    energies, pulls = energies_and_pulls(network, graph.vectors_A, graph, atoms)
+    totals_eV = batch.free_eV.index_add(0, batch.system, energies)
+    forces = pulls.new_zeros((len(batch.numbers), 3))
+    forces = forces.index_add(0, graph.edges.source, pulls[graph.bond] * graph.sign[:, None])
+    products = graph.vectors_A[:, :, None] * pulls[:, None, :]
+    virials_eV = pulls.new_zeros((frames, 3, 3)).index_add(0, batch.bond_system, products)
+    stresses = virials_eV * (EV_A3_TO_GPA / batch.volume_A3[:, None, None])
     return {
-        "e": found["e"] + model.composition_model(graphs),
-        "f": [-pull for pull in pulls],
-        "s": [
-            v * (EV_A3_TO_GPA / volume) for v, volume in zip(virials, batch.volumes, strict=True)
-        ],
+        "e": (totals_eV / batch.atoms).float(),
+        "f": forces.float(),
+        "s": stresses.flatten(0, 1).float(),
     }
 
 
@@ -208,7 +208,7 @@ class _Run:
     def __init__(
         self,
         model: CHGNet,
-        samples: Mapping[str, Sequence[Sample]],
+        frames: Mapping[str, Sequence[Atoms]],
         *,
         settings: Finetune,
         seed: int,
@@ -216,15 +216,11 @@ class _Run:
     ) -> None:
         self.model, self.settings, self.seed, self.device = model, settings, seed, device
         model.to(device)
-        self.samples = {
-            split: [
-                (graph.to(device), {name: target.to(device) for name, target in targets.items()})
-                for graph, targets in members
-            ]
-            for split, members in samples.items()
-        }
+        network = self._network(model)
+        self.samples = {split: to_samples(frames[split], network) for split in frames}
+        self.builder = builder_for(network)
         _freeze(model, settings.freeze)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = [parameter for _, parameter in _trained(model)]
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
         self.loss = CombinedLoss(
@@ -236,6 +232,8 @@ class _Run:
         )
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
+        atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
+        self.step = self._compiled() if atoms > COMPILE_FROM_ATOMS else Network.energies_and_pulls
 
     @property
     def epoch(self) -> int:
@@ -275,8 +273,7 @@ class _Run:
     def measure_start(self) -> None:
         """Errors of the start model, as epoch 0."""
         started = time.monotonic()
-        batches = {split: list(self._batches(split)) for split in self.samples}
-        errors = {split: self._errors(self.model, batches[split]) for split in batches}
+        errors = {split: self._errors(self.model, self._batches(split)) for split in self.samples}
         self._record(errors, rate=0.0, wall_s=time.monotonic() - started)
 
     def train_epoch(self) -> None:
@@ -286,13 +283,13 @@ class _Run:
             len(self.samples["train"]),
             generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches", number)),
         )
-        batches = list(self._batches("train", order.tolist()))
-        step = (number - 1) * len(batches)
+        batches = math.ceil(len(order) / self.settings.batch_size)
+        step = (number - 1) * batches
         rate = 0.0
 
         def update(loss: Tensor) -> None:
             nonlocal step, rate
-            rate = learning_rate(step, len(batches), self.settings)
+            rate = learning_rate(step, batches, self.settings)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.zero_grad()
@@ -308,9 +305,8 @@ class _Run:
             self.averaged.update_parameters(self.model)
             step += 1
 
-        self.model.train()
         errors = {
-            "train": self._errors(self.model, batches, update),
+            "train": self._errors(self.model, self._batches("train", order.tolist()), update),
             "val": self._errors(self.averaged.module, self._batches("val")),
         }
         self._record(errors, rate=rate, wall_s=time.monotonic() - started)
@@ -325,31 +321,76 @@ class _Run:
         decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
         return torch.lerp(averaged, new, 1 - decay)
 
-    def _batches(
-        self, split: str, order: Sequence[int] | None = None
-    ) -> Iterable[tuple[list, dict[str, Tensor]]]:
+    def _batches(self, split: str, order: Sequence[int] | None = None) -> Iterable[Batch]:
         samples, size = self.samples[split], self.settings.batch_size
         order = range(len(samples)) if order is None else order
         for first in range(0, len(order), size):
-            yield collate_graphs([samples[index] for index in order[first : first + size]])
+            chosen = [samples[index] for index in order[first : first + size]]
+            yield collate(chosen, self.builder)
 
     def _errors(
         self,
         model: CHGNet,
-        batches: Iterable[tuple[list, dict[str, Tensor]]],
+        batches: Iterable[Batch],
         update: Callable[[Tensor], None] | None = None,
     ) -> dict[str, float]:
         """Mean absolute errors over batches in chgnet's units; `update` gets each batch's loss."""
         sums, counts = dict.fromkeys("efs", 0.0), dict.fromkeys("efs", 0)
-        for graphs, targets in batches:
-            targets["e"] = targets["e"].to(self.device)  # collate_graphs builds it on the CPU
-            result = self.loss(targets, predict(model, graphs, create_graph=update is not None))
-            if update is not None:
+        for batch in batches:
+            if update is None:
+                with torch.no_grad():
+                    result = self._losses(model, batch, Network.energies_and_pulls)
+            else:
+                result = self._losses(model, batch, self.step)
                 update(result["loss"])
             for part in sums:
                 sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
                 counts[part] += result[f"{part}_MAE_size"]
         return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
+
+    def _losses(self, model: CHGNet, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """What chgnet's loss makes of a batch."""
+        found = predict(self._network(model), batch, step)
+        both = (
+            {**values, "f": [values["f"]], "s": [values["s"]]} for values in (batch.targets, found)
+        )
+        return self.loss(*both)
+
+    def _network(self, model: CHGNet) -> Network:
+        """The equations with the weights as they are now."""
+        return Network(
+            model, device=self.device, dtype=torch.float32, operators=operators, trainable=True
+        )
+
+    def _compiled(self) -> Step:
+        """The compiled step, once it has the gradients of the plain one; else the plain one.
+
+        Compilers have been wrong. And always the same frames, so that a resumed run is compiled
+        for the same sizes.
+        """
+        plain = Network.energies_and_pulls
+        compiled = torch.compile(plain, dynamic=True, fullgraph=True)
+        batch = next(iter(self._batches("train")))
+        logger.info("fine-tune: compiling, about a minute")
+        try:
+            wanted, found = (
+                torch.autograd.grad(
+                    self._losses(self.model, batch, step)["loss"],
+                    self.parameters,
+                    allow_unused=True,
+                )
+                for step in (plain, compiled)
+            )
+        except Exception as error:  # compilers raise whatever they like
+            logger.warning("training is not compiled and takes longer: %s", error)
+            return plain
+        for (name, _), a, b in zip(_trained(self.model), wanted, found, strict=True):
+            if a is not None and (a - b).norm() > COMPILED_TOLERANCE * a.norm():
+                logger.warning(
+                    "training is not compiled: the compiler's gradient of %s is wrong", name
+                )
+                return plain
+        return compiled
 
     def _record(
         self, errors: Mapping[str, dict[str, float]], *, rate: float, wall_s: float
@@ -371,6 +412,11 @@ def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
     # The reference energies stay: labels are aligned to them. site_wise gives magnetic moments.
     for layer in {*layers, "composition_model", "site_wise"}:
         getattr(model, layer).requires_grad_(False)
+
+
+def _trained(model: CHGNet) -> list[tuple[str, Tensor]]:
+    """Name and value of what is not frozen."""
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
