@@ -65,6 +65,7 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/vitrion bench md --json benchmarks/md.json
+	$(BIN)/vitrion bench finetune --threads 1 --json benchmarks/finetune.json
 	$(BIN)/vitrion bench analyze --json benchmarks/analyze.json
 
 # torch is held back: results are reproduced with one version, and newer wheels are several GB.

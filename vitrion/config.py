@@ -168,7 +168,9 @@ class Accept(Section):
         (0.97, 1.03), description="least and largest slope of predicted on true held-out forces"
     )
     hot_md_ps: NonNegative = Field(
-        2.0, description="NVE run of a small melt of every composition; 0 leaves it out"
+        2.0,
+        description="NVE run of a small melt of every composition, at half the time step; 0 leaves "
+        "it out",
     )
     hot_md_temperature_K: Temperature = Field(1500.0, description="temperature of that melt")
     least_distance_A: NonNegative = Field(1.0, description="nearest two atoms may come in it")

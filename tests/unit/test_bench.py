@@ -35,6 +35,19 @@ def test_speed_of_the_engine(tmp_path: Path, replicas: int) -> None:
     assert row["energy_difference_eV_atom"] < 1e-5
 
 
+def test_speed_of_a_training_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    # Compiling takes a minute; tests/unit/test_training.py has a test of it to run by name.
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    out = tmp_path / "finetune.json"
+    options = ["--batch-size", "2", "--repeats", "2"]
+    assert main(["bench", "finetune", *options, "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())
+    assert row["ratio"] == pytest.approx(row["reference_ms"] / row["compiled_ms"])
+    assert row["loss_difference"] < 1e-4
+
+
 def test_sizes_that_no_cell_has(capsys) -> None:
     assert main(["bench", "md", "--replicas", "0"]) == 2
     assert "--replicas = 0: must be at least 1" in capsys.readouterr().err

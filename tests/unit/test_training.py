@@ -26,14 +26,15 @@ from torch import Tensor
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.errors import InputError
-from vitrion.potential import CHGNetCalculator, load_model, model_hash, operators
+from vitrion.potential import CHGNetCalculator, load_model, model_hash
 from vitrion.potential.network import Network
 from vitrion.tables import read_table
 from vitrion.training import adopt, evaluate, finetune
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
-from vitrion.training.finetune import Step, learning_rate, predict
+from vitrion.training.finetune import learning_rate
 from vitrion.training.frames import builder_for, collate, read_frames, to_samples
+from vitrion.training.objective import Step, predict, trainable
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
 SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4)
@@ -89,15 +90,9 @@ def weights_hash(folder: Path) -> str:
     return model_hash(str(folder / "model.safetensors"))
 
 
-def trainable(model: CHGNet) -> Network:
-    return Network(
-        model, device=torch.device("cpu"), dtype=torch.float32, operators=operators, trainable=True
-    )
-
-
 def ours(model: CHGNet, frames: list[Atoms], step: Step = Network.energies_and_pulls) -> Outcome:
     """Predictions and targets of our batch."""
-    network = trainable(model)
+    network = trainable(model, torch.device("cpu"))
     batch = collate(to_samples(frames, network), builder_for(network))
     return predict(network, batch, step), batch.targets
 

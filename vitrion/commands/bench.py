@@ -13,7 +13,7 @@ EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `bench md` and `bench analyze`."""
+    """Add `bench md`, `bench finetune` and `bench analyze`."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     md = kinds.add_parser(
@@ -22,11 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=f"example:\n  {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    md.add_argument("--atoms", default="21,84,1302", help="sizes, multiples of 21 [%(default)s]")
-    md.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
-    )
-    md.add_argument("--threads", type=int, help="CPU threads [torch's choice]")
     md.add_argument(
         "--precision",
         action="store_true",
@@ -35,7 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     md.add_argument(
         "--replicas", type=int, default=1, help="systems of each size that step together [1]"
     )
-    md.add_argument("--repeats", type=int, default=9, help="steps timed of each [%(default)s]")
+
+    finetune = kinds.add_parser(
+        "finetune",
+        help="steps of training with our equations and with chgnet's own, in turn",
+        epilog="example:\n  vitrion bench finetune --threads 1 --json finetune.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finetune.add_argument("--batch-size", type=int, default=4, help="frames of a step [4]")
+
+    for kind, sizes in ((md, "21,84,1302"), (finetune, "21")):
+        kind.add_argument("--atoms", default=sizes, help="sizes, multiples of 21 [%(default)s]")
+        kind.add_argument(
+            "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
+        )
+        kind.add_argument("--threads", type=int, help="CPU threads [torch's choice]")
+        kind.add_argument("--repeats", type=int, default=9, help="steps timed of each [9]")
 
     analyze = kinds.add_parser(
         "analyze",
@@ -50,13 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--formula-units", type=int, default=248, help="size of the glass [248, 1302 atoms]"
     )
     analyze.add_argument("--without-peers", action="store_true", help="run our own code only")
-    for kind in (md, analyze):
+    for kind in (md, finetune, analyze):
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print, and write where asked."""
-    figures = _md(args) if args.kind == "md" else _analyze(args)
+    figures = {"md": _md, "finetune": _finetune, "analyze": _analyze}[args.kind](args)
     text = json.dumps(figures, indent=2)
     print(text)
     if args.json is not None:
@@ -81,24 +91,44 @@ def _analyze(args: argparse.Namespace) -> list[dict[str, object]]:
     return bench_analyze(frames, formula_units=args.formula_units, peers=not args.without_peers)
 
 
-def _md(args: argparse.Namespace) -> list[dict[str, float]]:
-    from dataclasses import asdict
-
+def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
+    """The sizes asked for, once the other numbers are sound and the threads set."""
     import torch
+
+    from vitrion.potential.bench import check_sizes
+
+    sizes = _whole_numbers("--atoms", args.atoms, "21,84")
+    check_sizes(sizes)
+    for name in ("threads", "repeats", *counts):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}", value, "must be at least 1")
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    return sizes
+
+
+def _md(args: argparse.Namespace) -> list[dict[str, object]]:
+    from dataclasses import asdict
 
     from vitrion.potential.bench import bench_md, bench_precision
 
-    sizes = _whole_numbers("--atoms", args.atoms, "21,84")
-    for key, value in (
-        ("--threads", args.threads),
-        ("--repeats", args.repeats),
-        ("--replicas", args.replicas),
-    ):
-        if value is not None and value < 1:
-            raise InputError(key, value, "must be at least 1")
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    sizes = _sizes(args, "replicas")
     if args.precision:
         return [asdict(row) for row in bench_precision(sizes, device=args.device)]
     rows = bench_md(sizes, device=args.device, repeats=args.repeats, replicas=args.replicas)
+    return [asdict(row) for row in rows]
+
+
+def _finetune(args: argparse.Namespace) -> list[dict[str, object]]:
+    from dataclasses import asdict
+
+    from vitrion.training.bench import bench_finetune
+
+    rows = bench_finetune(
+        _sizes(args, "batch_size"),
+        batch_size=args.batch_size,
+        repeats=args.repeats,
+        device=args.device,
+    )
     return [asdict(row) for row in rows]

@@ -110,7 +110,7 @@ def bench_md(
         seed: of packings and velocities, of the first replica.
     """
     device = choose_device(device).type
-    _check_sizes(sizes)
+    check_sizes(sizes)
     return [_measure(size, device, repeats, replicas, seed) for size in sizes]
 
 
@@ -125,11 +125,12 @@ def bench_precision(sizes: Sequence[int], *, device: str = "cpu") -> list[Precis
         device: `cpu`, `cuda` or `auto`.
     """
     device = choose_device(device).type
-    _check_sizes(sizes)
+    check_sizes(sizes)
     return [_precision(glass, size, device) for glass in PRECISION_GLASSES for size in sizes]
 
 
-def _check_sizes(sizes: Sequence[int]) -> None:
+def check_sizes(sizes: Sequence[int]) -> None:
+    """Refuse what no whole number of smallest cells has."""
     for size in sizes:
         if size < SMALLEST_CELL or size % SMALLEST_CELL:
             raise InputError("atoms", size, f"use multiples of {SMALLEST_CELL}")
@@ -138,7 +139,7 @@ def _check_sizes(sizes: Sequence[int]) -> None:
 def _precision(glass: Composition, size: int, device: str) -> Precision:
     largest_force, errors = 0.0, []
     for seed in range(1, PRECISION_SEEDS + 1):
-        atoms = _packing(size, seed, glass)
+        atoms = packed(size, seed, glass)
         atoms.rattle(RATTLE_A, seed=seed)
         double = CHGNetPotential(MODEL, atoms.numbers, device=device, dtype=torch.float64)
         exact = double.compute(atoms.positions, atoms.cell.array)
@@ -168,7 +169,7 @@ def _precision(glass: Composition, size: int, device: str) -> Precision:
 
 def _measure(size: int, device: str, repeats: int, replicas: int, seed: int) -> MDBenchmark:
     seeds = range(seed, seed + replicas)
-    packings = [_packing(size, seed) for seed in seeds]
+    packings = [packed(size, seed) for seed in seeds]
     engines = _ours(packings, device), _theirs(packings, device)
     times: tuple[list[float], list[float]] = ([], [])
     energy_difference = force_difference = 0.0
@@ -200,7 +201,8 @@ def _measure(size: int, device: str, repeats: int, replicas: int, seed: int) -> 
     )
 
 
-def _packing(size: int, seed: int, glass: Composition = GLASS) -> Atoms:
+def packed(size: int, seed: int, glass: Composition = GLASS) -> Atoms:
+    """Ions at random places, at the composition's density guess."""
     formula_units = 4 * size // SMALLEST_CELL
     volume_A3 = glass.volume_A3(formula_units, glass.density_guess_g_cm3)
     return random_packing(glass.counts(formula_units), volume_A3, seed)
@@ -258,7 +260,7 @@ def _added_memory_MB(
 ) -> float:
     """What three steps add to the memory of this process, at their peak."""
     torch.set_num_threads(threads)
-    packings = [_packing(size, seed) for seed in range(1, replicas + 1)]
+    packings = [packed(size, seed) for seed in range(1, replicas + 1)]
     evaluate = engine(packings, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -1,11 +1,10 @@
 """Fine-tuning of CHGNet on energies, forces and stresses.
 
-The loss is chgnet's `CombinedLoss`, and what is trained is a chgnet model. The loop around them is
-ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does not clip gradients,
-freeze layers or stop early, saves neither the order of the batches nor the best weights
-(`best_model` is the live model, chosen by energy), needs a validation set, and pickles its state.
-Energies, forces and stresses come from the equations of the potential, which are chgnet's own
-arranged for speed; where a training is long they are compiled.
+The loss is chgnet's `CombinedLoss` (`objective.py`), and what is trained is a chgnet model. The
+loop around them is ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does
+not clip gradients, freeze layers or stop early, saves neither the order of the batches nor the best
+weights (`best_model` is the live model, chosen by energy), needs a validation set, and pickles its
+state.
 """
 
 from __future__ import annotations
@@ -24,16 +23,13 @@ import pandas as pd
 import torch
 from ase import Atoms
 from chgnet.model import CHGNet
-from chgnet.trainer.trainer import CombinedLoss
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from vitrion import __version__
 from vitrion.config import Finetune
 from vitrion.errors import InputError
-from vitrion.potential import operators
 from vitrion.potential.engine import choose_device
-from vitrion.potential.graph import Graph
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model
 from vitrion.progress import Progress
@@ -46,15 +42,12 @@ from vitrion.training.checkpoint import (
     write_checkpoint,
 )
 from vitrion.training.frames import Batch, builder_for, collate, read_frames, to_samples
-from vitrion.units import EV_A3_TO_GPA
+from vitrion.training.objective import Objective, trainable
 
 logger = logging.getLogger("vitrion")
 
-Step = Callable[[Network, Tensor, Graph, Tensor], tuple[Tensor, Tensor]]
-
 # A minute of compiling saves some 10 ms for each frame of 21 atoms.
 COMPILE_FROM_ATOMS = 200_000  # of all epochs together
-COMPILED_TOLERANCE = 0.01  # of a gradient, relative to its norm
 
 
 def finetune(
@@ -173,35 +166,6 @@ def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
-def predict(
-    network: Network, batch: Batch, energies_and_pulls: Step = Network.energies_and_pulls
-) -> dict[str, Tensor]:
-    """Energies, forces and stresses of a batch, what `CHGNet.forward` gives with task `efs`.
-
-    Args:
-        network: trainable, where the outcome will be differentiated.
-        batch: of frames.
-        energies_and_pulls: `Network.energies_and_pulls`, or that compiled.
-
-    Returns:
-        e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32.
-    """
-    graph, frames = batch.graph, len(batch.atoms)
-    atoms, _ = network.atoms(batch.numbers)
-    energies, pulls = energies_and_pulls(network, graph.vectors_A, graph, atoms)
-    totals_eV = batch.free_eV.index_add(0, batch.system, energies)
-    forces = pulls.new_zeros((len(batch.numbers), 3))
-    forces = forces.index_add(0, graph.edges.source, pulls[graph.bond] * graph.sign[:, None])
-    products = graph.vectors_A[:, :, None] * pulls[:, None, :]
-    virials_eV = pulls.new_zeros((frames, 3, 3)).index_add(0, batch.bond_system, products)
-    stresses = virials_eV * (EV_A3_TO_GPA / batch.volume_A3[:, None, None])
-    return {
-        "e": (totals_eV / batch.atoms).float(),
-        "f": forces.float(),
-        "s": stresses.flatten(0, 1).float(),
-    }
-
-
 class _Run:
     """A training run: weights, their average, the optimizer, and what was learned by epoch."""
 
@@ -216,24 +180,20 @@ class _Run:
     ) -> None:
         self.model, self.settings, self.seed, self.device = model, settings, seed, device
         model.to(device)
-        network = self._network(model)
+        network = trainable(model, device)
         self.samples = {split: to_samples(frames[split], network) for split in frames}
         self.builder = builder_for(network)
         _freeze(model, settings.freeze)
-        self.parameters = [parameter for _, parameter in _trained(model)]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
-        self.loss = CombinedLoss(
-            target_str="efs",
-            criterion=settings.loss.criterion,
-            energy_loss_ratio=settings.loss.energy,
-            force_loss_ratio=settings.loss.force,
-            stress_loss_ratio=settings.loss.stress,
-        )
+        self.objective = Objective(settings.loss, device)
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
-        self.step = self._compiled() if atoms > COMPILE_FROM_ATOMS else Network.energies_and_pulls
+        self.step = Network.energies_and_pulls
+        if atoms > COMPILE_FROM_ATOMS:
+            self.step = self.objective.compiled(model, next(iter(self._batches("train"))))
 
     @property
     def epoch(self) -> int:
@@ -339,58 +299,14 @@ class _Run:
         for batch in batches:
             if update is None:
                 with torch.no_grad():
-                    result = self._losses(model, batch, Network.energies_and_pulls)
+                    result = self.objective(model, batch)
             else:
-                result = self._losses(model, batch, self.step)
+                result = self.objective(model, batch, self.step)
                 update(result["loss"])
             for part in sums:
                 sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
                 counts[part] += result[f"{part}_MAE_size"]
         return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
-
-    def _losses(self, model: CHGNet, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """What chgnet's loss makes of a batch."""
-        found = predict(self._network(model), batch, step)
-        both = (
-            {**values, "f": [values["f"]], "s": [values["s"]]} for values in (batch.targets, found)
-        )
-        return self.loss(*both)
-
-    def _network(self, model: CHGNet) -> Network:
-        """The equations with the weights as they are now."""
-        return Network(
-            model, device=self.device, dtype=torch.float32, operators=operators, trainable=True
-        )
-
-    def _compiled(self) -> Step:
-        """The compiled step, once it has the gradients of the plain one; else the plain one.
-
-        Compilers have been wrong. And always the same frames, so that a resumed run is compiled
-        for the same sizes.
-        """
-        plain = Network.energies_and_pulls
-        compiled = torch.compile(plain, dynamic=True, fullgraph=True)
-        batch = next(iter(self._batches("train")))
-        logger.info("fine-tune: compiling, about a minute")
-        try:
-            wanted, found = (
-                torch.autograd.grad(
-                    self._losses(self.model, batch, step)["loss"],
-                    self.parameters,
-                    allow_unused=True,
-                )
-                for step in (plain, compiled)
-            )
-        except Exception as error:  # compilers raise whatever they like
-            logger.warning("training is not compiled and takes longer: %s", error)
-            return plain
-        for (name, _), a, b in zip(_trained(self.model), wanted, found, strict=True):
-            if a is not None and (a - b).norm() > COMPILED_TOLERANCE * a.norm():
-                logger.warning(
-                    "training is not compiled: the compiler's gradient of %s is wrong", name
-                )
-                return plain
-        return compiled
 
     def _record(
         self, errors: Mapping[str, dict[str, float]], *, rate: float, wall_s: float
@@ -412,11 +328,6 @@ def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
     # The reference energies stay: labels are aligned to them. site_wise gives magnetic moments.
     for layer in {*layers, "composition_model", "site_wise"}:
         getattr(model, layer).requires_grad_(False)
-
-
-def _trained(model: CHGNet) -> list[tuple[str, Tensor]]:
-    """Name and value of what is not frozen."""
-    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
