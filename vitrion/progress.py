@@ -21,14 +21,23 @@ class Progress:
         title: what is being done, in a few words.
         unit: name of one step.
         interval_s: least time between two lines in a log.
+        done: steps that an earlier run has done.
     """
 
     def __init__(
-        self, total: int, title: str, *, unit: str = "step", interval_s: float = 30.0
+        self,
+        total: int,
+        title: str,
+        *,
+        unit: str = "step",
+        interval_s: float = 30.0,
+        done: int = 0,
     ) -> None:
         self.total, self.title, self.unit, self.interval_s = total, title, unit, interval_s
-        self.done = 0
-        self._bar = tqdm(total=total, desc=title, unit=unit) if sys.stderr.isatty() else None
+        self.done = self._before = done
+        self._bar = (
+            tqdm(total=total, initial=done, desc=title, unit=unit) if sys.stderr.isatty() else None
+        )
         self._start = self._told = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -52,7 +61,7 @@ class Progress:
     def _tell(self, note: str = "") -> None:
         self._told = time.monotonic()
         elapsed_s = self._told - self._start
-        rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
+        rate = (self.done - self._before) / elapsed_s if elapsed_s > 0 else 0.0
         left = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         logger.info(
             "%s: %d/%d %s, %.3g %s/s, %s left%s",

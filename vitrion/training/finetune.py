@@ -122,13 +122,11 @@ def finetune(
     else:
         run.restore(saved)
         logger.info("fine-tune: going on after epoch %d", run.epoch)
-    with Progress(settings.epochs, "fine-tune", unit="epoch") as progress:
-        progress.update(run.epoch)
+    total, done = (epochs * run.steps_per_epoch for epochs in (settings.epochs, run.epoch))
+    with Progress(total, "fine-tune", done=done) as progress:
         while not run.finished:
-            run.train_epoch()
+            run.train_epoch(progress)
             write_checkpoint(checkpoint, key, run.state())
-            row = run.history[-1]
-            progress.update(note=f"validation force error {row['val_force_mae_meV_A']:.0f} meV/Å")
 
     best = load_model(settings.start)
     best.load_state_dict(run.best)
@@ -236,20 +234,25 @@ class _Run:
         errors = {split: self._errors(self.model, self._batches(split)) for split in self.samples}
         self._record(errors, rate=0.0, wall_s=time.monotonic() - started)
 
-    def train_epoch(self) -> None:
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.samples["train"]) / self.settings.batch_size)
+
+    def train_epoch(self, progress: Progress) -> None:
         started = time.monotonic()
         number = self.epoch + 1
         order = torch.randperm(
             len(self.samples["train"]),
             generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches", number)),
         )
-        batches = math.ceil(len(order) / self.settings.batch_size)
-        step = (number - 1) * batches
+        step = (number - 1) * self.steps_per_epoch
+        error = self.history[-1]["val_force_mae_meV_A"]
+        note = f"epoch {number}, validation force error before it {error:.0f} meV/Å"
         rate = 0.0
 
         def update(loss: Tensor) -> None:
             nonlocal step, rate
-            rate = learning_rate(step, batches, self.settings)
+            rate = learning_rate(step, self.steps_per_epoch, self.settings)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.zero_grad()
@@ -264,6 +267,7 @@ class _Run:
             self.optimizer.step()
             self.averaged.update_parameters(self.model)
             step += 1
+            progress.update(note=note)
 
         errors = {
             "train": self._errors(self.model, self._batches("train", order.tolist()), update),
