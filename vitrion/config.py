@@ -215,6 +215,9 @@ class Finetune(Section):
         20, description="epochs without a better validation force error before stopping"
     )
     batch_size: PositiveInt = Field(4, description="frames in a batch")
+    optimizer: Literal["adam", "muon"] = Field(
+        "adam", description="muon learns more a step in long trainings, at a rate of about 0.01"
+    )
     learning_rate: Positive = Field(1e-3, description="largest learning rate")
     warmup_epochs: NonNegative = Field(
         1.0, description="epochs of linear rise; a cosine to zero follows"

@@ -37,7 +37,7 @@ from vitrion.training.frames import builder_for, collate, read_frames, to_sample
 from vitrion.training.objective import Step, predict, trainable
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
-SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4)
+SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4, optimizer="muon")
 
 
 def labelled(seed: int, calculator: CHGNetCalculator, name: str = "LiCl") -> Atoms:
@@ -257,7 +257,8 @@ def test_without_validation_frames_the_last_epoch_is_kept(data: Path, tmp_path: 
 def test_stops_early_and_keeps_the_start_model_when_nothing_is_better(
     data: Path, tmp_path: Path
 ) -> None:
-    harmful = {"learning_rate": 0.03, "warmup_epochs": 0, "loss": LossWeights(force=0)}
+    harmful = {"optimizer": "adam", "learning_rate": 0.03, "warmup_epochs": 0}
+    harmful["loss"] = LossWeights(force=0)
     run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 50, "patience": 2, **harmful}))
     card = json.loads((tmp_path / "model.json").read_text())
     assert (card["epochs"], card["best_epoch"]) == (2, 0)

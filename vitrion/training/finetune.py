@@ -183,7 +183,7 @@ class _Run:
         self.builder = builder_for(network)
         _freeze(model, settings.freeze)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
+        self.optimizers = _optimizers(model, settings)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
         self.objective = Objective(settings.loss, device)
         self.history: list[dict[str, float]] = []
@@ -204,27 +204,28 @@ class _Run:
         return stale or self.epoch >= self.settings.epochs
 
     def state(self) -> TrainingState:
-        optimizer = {
-            f"{index}/{name}": tensor
-            for index, members in self.optimizer.state_dict()["state"].items()
-            for name, tensor in members.items()
-        }
         groups = {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "best": self.best,
-            "optimizer": optimizer,
         }
+        for optimizer in self.optimizers:
+            groups[type(optimizer).__name__] = {
+                f"{index}/{name}": tensor
+                for index, members in optimizer.state_dict()["state"].items()
+                for name, tensor in members.items()
+            }
         return TrainingState(groups, self.history, self.best_epoch)
 
     def restore(self, state: TrainingState) -> None:
         self.model.load_state_dict(state.groups["model"])
         self.averaged.load_state_dict(state.groups["averaged"])
-        members: dict[int, dict[str, Tensor]] = {}
-        for full_name, tensor in state.groups["optimizer"].items():
-            index, name = full_name.split("/")
-            members.setdefault(int(index), {})[name] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": members})
+        for optimizer in self.optimizers:
+            members: dict[int, dict[str, Tensor]] = {}
+            for full_name, tensor in state.groups[type(optimizer).__name__].items():
+                index, name = full_name.split("/")
+                members.setdefault(int(index), {})[name] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": members})
         self.history, self.best_epoch = state.history, state.best_epoch
         self.best = state.groups["best"]
 
@@ -253,9 +254,7 @@ class _Run:
         def update(loss: Tensor) -> None:
             nonlocal step, rate
             rate = learning_rate(step, self.steps_per_epoch, self.settings)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.zero_grad()
+            self.model.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
             if not torch.isfinite(norm):
@@ -264,7 +263,10 @@ class _Run:
                     self.settings.learning_rate,
                     f"training diverged in epoch {number}; lower it, or finetune.gradient_clip",
                 )
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
             self.averaged.update_parameters(self.model)
             step += 1
             progress.update(note=note)
@@ -332,6 +334,26 @@ def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
     # The reference energies stay: labels are aligned to them. site_wise gives magnetic moments.
     for layer in {*layers, "composition_model", "site_wise"}:
         getattr(model, layer).requires_grad_(False)
+
+
+def _optimizers(model: CHGNet, settings: Finetune) -> list[torch.optim.Optimizer]:
+    """Adam, for Muon only of what is no matrix: biases, norms, and one row for each element.
+
+    Muon makes the steps of a matrix equally long in all of its directions (K. Jordan et al., 2024);
+    scaled to Adam's usual lengths (Liu et al., arXiv 2502.16982).
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    matrices: list[Tensor] = []
+    if settings.optimizer == "muon":
+        names = [n for n, p in trained.items() if p.ndim == 2 and min(p.shape) > 1]
+        matrices = [trained.pop(n) for n in names if not n.startswith("atom_embedding")]
+    # Each step sets the rate anew.
+    rate = settings.learning_rate
+    adam = torch.optim.Adam(trained.values(), lr=rate)
+    if not matrices:
+        return [adam]
+    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+    return [muon, adam]
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
