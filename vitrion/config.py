@@ -205,9 +205,9 @@ class Finetune(Section):
     """Fine-tuning of CHGNet."""
 
     model: str = Field(
-        "train",
-        description="train; pretrained (the start model as it is); shipped (the model in "
-        "resources/models); or a .safetensors file",
+        "shipped",
+        description="shipped (the model in resources/models); train; pretrained (the start model "
+        "as it is); or a .safetensors file",
     )
     start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
     epochs: PositiveInt = Field(100, description="most epochs")
