@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel
 
 from vitrion.compositions import COLUMNS, Composition
-from vitrion.config import Config
+from vitrion.config import Config, Finetune
 from vitrion.config_text import flow
 from vitrion.jobs import campaign_jobs
 from vitrion.tables import TABLES, TRAJECTORY_KEY
@@ -117,10 +117,11 @@ def tables_reference() -> str:
 
 
 def _folders() -> dict[str, list[str]]:
-    """Where a campaign writes each table."""
+    """Where a campaign that trains its potential writes each table."""
     glass = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
     found: dict[str, list[str]] = defaultdict(list)
-    for job in campaign_jobs(Config(), {"LiAlCl": glass}):
+    everything = Config(finetune=Finetune(model="train"))
+    for job in campaign_jobs(everything, {"LiAlCl": glass}):
         for path in map(PurePosixPath, job.outputs):
             folder = f"`{path.parts[0]}/`"
             if path.suffix == ".parquet" and folder not in found[path.stem]:

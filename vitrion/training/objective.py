@@ -1,7 +1,7 @@
 """What a training makes smaller: chgnet's loss of the energies, forces and stresses of a batch.
 
 They come from the equations of the potential, which are chgnet's own arranged for speed. Compiled,
-a step takes a third of the time of chgnet's (`vitrion bench finetune`).
+a step takes a quarter of the time of chgnet's (`vitrion bench finetune`).
 """
 
 from __future__ import annotations
