@@ -84,7 +84,10 @@ def test_overlay_replaces_compositions_and_merges_sections() -> None:
         ({"campaign": "../elsewhere"}, "campaign = '../elsewhere'"),
         ({"seed": -1}, "seed = -1"),
         ({"replicas": 0}, "replicas = 0"),
-        ({"finetune": {"iterate": {"rounds": 1}, "model": "train"}}, "rounds = 1: choose what"),
+        (
+            {"finetune": {"iterate": {"rounds": 1}, "model": "train"}},
+            "finetune.iterate.rounds = 1: choose what",
+        ),
         ({"finetune": {"iterate": {"rounds": 1}, "model": "pretrained"}}, "set finetune.model"),
         ({"quench": {"limits": {"least_distance_A": "1.2 A"}}}, "quench.limits.least_distance_A"),
     ],

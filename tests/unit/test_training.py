@@ -257,8 +257,12 @@ def test_without_validation_frames_the_last_epoch_is_kept(data: Path, tmp_path: 
 def test_stops_early_and_keeps_the_start_model_when_nothing_is_better(
     data: Path, tmp_path: Path
 ) -> None:
-    harmful = {"optimizer": "adam", "learning_rate": 0.03, "warmup_epochs": 0}
-    harmful["loss"] = LossWeights(force=0)
+    harmful = {
+        "optimizer": "adam",
+        "learning_rate": 0.03,
+        "warmup_epochs": 0,
+        "loss": LossWeights(force=0),
+    }
     run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 50, "patience": 2, **harmful}))
     card = json.loads((tmp_path / "model.json").read_text())
     assert (card["epochs"], card["best_epoch"]) == (2, 0)

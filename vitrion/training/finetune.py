@@ -97,7 +97,8 @@ def finetune(
             split: {"sha256": _sha256(path), "n_frames": len(frames[split])}
             for split, path in (("train", train), ("val", val))
         },
-        "settings": settings.model_dump(mode="json", exclude={"accept"}),
+        # `model` says what a campaign takes; here it is trained, whatever that says.
+        "settings": settings.model_dump(mode="json", exclude={"accept", "model"}),
         "seed": seed,
         "versions": {
             "vitrion": __version__,
@@ -342,14 +343,14 @@ def _optimizers(model: CHGNet, settings: Finetune) -> list[torch.optim.Optimizer
     Muon makes the steps of a matrix equally long in all of its directions (K. Jordan et al., 2024);
     scaled to Adam's usual lengths (Liu et al., arXiv 2502.16982).
     """
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices: list[Tensor] = []
-    if settings.optimizer == "muon":
-        names = [n for n, p in trained.items() if p.ndim == 2 and min(p.shape) > 1]
-        matrices = [trained.pop(n) for n in names if not n.startswith("atom_embedding")]
-    # Each step sets the rate anew.
-    rate = settings.learning_rate
-    adam = torch.optim.Adam(trained.values(), lr=rate)
+    others: list[Tensor] = []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            is_matrix = p.ndim == 2 and min(p.shape) > 1 and not name.startswith("atom_embedding")
+            (matrices if is_matrix and settings.optimizer == "muon" else others).append(p)
+    rate = settings.learning_rate  # each step sets it anew
+    adam = torch.optim.Adam(others, lr=rate)
     if not matrices:
         return [adam]
     muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
