@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,6 @@ from small_campaign import (
     blocks,
     copy_before_production,
     kill_session,
-    local_command,
     run_here,
     wait_for,
     write_configs,
@@ -149,21 +148,33 @@ def running_process(folder: Path) -> int:
 
 
 def test_killed_snakemake_leaves_an_orphan_that_its_successor_waits_for(
-    cluster: Cluster, unfinished: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, reference: Path, unfinished: Path
 ) -> None:
-    """A segment long enough that the orphan still runs when its successor comes."""
-    expected = start_undisturbed(unfinished, tmp_path_factory, length_ps=4.0)
-    configs = write_configs(unfinished, length_ps=4.0, segment_ps=4.0)
+    """The orphan is held until its successor has come, however fast the machine."""
+    configs = write_configs(unfinished)
     process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
     wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
+    held = running_process(unfinished)
+    os.kill(held, signal.SIGSTOP)
     (orphan,) = cluster.jobs("RUNNING")
     kill_session(process)
     cluster.snakemake(unfinished, configs, "--unlock").wait(120)
-    assert orphan in cluster.jobs("RUNNING")
-    finish(cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),)), unfinished)
-    assert attempts(unfinished) == 2
+    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
+    logs = unfinished / ".snakemake/slurm_logs"
+    waiting = "waiting for the process that still runs it"
+    wait_for(
+        lambda: any(waiting in path.read_text() for path in logs.rglob("*.log")),
+        "a successor that waits",
+        seconds=300,
+    )
+    os.kill(held, signal.SIGCONT)
+    finish(process, unfinished)
+    wait_for(
+        lambda: orphan not in cluster.jobs("RUNNING,COMPLETING"), "the orphan's end", seconds=60
+    )
     assert orphan in cluster.jobs("COMPLETED")
-    assert_same_segment(unfinished / SEGMENT, expected() / SEGMENT)
+    assert attempts(unfinished) == 2
+    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
 
 
 def test_time_limit_saves_the_state_and_the_retry_goes_on(
@@ -191,27 +202,6 @@ def test_time_limit_saves_the_state_and_the_retry_goes_on(
     assert "returned non-zero exit status 75" in printed
     assert attempts(unfinished) == 2
     assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
-
-
-def start_undisturbed(
-    unfinished: Path, tmp_path_factory: pytest.TempPathFactory, *, length_ps: float
-) -> Callable[[], Path]:
-    """Start the same long segment without SLURM; returns what waits for its folder."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    copy_before_production(unfinished, folder)
-    configs = write_configs(folder, length_ps=length_ps, segment_ps=length_ps)
-    process = subprocess.Popen(
-        local_command(folder, configs, SEGMENT),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def finished() -> Path:
-        assert process.wait(900) == 0
-        return folder
-
-    return finished
 
 
 def own_profile(folder: Path, **resources: str) -> Path:
