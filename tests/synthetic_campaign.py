@@ -248,11 +248,15 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
     for column in set(TABLES["thermo"]) - set(thermo):
         thermo[column] = 2 + 0.05 * rng.normal(size=60)
     write_table(folder / "thermo.parquet", "thermo", thermo)
+    melted = [
+        f"melt displacement of {element}" for element in (composition.alkali, composition.metal)
+    ]
     checks = pd.DataFrame(
         {
-            "check": ["least_distance", "density_drift"], "value": [1.5, 0.1],
-            "limit_low": [1.2, np.nan], "limit_high": [np.nan, 0.05], "unit": ["Å", ""],
-            "passed": [True, False],
+            "check": [*melted, "least distance of two atoms", "relative density drift"],
+            "value": [4.0, 4.0, 1.5, 0.1], "limit_low": [3.0, 3.0, 1.2, -0.05],
+            "limit_high": [np.inf, np.inf, np.inf, 0.05], "unit": ["Å", "Å", "Å", ""],
+            "passed": [True, True, True, False],
         }
     )  # fmt: skip
     write_table(folder / "glass_checks.parquet", "glass_checks", checks)

@@ -16,6 +16,8 @@ from synthetic_campaign import glass, write_campaign
 from vitrion.cli import main
 from vitrion.compositions import read_compositions
 from vitrion.report import FIGURES, build_report, plot_figure
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures.glass import glass_checks
 from vitrion.report.figures.kinds import FORMATS, GROUPS
 from vitrion.report.glasses import glass_model
 from vitrion.report.overview import plot_overview
@@ -53,6 +55,21 @@ def test_figures_and_report(tmp_path: Path, empty: bool) -> None:
         "figures",
         "index.html",
     ]
+
+
+def test_checks_of_all_compositions_share_their_columns(tmp_path: Path) -> None:
+    write_campaign(tmp_path, TOY)
+    (axes,) = glass_checks(CampaignTables(tmp_path)).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "melt displacement of the alkali",
+        "melt displacement of the metal",
+        "least distance of two atoms",
+        "relative density drift",
+    ]
+    made = [text.get_text().partition("/") for text in axes.texts]
+    assert len(made) == 4 * len(TOY)
+    assert {(passed == total) for passed, _, total in made[3::4]} == {False}
+    assert {(passed == total) for passed, _, total in made[:3]} == {True}
 
 
 def test_report_command_makes_everything_from_the_tables(tmp_path: Path, capsys) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -19,7 +20,7 @@ def glass_checks(tables: CampaignTables) -> Figure:
     """Replicas of each composition that passed each check of the glass, of those that were made.
     Orange: at least one did not pass; trajectories of such a glass are flagged.
     """
-    data = tables.glasses("glass_checks")
+    data = _by_role(tables.glasses("glass_checks"), tables)
     names, checks = tables.compositions(), list(dict.fromkeys(data["check"]))
     passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
     made = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="count")
@@ -44,6 +45,18 @@ def glass_checks(tables: CampaignTables) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     return figure
+
+
+def _by_role(checks: pd.DataFrame, tables: CampaignTables) -> pd.DataFrame:
+    """Checks of an element under the name of its role, which all compositions share."""
+    trajectories = tables.summary("trajectories").drop_duplicates("composition")
+    for composition, *elements in trajectories[["composition", "alkali", "metal"]].to_numpy():
+        own = checks["composition"] == composition
+        for element, role in zip(elements, ("alkali", "metal"), strict=True):
+            checks.loc[own, "check"] = checks.loc[own, "check"].str.replace(
+                rf" of {element}$", f" of the {role}", regex=True
+            )
+    return checks
 
 
 def _history(tables: CampaignTables, quantity: str, label: str, target: str = "") -> Figure:
