@@ -135,20 +135,19 @@ def element_metrics(parity: pd.DataFrame) -> pd.DataFrame:
 
 def frame_errors(parity: pd.DataFrame) -> pd.DataFrame:
     """Rows of the `frame_errors` table, the worst force errors of a model and split first."""
-    rows = []
-    for key, group in _groups(parity, ["model", "split", "composition", "frame_id"]):
-        error = {name: _error(part) for name, part in group.groupby("quantity")}
-        rows.append(
-            {
-                **key,
-                "energy_error_meV_atom": float(error["energy"].iloc[0]) * 1000,
-                "force_mae_meV_A": _mae(error["force"]) * 1000,
-                "force_max_error_meV_A": float(error["force"].abs().max()) * 1000,
-                "stress_mae_GPa": _mae(error["stress"]),
-            }
-        )
-    table = pd.DataFrame(rows, columns=list(TABLES["frame_errors"]))
-    return table.sort_values(
+    error = _error(parity)
+    keys = ["model", "split", "composition", "frame_id", "quantity"]
+    errors = parity[keys].assign(signed=error, size=error.abs()).groupby(keys)
+    signed, size = (errors[column].mean().unstack() for column in ("signed", "size"))
+    table = pd.DataFrame(
+        {
+            "energy_error_meV_atom": signed["energy"] * 1000,
+            "force_mae_meV_A": size["force"] * 1000,
+            "force_max_error_meV_A": errors["size"].max().unstack()["force"] * 1000,
+            "stress_mae_GPa": size["stress"],
+        }
+    ).reset_index()
+    return table[list(TABLES["frame_errors"])].sort_values(
         ["model", "split", "force_mae_meV_A"], ascending=[True, True, False], ignore_index=True
     )
 
