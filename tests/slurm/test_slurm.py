@@ -159,6 +159,7 @@ def test_killed_snakemake_leaves_an_orphan_that_its_successor_waits_for(
     (orphan,) = cluster.jobs("RUNNING")
     kill_session(process)
     cluster.snakemake(unfinished, configs, "--unlock").wait(120)
+    assert orphan in cluster.jobs("RUNNING")
     process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
     logs = unfinished / ".snakemake/slurm_logs"
     waiting = "waiting for the process that still runs it"

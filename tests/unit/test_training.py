@@ -426,6 +426,12 @@ def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
     assert dict(zip(elements["element"], elements["n_atoms"], strict=True)) == {"Li": 5, "Cl": 5}
 
 
+def test_evaluation_without_frames_writes_empty_tables(data: Path, tmp_path: Path) -> None:
+    evaluate({"pretrained": "0.3.0"}, {"test": data / "empty.extxyz"}, tmp_path, device="cpu")
+    for name in ("model_metrics", "element_metrics", "frame_errors", "parity"):
+        assert len(read_table(tmp_path / f"{name}.parquet")) == 0
+
+
 def test_commands_train_and_evaluate_on_held_out_compositions(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

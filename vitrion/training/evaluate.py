@@ -24,6 +24,7 @@ from vitrion.training.frames import read_frames
 from vitrion.units import EV_A3_TO_GPA
 
 RESAMPLES = 1000
+_FRAME = ["model", "split", "composition", "frame_id"]  # what a row of one frame is told by
 
 
 def evaluate(
@@ -136,15 +137,17 @@ def element_metrics(parity: pd.DataFrame) -> pd.DataFrame:
 def frame_errors(parity: pd.DataFrame) -> pd.DataFrame:
     """Rows of the `frame_errors` table, the worst force errors of a model and split first."""
     error = _error(parity)
-    keys = ["model", "split", "composition", "frame_id", "quantity"]
-    errors = parity[keys].assign(signed=error, size=error.abs()).groupby(keys)
-    signed, size = (errors[column].mean().unstack() for column in ("signed", "size"))
+    errors = parity.assign(signed=error, size=error.abs())
+    energy, force, stress = (
+        errors[errors["quantity"] == quantity].groupby(_FRAME)
+        for quantity in ("energy", "force", "stress")
+    )
     table = pd.DataFrame(
         {
-            "energy_error_meV_atom": signed["energy"] * 1000,
-            "force_mae_meV_A": size["force"] * 1000,
-            "force_max_error_meV_A": errors["size"].max().unstack()["force"] * 1000,
-            "stress_mae_GPa": size["stress"],
+            "energy_error_meV_atom": energy["signed"].first() * 1000,
+            "force_mae_meV_A": force["size"].mean() * 1000,
+            "force_max_error_meV_A": force["size"].max() * 1000,
+            "stress_mae_GPa": stress["size"].mean(),
         }
     ).reset_index()
     return table[list(TABLES["frame_errors"])].sort_values(
@@ -201,7 +204,7 @@ def _force_sums(parity: pd.DataFrame) -> pd.DataFrame:
             product=forces["reference"] * forces["predicted"],
             square=forces["reference"] ** 2,
         )
-        .groupby(["model", "split", "composition", "frame_id"])[["abs_error", "product", "square"]]
+        .groupby(_FRAME)[["abs_error", "product", "square"]]
         .sum()
     )
 
