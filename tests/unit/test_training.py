@@ -20,6 +20,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from chgnet.data.dataset import StructureData, collate_graphs
 from chgnet.model import CHGNet
+from chgnet.trainer.trainer import CombinedLoss
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
@@ -34,7 +35,7 @@ from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_ch
 from vitrion.training.evaluate import model_metrics
 from vitrion.training.finetune import learning_rate
 from vitrion.training.frames import builder_for, collate, read_frames, to_samples
-from vitrion.training.objective import Step, predict, trainable
+from vitrion.training.objective import Objective, Step, predict, trainable
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
 SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4, optimizer="muon")
@@ -78,11 +79,12 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    data: Path, out: Path, settings: Finetune = SETTINGS, val: str = "val", seed: int = 1
-) -> None:
+    data: Path, out: Path, settings: Finetune = SETTINGS, val: str = "val", seed: int = 1,
+    threads: int = 1,
+) -> None:  # fmt: skip
     finetune(
         data / "train.extxyz", data / f"{val}.extxyz", out,
-        settings=settings, seed=seed, device="cpu", threads=1,
+        settings=settings, seed=seed, device="cpu", threads=threads,
     )  # fmt: skip
 
 
@@ -147,6 +149,40 @@ def test_compiled_gradients_are_the_plain_ones(data: Path) -> None:
         assert (found - plain[name]).norm() < 2e-3 * plain[name].norm(), name
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_shared_frames_have_the_loss_and_gradient_of_chgnets_batch(
+    data: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of several sizes, more of them than of the workers that take a share each."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: workers)
+    frames = [*read_frames(data / "train.extxyz"), bulk("NaCl", "rocksalt", a=5.5).repeat(2)]
+    frames[-1].calc = CHGNetCalculator("r2scan", device="cpu")
+    model = load_model("0.3.0")
+    for part in (model.composition_model, model.site_wise):
+        part.requires_grad_(False)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    network = trainable(model, torch.device("cpu"))
+    objective = Objective(LossWeights(), builder_for(network), batch_size=len(frames))
+    assert objective.workers == workers
+    samples = to_samples(frames, network)
+    outcome, found = objective.gradient(model, list(trained.values()), samples)
+
+    criterion = CombinedLoss(target_str="efs", criterion=LossWeights().criterion)
+    whole, targets = theirs(model, frames)
+    lists = ({**part, "f": [part["f"]], "s": [part["s"]]} for part in (targets, whole))
+    wanted = criterion(*lists)
+    wanted["loss"].backward()
+    for name in ("loss", "e_MAE", "f_MAE", "s_MAE"):
+        assert float(outcome[name]) == pytest.approx(float(wanted[name]), rel=1e-3), name
+        assert float(objective(model, samples)[name]) == pytest.approx(
+            float(outcome[name]), rel=1e-6
+        )
+    for (name, p), slope in zip(trained.items(), found, strict=True):
+        assert (p.grad is None) == (slope is None), name
+        if slope is not None:
+            assert (slope - p.grad).norm() < 5e-3 * p.grad.norm(), name
+
+
 @pytest.mark.parametrize(("slope", "trusted"), [(1.0, True), (1.5, False)])
 def test_a_compiler_is_trusted_where_its_gradients_are_right(
     data: Path, tmp_path: Path, slope: float, trusted: bool,
@@ -199,6 +235,19 @@ def test_same_seed_same_weights_other_seed_others(
     run(data, tmp_path / "other", seed=2)
     assert weights_hash(tmp_path / "same") == weights_hash(trained)
     assert weights_hash(tmp_path / "other") != weights_hash(trained)
+
+
+def test_threads_share_the_work_and_always_end_in_the_same_weights(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    for out in ("once", "again"):
+        run(data, tmp_path / out, threads=2)
+    assert weights_hash(tmp_path / "once") == weights_hash(tmp_path / "again")
+    learning, alone = (
+        read_table(folder / "learning.parquet") for folder in (tmp_path / "once", trained)
+    )
+    error = "val_force_mae_meV_A"
+    assert learning[error].to_numpy() == pytest.approx(alone[error].to_numpy(), rel=0.02)
 
 
 def test_killed_run_goes_on_to_the_same_weights(

@@ -22,7 +22,8 @@ from vitrion.config import LossWeights
 from vitrion.potential import CHGNetCalculator, load_model
 from vitrion.potential.bench import MODEL, packed
 from vitrion.potential.engine import choose_device
-from vitrion.training.frames import builder_for, collate, to_samples
+from vitrion.potential.network import Network
+from vitrion.training.frames import Sample, builder_for, to_samples
 from vitrion.training.objective import Objective, Step, trainable
 from vitrion.units import EV_A3_TO_GPA
 
@@ -75,15 +76,16 @@ def _measure(size: int, batch_size: int, repeats: int, device: torch.device) -> 
     model = load_model(MODEL).to(device)
     for part in (model.composition_model, model.site_wise):
         part.requires_grad_(False)
-    network, objective = trainable(model, device), Objective(LossWeights(), device)
-    batch = collate(to_samples(frames, network), builder_for(network))
+    network = trainable(model, device)
+    objective = Objective(LossWeights(), builder_for(network), batch_size)
+    samples = to_samples(frames, network)
     start = time.perf_counter()
-    compiled = objective.compiled(model, batch)
+    compiled = objective.compiled(model, samples)
     compile_s = time.perf_counter() - start
     steps = (
         _theirs(model, frames, device),
-        _ours(model, frames, objective, None),
-        _ours(model, frames, objective, compiled),
+        _ours(model, samples, objective, Network.energies_and_pulls),
+        _ours(model, samples, objective, compiled),
     )
     times: tuple[list[float], ...] = ([], [], [])
     losses = np.empty((repeats + 1, len(steps)))
@@ -122,18 +124,10 @@ def _labelled(size: int, seed: int) -> Atoms:
 
 
 def _ours(
-    model: CHGNet, frames: Sequence[Atoms], objective: Objective, step: Step | None
+    model: CHGNet, samples: Sequence[Sample], objective: Objective, step: Step
 ) -> TrainingStep:
-    network = trainable(model, objective.device)
-    samples, builder = to_samples(frames, network), builder_for(network)
-    chosen = {} if step is None else {"step": step}
-
-    def train() -> float:
-        loss = objective(model, collate(samples, builder), **chosen)["loss"]
-        loss.backward()
-        return float(loss)
-
-    return train
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return lambda: float(objective.gradient(model, parameters, samples, step)[0]["loss"])
 
 
 def _theirs(model: CHGNet, frames: Sequence[Atoms], device: torch.device) -> TrainingStep:

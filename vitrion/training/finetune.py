@@ -41,7 +41,7 @@ from vitrion.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
-from vitrion.training.frames import Batch, builder_for, collate, read_frames, to_samples
+from vitrion.training.frames import Sample, builder_for, read_frames, to_samples
 from vitrion.training.objective import Objective, trainable
 
 logger = logging.getLogger("vitrion")
@@ -181,12 +181,11 @@ class _Run:
         model.to(device)
         network = trainable(model, device)
         self.samples = {split: to_samples(frames[split], network) for split in frames}
-        self.builder = builder_for(network)
         _freeze(model, settings.freeze)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = _optimizers(model, settings)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
-        self.objective = Objective(settings.loss, device)
+        self.objective = Objective(settings.loss, builder_for(network), settings.batch_size)
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
@@ -252,11 +251,11 @@ class _Run:
         note = f"epoch {number}, validation force error before it {error:.0f} meV/Å"
         rate = 0.0
 
-        def update(loss: Tensor) -> None:
+        def update(gradient: Sequence[Tensor | None]) -> None:
             nonlocal step, rate
             rate = learning_rate(step, self.steps_per_epoch, self.settings)
-            self.model.zero_grad()
-            loss.backward()
+            for parameter, slope in zip(self.parameters, gradient, strict=True):
+                parameter.grad = slope
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
             if not torch.isfinite(norm):
                 raise InputError(
@@ -288,28 +287,26 @@ class _Run:
         decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
         return torch.lerp(averaged, new, 1 - decay)
 
-    def _batches(self, split: str, order: Sequence[int] | None = None) -> Iterable[Batch]:
+    def _batches(self, split: str, order: Sequence[int] | None = None) -> Iterable[list[Sample]]:
         samples, size = self.samples[split], self.settings.batch_size
         order = range(len(samples)) if order is None else order
         for first in range(0, len(order), size):
-            chosen = [samples[index] for index in order[first : first + size]]
-            yield collate(chosen, self.builder)
+            yield [samples[index] for index in order[first : first + size]]
 
     def _errors(
         self,
         model: CHGNet,
-        batches: Iterable[Batch],
-        update: Callable[[Tensor], None] | None = None,
+        batches: Iterable[list[Sample]],
+        update: Callable[[Sequence[Tensor | None]], None] | None = None,
     ) -> dict[str, float]:
-        """Mean absolute errors over batches in chgnet's units; `update` gets each batch's loss."""
+        """Mean absolute errors over batches in chgnet's units; `update` gets each gradient."""
         sums, counts = dict.fromkeys("efs", 0.0), dict.fromkeys("efs", 0)
         for batch in batches:
             if update is None:
-                with torch.no_grad():
-                    result = self.objective(model, batch)
+                result = self.objective(model, batch)
             else:
-                result = self.objective(model, batch, self.step)
-                update(result["loss"])
+                result, gradient = self.objective.gradient(model, self.parameters, batch, self.step)
+                update(gradient)
             for part in sums:
                 sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
                 counts[part] += result[f"{part}_MAE_size"]
