@@ -210,6 +210,11 @@ class Finetune(Section):
         "as it is); or a .safetensors file",
     )
     start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
+    angle_cutoff_A: Positive | None = Field(
+        None,
+        description="longest bond that makes angles; the start model's (3.0 in chgnet's) if not "
+        "given. 3.3 to 3.6 suit bromides and iodides, and make each MD step dearer",
+    )
     epochs: PositiveInt = Field(100, description="most epochs")
     patience: PositiveInt = Field(
         20, description="epochs without a better validation force error before stopping"

@@ -237,7 +237,7 @@ def measure_steps_per_s(
 
     Args:
         composition: what to pack.
-        config: the campaign; its device, threads, time step and start model are used.
+        config: the campaign; its device, threads, time step and model are used.
         seconds: how long to measure, after a warm-up of the same steps.
     """
     import torch
@@ -247,12 +247,19 @@ def measure_steps_per_s(
     from vitrion.dynamics.state import State
     from vitrion.packing import random_packing
     from vitrion.potential import CHGNetPotential
+    from vitrion.training import resolve_model, start_model
 
     torch.set_num_threads(config.dynamics.threads)
     density = config.quench.packing_density * composition.density_guess_g_cm3
     volume_A3 = composition.volume_A3(config.formula_units, density)
     atoms = random_packing(composition.counts(config.formula_units), volume_A3, config.seed)
-    model = config.finetune.start  # weights do not change the cost of a step
+    # A training changes the weights, which do not change the cost of a step.
+    choice = config.finetune
+    model = (
+        start_model(choice)
+        if choice.model == "train"
+        else resolve_model(choice.model, choice.start)
+    )
     potential = CHGNetPotential(model, atoms.numbers, device=config.dynamics.device)
     relax(atoms, potential)
     temperature_K = float(max(config.temperatures_K))

@@ -327,9 +327,22 @@ def test_frozen_layers_and_reference_energies_stay(data: Path, tmp_path: Path) -
     assert "atom_conv_layers" in changed
 
 
+def test_angle_cutoff_is_that_of_the_trained_model(data: Path, tmp_path: Path) -> None:
+    """The start model itself is another potential then, so no hash of the two is the same."""
+    wide = SETTINGS.model_copy(update={"epochs": 1, "angle_cutoff_A": 3.3})
+    run(data, tmp_path, wide, val="empty")
+    trained = load_model(str(tmp_path / "model.safetensors"))
+    assert trained.graph_converter.bond_graph_cutoff == 3.3
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["settings"]["angle_cutoff_A"] == 3.3
+    assert card["start_model_hash"] == model_hash("0.3.0")
+    assert card["model_hash"] == model_hash(trained)
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
+        (SETTINGS.model_copy(update={"angle_cutoff_A": 7.0}), "angle_cutoff_A"),
         (SETTINGS.model_copy(update={"freeze": ("atom_embeding",)}), "finetune.freeze"),
         (
             SETTINGS.model_copy(update={"learning_rate": 1e30, "warmup_epochs": 0}),

@@ -9,12 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 from chgnet.model import CHGNet
+from pymatgen.io.ase import AseAtomsAdaptor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from vitrion.cli import main
 from vitrion.errors import InputError
-from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
+from vitrion.potential import (
+    CHGNetCalculator,
+    export_chgnet,
+    import_chgnet,
+    load_model,
+    model_hash,
+    save_model,
+    with_angle_cutoff,
+)
+from vitrion.potential.bench import packed
 from vitrion.potential.weights import PUBLISHED
 
 
@@ -166,3 +176,40 @@ def test_save_leaves_nothing_half_written(tmp_path: Path) -> None:
     save_model(load_model("0.3.0"), tmp_path / "new" / "model.safetensors", {})
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["model.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("cutoff_A", [3.0, 3.5])
+def test_angles_of_longer_bonds_are_chgnets(tmp_path: Path, cutoff_A: float) -> None:
+    """Engine and chgnet itself agree on them, also through both kinds of file."""
+    atoms = packed(42, 1)
+    atoms.rattle(0.1, seed=1)
+    path, checkpoint = tmp_path / "wide.safetensors", tmp_path / "wide.pth.tar"
+    save_model(with_angle_cutoff(load_model("0.3.0"), cutoff_A), path, {})
+    export_chgnet(load_model(path), checkpoint)
+    theirs = CHGNet.from_file(str(checkpoint))
+    assert theirs.graph_converter.bond_graph_cutoff == cutoff_A
+    wanted = theirs.predict_structure(AseAtomsAdaptor.get_structure(atoms), task="ef")
+    atoms.calc = CHGNetCalculator(str(path), device="cpu")
+    assert atoms.get_potential_energy() / len(atoms) == pytest.approx(float(wanted["e"]), abs=1e-5)
+    assert atoms.get_forces() == pytest.approx(wanted["f"], abs=2e-3)
+
+    atoms.calc = CHGNetCalculator("0.3.0", device="cpu")
+    moved = abs(atoms.get_forces() - wanted["f"]).max()
+    assert (moved < 2e-3) == (cutoff_A == 3.0)
+
+
+def test_radial_functions_of_short_bonds_stay_but_for_their_smooth_end() -> None:
+    lengths_A = torch.linspace(1.5, 2.9, 15)
+    narrow = load_model("0.3.0")
+    weights = []
+    for model in (narrow, with_angle_cutoff(narrow, 3.5)):
+        radial = model.bond_basis_expansion.rbf_expansion_bg
+        smooth_end = radial.smooth_cutoff(lengths_A[:, None])
+        weights.append(model.bond_weights_bg(radial(lengths_A) / smooth_end))
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cutoff_A", [0.0, 6.5])
+def test_angles_beyond_all_bonds_are_refused(cutoff_A: float) -> None:
+    with pytest.raises(InputError, match="at most 6 Å"):
+        with_angle_cutoff(load_model("0.3.0"), cutoff_A)

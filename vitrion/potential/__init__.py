@@ -10,6 +10,7 @@ from vitrion.potential.weights import (
     load_model,
     model_hash,
     save_model,
+    with_angle_cutoff,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "load_model",
     "model_hash",
     "save_model",
+    "with_angle_cutoff",
 ]

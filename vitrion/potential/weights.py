@@ -11,6 +11,7 @@ import hashlib
 import importlib.resources
 import io
 import json
+import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -124,6 +125,33 @@ def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
     content = {"model": {"state_dict": model.state_dict(), "model_args": _plain_arguments(model)}}
     with whole_file(path) as partial:
         torch.save(content, partial)
+
+
+def with_angle_cutoff(model: CHGNet, cutoff_A: float) -> CHGNet:
+    """The same weights, where bonds up to another length make angles: a start for a training.
+
+    In CHGNet 0.3.0 they end at 3 Å, and so smoothly that a bond of 2.75 Å counts for a twentieth:
+    little is left of the angles around a metal among iodides. The radial functions of those bonds
+    stay what they are at each length, but for that smooth end.
+
+    Args:
+        model: left as it is.
+        cutoff_A: longest bond that makes angles, at most that of all bonds.
+
+    Raises:
+        InputError: a cutoff that is longer.
+    """
+    arguments, state = _plain_arguments(model), dict(model.state_dict())
+    longest_A = model.graph_converter.atom_graph_cutoff
+    if not 0 < cutoff_A <= longest_A:
+        raise InputError("angle_cutoff_A", cutoff_A, f"longer than 0, at most {longest_A} Å")
+    stretch = cutoff_A / model.graph_converter.bond_graph_cutoff
+    # sin(frequency r / cutoff) sqrt(2 / cutoff), times the weights
+    state["bond_basis_expansion.rbf_expansion_bg.frequencies"] = (
+        state["bond_basis_expansion.rbf_expansion_bg.frequencies"] * stretch
+    )
+    state["bond_weights_bg.weight"] = state["bond_weights_bg.weight"] * math.sqrt(stretch)
+    return _build("angle_cutoff_A", {**arguments, "bond_graph_cutoff": cutoff_A}, state)
 
 
 def model_hash(model: str | os.PathLike[str] | CHGNet) -> str:

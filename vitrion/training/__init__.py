@@ -3,7 +3,7 @@
 from vitrion.training.accept import accept
 from vitrion.training.adopt import adopt, read_card, resolve_model
 from vitrion.training.evaluate import evaluate
-from vitrion.training.finetune import finetune
+from vitrion.training.finetune import finetune, start_model
 from vitrion.training.splits import prepare_splits, settings_of
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "read_card",
     "resolve_model",
     "settings_of",
+    "start_model",
 ]
