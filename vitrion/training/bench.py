@@ -80,7 +80,7 @@ def _measure(size: int, batch_size: int, repeats: int, device: torch.device) -> 
     objective = Objective(LossWeights(), builder_for(network), batch_size)
     samples = to_samples(frames, network)
     start = time.perf_counter()
-    compiled = objective.compiled(model, samples)
+    compiled = objective.compiled(model, samples[0])
     compile_s = time.perf_counter() - start
     steps = (
         _theirs(model, frames, device),

@@ -199,7 +199,7 @@ class _Run:
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
         self.step = Network.energies_and_pulls
         if atoms > COMPILE_FROM_ATOMS:
-            self.step = self.objective.compiled(model, next(iter(self._batches("train"))))
+            self.step = self.objective.compiled(model, self.samples["train"][0])
 
     @property
     def epoch(self) -> int:

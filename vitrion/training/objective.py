@@ -78,8 +78,8 @@ class Objective:
             as many threads of PyTorch.
     """
 
-    def __init__(self, weights: LossWeights, builder: GraphBuilder, batch_size: int = 1) -> None:
-        self._weights, self.builder = weights, builder
+    def __init__(self, weights: LossWeights, builder: GraphBuilder, batch_size: int) -> None:
+        self.builder = builder
         threads = torch.get_num_threads()
         self.workers = min(threads, batch_size) if builder.device.type == "cpu" else 1
         self._loss = CombinedLoss(
@@ -131,11 +131,11 @@ class Objective:
         given = ([slope for slope in slopes if slope is not None] for slopes in parts)
         return outcome, [sum(slopes) if slopes else None for slopes in given]
 
-    def compiled(self, model: CHGNet, frames: Sequence[Sample]) -> Step:
+    def compiled(self, model: CHGNet, frame: Sample) -> Step:
         """The compiled step, once it has the gradients of the plain one; else the plain one.
 
-        Compilers have been wrong. Compiled for the sizes of one batch it takes others as well; so
-        that a resumed training has the same bits, begin with the same batch.
+        Compilers have been wrong. Compiled for the size of one frame it takes others as well; so
+        that a resumed training has the same bits, begin with the same one.
         """
         plain = Network.energies_and_pulls
         # Wrapped in C++ the kernels let go of Python's lock, without which workers would queue.
@@ -143,10 +143,10 @@ class Objective:
         compiled = torch.compile(plain, dynamic=True, fullgraph=True, options=options)
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         logger.info("fine-tune: compiling, %s", "three minutes" if options else "about a minute")
-        alone = Objective(self._weights, self.builder)
         try:
+            # One frame is one worker's, so that one compiles, with the threads that each has.
             (_, wanted), (_, found) = (
-                alone.gradient(model, [p for _, p in trained], frames, step)
+                self.gradient(model, [p for _, p in trained], [frame], step)
                 for step in (plain, compiled)
             )
         except Exception as error:  # compilers raise whatever they like
