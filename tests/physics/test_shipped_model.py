@@ -58,7 +58,6 @@ def test_held_out_force_error(checks: pd.DataFrame) -> None:
     assert checks.loc["force_mae_ratio", "passed"], checks
 
 
-@pytest.mark.xfail(strict=True, reason="resources/models/README.md has the figures")
 def test_held_out_slope(checks: pd.DataFrame) -> None:
     assert checks.loc["force_parity_slope", "passed"], checks
 
