@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from vitrion.config import load_config
-from vitrion.tables import TRANSPORT_TABLES, read_table, write_table
-from vitrion.transport.summarize import summarize
+from vitrion.statistics.summary import summarize
+from vitrion.tables import TRANSPORT_TABLES
+from vitrion.tables.io import read_table, write_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,10 +34,7 @@ def main() -> None:
                 for replica in range(config.replicas):
                     folders.append(Path(scratch, name, f"T{temperature_K:04d}", f"r{replica}"))
                     key = {
-                        "composition": name,
-                        "alkali": composition.alkali,
-                        "metal": composition.metal,
-                        "halogen": composition.halogen,
+                        **composition.key,
                         "temperature_K": temperature_K,
                         "replica": replica,
                     }

@@ -11,10 +11,10 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 
 from vitrion.config import validate_config
-from vitrion.errors import InputError
-from vitrion.lengths import Decision
+from vitrion.base.errors import InputError
+from vitrion.campaign.stopping import Decision
 from vitrion.report.figures import FIGURES
-from vitrion.seeds import derive_seed
+from vitrion.base.seeds import derive_seed
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 
 
@@ -131,7 +131,7 @@ def decisions(trajectory):
 
 
 def all_segments(wildcards):
-    """The segments of a trajectory; with `production.until`, as many as its decisions say."""
+    """The segments of a trajectory; with `production.stop_when`, as many as its decisions say."""
     found, converged = decisions(wildcards)
     return first_segments(CAMPAIGN.production.least_segments + len(found) - converged)
 
@@ -140,7 +140,7 @@ def last_decisions():
     """The last decision on every trajectory, as targets of their own.
 
     For tables that are there Snakemake does not ask for a decision that is missing behind them, as
-    it is when `production.until` has become stricter.
+    it is when `production.stop_when` has become stricter.
     """
     keys = [
         {"composition": composition, "temperature": f"{temperature:04d}", "replica": str(replica)}
@@ -186,16 +186,16 @@ def summary_tables():
     return collect("<results>/summary/{table}.parquet", table=SUMMARY_TABLES)
 
 
-def acceptance():
+def validation():
     """What dynamics waits for: a potential trained here must have passed its checks."""
-    return "<potential>/acceptance.parquet" if CAMPAIGN.finetune.model == "train" else []
+    return "<potential>/validation.parquet" if CAMPAIGN.finetune.model == "train" else []
 
 
 def potential_tables():
     """What tells how good the potential is."""
     tables = ["model_metrics", "parity"]
     if CAMPAIGN.finetune.model == "train":
-        tables += ["learning", "acceptance"]
+        tables += ["learning", "validation"]
     earlier = collect(
         "<results>/{generation}finetune/model_metrics.parquet", generation=GENERATIONS[:-1]
     )

@@ -22,7 +22,7 @@ if CAMPAIGN.finetune.model == "train":
             runtime=1440,
             gpu=MD_GPUS,
         params:
-            settings=CAMPAIGN.finetune.model_dump(mode="json", exclude={"accept", "iterate"}),
+            settings=CAMPAIGN.finetune.model_dump(mode="json", exclude={"validation", "iterate"}),
             split=CAMPAIGN.dataset.split.model_dump(mode="json"),
             seed=seed("finetune"),
             device=CAMPAIGN.dynamics.device,
@@ -31,14 +31,14 @@ if CAMPAIGN.finetune.model == "train":
 
 else:
 
-    rule adopt_model:
+    rule use_model:
         output:
             model="<potential>/model.safetensors",
             card="<potential>/model.json",
         log:
-            "<results>/logs/adopt_model.log",
+            "<results>/logs/use_model.log",
         benchmark:
-            "<results>/benchmarks/adopt_model.tsv"
+            "<results>/benchmarks/use_model.tsv"
         conda:
             "../envs/vitrion.yaml"
         threads: 1
@@ -48,7 +48,7 @@ else:
         params:
             settings=settings("finetune"),
         script:
-            "../scripts/adopt_model.py"
+            "../scripts/use_model.py"
 
 
 rule evaluate_model:
@@ -80,17 +80,17 @@ rule evaluate_model:
         "../scripts/evaluate_model.py"
 
 
-rule accept_model:
+rule validate_model:
     input:
         model="<potential>/model.safetensors",
         metrics="<potential>/model_metrics.parquet",
     output:
-        acceptance="<potential>/acceptance.parquet",
-        hot_md="<potential>/hot_md.parquet",
+        validation="<potential>/validation.parquet",
+        stability="<potential>/stability.parquet",
     log:
-        "<results>/logs/accept_model.log",
+        "<results>/logs/validate_model.log",
     benchmark:
-        "<results>/benchmarks/accept_model.tsv"
+        "<results>/benchmarks/validate_model.tsv"
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -100,8 +100,8 @@ rule accept_model:
         gpu=MD_GPUS,
     params:
         compositions=COMPOSITIONS,
-        settings=CAMPAIGN.finetune.accept.model_dump(mode="json"),
+        settings=CAMPAIGN.finetune.validation.model_dump(mode="json"),
         dynamics=settings("dynamics"),
-        seed=seed("accept"),
+        seed=seed("validation"),
     script:
-        "../scripts/accept_model.py"
+        "../scripts/validate_model.py"

@@ -1,5 +1,5 @@
 # One chain of jobs for every trajectory: equilibrate the glass, then segment after segment. With
-# `production.until` a decision follows each segment from the least length on, and the next segment
+# `production.stop_when` a decision follows each segment from the least length on, and the next segment
 # comes into the graph when the decision has asked for it.
 
 
@@ -93,7 +93,7 @@ else:
                 "../scripts/produce_batch.py"
 
 
-if CAMPAIGN.production.until:
+if CAMPAIGN.production.stop_when:
 
     checkpoint decide_length:
         input:
@@ -113,7 +113,7 @@ if CAMPAIGN.production.until:
         params:
             composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
             settings=settings("transport"),
-            until=CAMPAIGN.production.until.model_dump(mode="json"),
+            stop_when=CAMPAIGN.production.stop_when.model_dump(mode="json"),
             segment_ps=CAMPAIGN.production.segment_ps,
         script:
             "../scripts/decide_length.py"

@@ -4,7 +4,7 @@
 rule quench_glass:
     input:
         model="<potential>/model.safetensors",
-        accepted=acceptance(),
+        accepted=validation(),
     output:
         glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
         thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",

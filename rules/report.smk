@@ -4,7 +4,7 @@
 rule summarize_campaign:
     input:
         trajectories=every_trajectory("transport", "trajectories.parquet"),
-        modules=package_modules("transport"),
+        modules=package_modules("statistics", "paper"),
     output:
         **{table: f"<results>/summary/{table}.parquet" for table in SUMMARY_TABLES},
     log:

@@ -7,7 +7,7 @@ rule analyze_trajectory:
     input:
         segments=all_segments,
         checks=rules.quench_glass.output.checks,
-        modules=package_modules("transport") if KEEPS_FRAMES else [],
+        modules=package_modules("transport", "trajectory", "structure") if KEEPS_FRAMES else [],
     output:
         **{
             table: path if KEEPS_FRAMES else update(path)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vitrion.config import Config, Transport
-from vitrion.dynamics.history import run_history
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
+from vitrion.trajectory.history import run_history
 from vitrion.transport.analyze import analyze_trajectory
 
 title = "analyze {composition} T{temperature} r{replica}".format(**snakemake.wildcards)

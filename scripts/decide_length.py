@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vitrion.config import Transport, Until
-from vitrion.lengths import Decision
-from vitrion.logs import job_log
+from vitrion.campaign.stopping import Decision
+from vitrion.config import StopWhen, Transport
+from vitrion.runtime.job import job_log
 from vitrion.transport.analyze import transport_so_far
 
 title = "decide {composition} T{temperature} r{replica} {segment}".format(**snakemake.wildcards)
@@ -19,8 +19,8 @@ with job_log(snakemake.log[0], title) as logger:
         settings=Transport(**snakemake.params.settings["transport"]),
         scratch=out.parent,
     )
-    until = Until(**snakemake.params.until)
+    stop_when = StopWhen(**snakemake.params.stop_when)
     length_ps = len(segments) * snakemake.params.segment_ps
-    decision = Decision.of(found, until, length_ps=length_ps)
+    decision = Decision.of(found, stop_when, length_ps=length_ps)
     logger.info("%s", decision)
     decision.write(out)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vitrion.config import Dynamics
 from vitrion.dynamics import equilibrate
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 
 title = "equilibrate {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 from vitrion.training import evaluate
 
 with job_log(snakemake.log[0], "evaluate", gpus=snakemake.resources.get("gpu", 0)):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vitrion.config import Finetune
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 from vitrion.training import finetune
 
 with job_log(snakemake.log[0], "finetune", gpus=snakemake.resources.get("gpu", 0)):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vitrion.config import Label
 from vitrion.dataset import label_frame
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 
 name = "{generation}{composition} {frame}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], f"label {name}"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vitrion.config import Dataset
 from vitrion.dataset import prepare_dataset
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 
 with job_log(snakemake.log[0], "dataset"):
     prepare_dataset(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vitrion.config import Dynamics, Quench
 from vitrion.dynamics import quench_glass
-from vitrion.logs import job_log
+from vitrion.runtime.job import job_log
 
 title = "quench {composition} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):

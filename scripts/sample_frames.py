@@ -4,8 +4,8 @@ from ase.io import write
 
 from vitrion.config import Sample
 from vitrion.dataset import sample_frames
-from vitrion.logs import job_log
-from vitrion.training.frames import read_frames
+from vitrion.runtime.job import job_log
+from vitrion.training.batches import read_frames
 
 with job_log(snakemake.log[0], "sample {generation}{composition}".format(**snakemake.wildcards)):
     known = [frame for path in snakemake.input.get("known", []) for frame in read_frames(path)]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from vitrion.config import Config
-from vitrion.logs import job_log
-from vitrion.tables import read_table
-from vitrion.transport.summarize import summarize
+from vitrion.runtime.job import job_log
+from vitrion.statistics.summary import summarize
+from vitrion.tables.io import read_table
 
 with job_log(snakemake.log[0], "summarize"):
     summarize(

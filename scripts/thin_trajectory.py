@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vitrion.dynamics.frames import thin_segment
-from vitrion.logs import job_log
-from vitrion.tables import write_table
+from vitrion.runtime.job import job_log
+from vitrion.tables.io import write_table
+from vitrion.trajectory.h5md import thin_segment
 
 title = "thin {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title):

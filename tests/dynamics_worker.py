@@ -17,11 +17,11 @@ from pathlib import Path
 
 from potentials import LennardJones
 
-from vitrion.compositions import Composition
+from vitrion.base.errors import PotentialError
 from vitrion.config import Dynamics, GlassLimits, Quench
 from vitrion.dynamics import equilibrate, produce_segment, produce_segments, quench_glass
 from vitrion.dynamics.engine import Engine
-from vitrion.errors import PotentialError
+from vitrion.structure.compositions import Composition
 
 DYNAMICS = Dynamics(
     timestep_fs=2,

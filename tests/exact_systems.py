@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
+from vitrion.structure.neighbors import Contacts
+from vitrion.trajectory.unwrapping import Source
 from vitrion.transport.analyze import Roles, transport_tables
-from vitrion.transport.neighbors import Contacts
 from vitrion.transport.residence import ContactRecorder, Encounters
-from vitrion.transport.trajectory import Source
-from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 
 # Between clusters, and between centres: they never meet.
 SPACING_A = 25.0
@@ -196,9 +196,9 @@ def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings
     """Tables of a source, at 600 K, without discard and in the frame as it is."""
     key = {
         "composition": "test",
-        "alkali": roles.mobile,
-        "metal": roles.center or "",
-        "halogen": "",
+        "mobile": roles.mobile,
+        "center": roles.center or "",
+        "ligands": "",
         "temperature_K": 600,
         "replica": 0,
     }
@@ -215,7 +215,7 @@ def estimates(tables: Mapping[str, pd.DataFrame]) -> dict[str, tuple[float, floa
         found[f"D:{row.species}"] = row.D_cm2_s, row.D_err_cm2_s
     for row in tables["conductivity"].itertuples():
         found[f"sigma:{row.method}"] = row.sigma_mS_cm, row.sigma_err_mS_cm
-        found[f"t:{row.method}"] = row.t_alkali, row.t_alkali_err
+        found[f"t:{row.method}"] = row.t_mobile, row.t_mobile_err
     for row in tables["onsager"].itertuples():
         found[f"L:{row.species_i}-{row.species_j}"] = row.L, row.L_err
     for row in tables["haven"].itertuples():

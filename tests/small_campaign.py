@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import yaml
 
-from vitrion.logs import attempts_path
+from vitrion.runtime.job import attempts_path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("results/smallest")

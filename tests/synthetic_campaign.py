@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from vitrion.compositions import Composition
-from vitrion.tables import COMPOSITION_KEY, TABLES, TRANSPORT_TABLES, write_table
-from vitrion.transport.summarize import of_campaign
-from vitrion.units import BOLTZMANN_eV_K
+from vitrion.base.units import BOLTZMANN_eV_K
+from vitrion.statistics.summary import of_campaign
+from vitrion.structure.compositions import Composition
+from vitrion.tables import TABLES, TRANSPORT_TABLES
+from vitrion.tables.io import write_table
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def transport_tables(
     law = law or Law()
     rows: dict[str, list[dict]] = {name: [] for name in TRANSPORT_TABLES}
     for composition in compositions:
-        key = {name: getattr(composition, name) for name in COMPOSITION_KEY}
-        elements = (composition.alkali, composition.metal, composition.halogen, "O")
+        key = composition.key
+        elements = (composition.mobile, composition.center, *composition.ligands)
         better = np.exp(law.spread * rng.normal())
         better *= np.prod([law.factors.get(element, 1.0) for element in elements])
         for T, replica in itertools.product(temperatures_K, range(replicas)):
@@ -125,8 +126,8 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     for method, t in law.t.items():
         value, err = around(sigma * (1.2 if method == "nernst_einstein" else 1))
         share, share_err = around(t)
-        add("conductivity", method=method, sigma_mS_cm=value, sigma_err_mS_cm=err, t_alkali=share,
-            t_alkali_err=share_err)  # fmt: skip
+        add("conductivity", method=method, sigma_mS_cm=value, sigma_err_mS_cm=err, t_mobile=share,
+            t_mobile_err=share_err)  # fmt: skip
     value, err = around(law.haven)
     add("haven", haven_ratio=value, haven_ratio_err=err)
     own_alkali, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
@@ -165,8 +166,8 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
                 distinct_A2=total - own, total_err_A2=noise * total)  # fmt: skip
     for length in (1250, 2500, 5000, 10000):
         for quantity, value in (
-            ("D_alkali", D), ("sigma_einstein", sigma), ("sigma_nernst_einstein", 1.2 * sigma),
-            ("haven_ratio", law.haven), ("t_alkali_einstein", law.t["einstein"]),
+            ("D_mobile", D), ("sigma_einstein", sigma), ("sigma_nernst_einstein", 1.2 * sigma),
+            ("haven_ratio", law.haven), ("t_mobile_einstein", law.t["einstein"]),
             ("residence:all", 10.0),
         ):  # fmt: skip
             err = abs(value) * noise * np.sqrt(1e4 / length)
@@ -175,8 +176,8 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     add("clusters", cluster=f"{metal}{halogen}4", n_cations=1, n_anions=4, charge=-1,
         mean_count=50.0, D_cm2_s=D / 50)  # fmt: skip
     add("cluster_sensitivity", bonds=f"{metal}-{halogen}", cutoff_shift_A=0.0, n_clusters=60.0,
-        largest_share=0.2, sigma_mS_cm=sigma, sigma_err_mS_cm=0.1 * sigma, t_alkali=0.7,
-        t_alkali_err=0.02)  # fmt: skip
+        largest_share=0.2, sigma_mS_cm=sigma, sigma_err_mS_cm=0.1 * sigma, t_mobile=0.7,
+        t_mobile_err=0.02)  # fmt: skip
     add("van_hove", species=alkali, lag_ps=1.0, r_A=1.0, density=0.3)
 
 
@@ -249,7 +250,7 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
         thermo[column] = 2 + 0.05 * rng.normal(size=60)
     write_table(folder / "thermo.parquet", "thermo", thermo)
     melted = [
-        f"melt displacement of {element}" for element in (composition.alkali, composition.metal)
+        f"melt displacement of {element}" for element in (composition.mobile, composition.center)
     ]
     checks = pd.DataFrame(
         {
@@ -265,7 +266,7 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
 
 def glass(composition: Composition) -> Atoms:
     """Eight pairs of tetrahedra that share an oxygen, each with two alkalis; one crosses a face."""
-    A, M, X = composition.alkali, composition.metal, composition.halogen
+    A, M, X = composition.mobile, composition.center, composition.ligands[0]
     pair = [(M, (-1.7, 0, 0)), ("O", (0, 0, 0)), (M, (1.7, 0, 0))]
     pair += [
         (X, (side * 2.4, y, z)) for side in (-1, 1) for y, z in ((2, 0), (-1, 1.7), (-1, -1.7))

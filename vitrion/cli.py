@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vitrion import __version__, commands
-from vitrion.errors import InputError, PotentialError
+from vitrion.base.errors import InputError, PotentialError
 
 
 class _Parser(argparse.ArgumentParser):

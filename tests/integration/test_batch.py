@@ -9,7 +9,7 @@ from small_campaign import RESULTS, run_here, write_configs
 
 from vitrion.config import load_config
 from vitrion.dynamics import produce_segment
-from vitrion.dynamics.frames import read_checkpoint, read_samples
+from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 PRODUCTION = RESULTS / "production/LiAlCl"
 

@@ -24,7 +24,7 @@ from checkout import ROOT, run
 
 from vitrion.cli import build_parser
 from vitrion.config import load_config, merge, validate_config
-from vitrion.dynamics.frames import read_samples
+from vitrion.trajectory.h5md import read_samples
 
 DOCS = [
     ROOT / "README.md",

@@ -46,7 +46,7 @@ def test_toy_campaign_dry_run(workflow) -> None:
         (
             "glasses",
             "quench_glasses",
-            {"adopt_model": 1, "quench_glass": 27, "quench_glasses": 1, "total": 29},
+            {"use_model": 1, "quench_glass": 27, "quench_glasses": 1, "total": 29},
         ),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_model_taken_as_it_is_needs_no_training(workflow, model: str) -> None:
     ended = workflow(PAPER, TOY).run("--dry-run", "--config", f"finetune={{model: '{model}'}}")
     assert ended.returncode == 0, ended.stderr
     counts = job_counts(ended.stdout)
-    assert counts["adopt_model"] == 1
+    assert counts["use_model"] == 1
     assert "finetune_model" not in counts
 
 

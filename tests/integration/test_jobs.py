@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import PAPER, ROOT, TOY
 
-from vitrion.jobs import campaign_jobs, open_campaign
+from vitrion.campaign.jobs import campaign_jobs, open_campaign
 
 DRY_RUN_JOB = re.compile(
     r"^(?:local)?(?:rule|checkpoint) (\w+):\n(?:    (?!output).*\n)*"
@@ -33,9 +33,9 @@ DRY_RUN_JOB = re.compile(
         ),
         ((PAPER, TOY), "production: {keep_every: 2}"),
         # Before any decision the graph holds the least length.
-        ((PAPER, TOY), "production: {until: {least_ps: 3.0}}"),
+        ((PAPER, TOY), "production: {stop_when: {least_ps: 3.0}}"),
     ],
-    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds", "thinned", "until"],
+    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds", "thinned", "stop_when"],
 )
 def test_jobs_are_those_of_the_graph(
     workflow,

@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from vitrion.config import Gpaw, Label
 from vitrion.dataset import label_frame, read_frames
-from vitrion.dataset.frames import write_frames
+from vitrion.dataset.frame import write_frames
 from vitrion.dataset.label import WORKER
 
 SHIPPED = Path(__file__).parents[2] / "resources" / "dft"

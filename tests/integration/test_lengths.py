@@ -9,15 +9,15 @@ import pytest
 import yaml
 from small_campaign import RESULTS, rules_run, run_here, write_configs
 
-from vitrion.lengths import Decision
+from vitrion.campaign.stopping import Decision
 
 TABLE = RESULTS / "transport/LiAlCl/T2500/r0/diffusion.parquet"
 
 
 def configs(folder: Path, *, relative_error: float) -> tuple[Path, ...]:
     """At 300 K nothing diffuses in so short a time, at 2500 K the alkali does."""
-    until = {"least_ps": 0.4, "relative_error": relative_error, "quantities": ["D_alkali"]}
-    files = write_configs(folder, length_ps=1.2, until=until)
+    stop_when = {"least_ps": 0.4, "relative_error": relative_error, "quantities": ["D_mobile"]}
+    files = write_configs(folder, length_ps=1.2, stop_when=stop_when)
     overlay = yaml.safe_load(files[-1].read_text())
     overlay |= {"temperatures_K": [300, 2500], "transport": {"diffusive_tolerance": 0.5}}
     files[-1].write_text(yaml.safe_dump(overlay))
@@ -65,14 +65,14 @@ def test_decision_has_the_error_bars_of_the_analysis(finished: tuple[Path, list[
     folder, _ = finished
     last = decisions(folder, 2500)[-1]
     table = pd.read_parquet(folder / TABLE).set_index("species").loc["Li"]
-    assert last.relative_errors["D_alkali"] == table["D_err_cm2_s"] / table["D_cm2_s"]
+    assert last.relative_errors["D_mobile"] == table["D_err_cm2_s"] / table["D_cm2_s"]
 
 
 def test_what_is_asked_for_later_only_adds_segments(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
     kept = {p: p.stat().st_mtime_ns for T in (300, 2500) for p in segments(folder, T)}
     assert run(folder, relative_error=0.3) == []
-    reached = decisions(folder, 2500)[-1].relative_errors["D_alkali"]
+    reached = decisions(folder, 2500)[-1].relative_errors["D_mobile"]
     rules = run(folder, relative_error=0.99 * reached)
     added = len(segments(folder, 300)) + len(segments(folder, 2500)) - len(kept)
     assert rules.count("produce_segment") == added >= 1

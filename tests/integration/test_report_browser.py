@@ -14,9 +14,9 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
-from vitrion.compositions import read_compositions
 from vitrion.report import CampaignTables, build_report, plot_figures
 from vitrion.report.page import SHOWN
+from vitrion.structure.compositions import read_compositions
 
 ROOT = Path(__file__).parents[2]
 COMPOSITIONS = read_compositions(ROOT / "tests/toy/compositions.tsv")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from small_campaign import RESULTS, SEGMENT, rules_run, run_here, write_configs
 
-from vitrion.dynamics.frames import read_samples
+from vitrion.trajectory.h5md import read_samples
 
 ANALYSIS = RESULTS / "transport/LiAlCl/T0800/r0"
 RETENTION = RESULTS / "production/LiAlCl/T0800/r0/retention.parquet"

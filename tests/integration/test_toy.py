@@ -20,7 +20,8 @@ import pytest
 from conftest import Workflow
 
 from vitrion.report.figures import FIGURES
-from vitrion.tables import SUMMARY_TABLES, TABLES, read_table
+from vitrion.tables import SUMMARY_TABLES, TABLES
+from vitrion.tables.io import read_table
 
 RESULTS = Path("results/toy")
 CONFIGS = ("config.yaml", "tests/toy/config.yaml")
@@ -154,10 +155,10 @@ def test_another_family_needs_two_files(checkout: Path) -> None:
     """Li-Y-Cl-O: own table, own overlay, and every stage takes roles and charges from the row."""
     results = checkout / "results/yttrium"
     tables = {path.stem: read_table(path) for path in (results / "summary").glob("*.parquet")}
-    keys = tables["trajectories"][["composition", "alkali", "metal", "halogen"]].drop_duplicates()
+    keys = tables["trajectories"][["composition", "mobile", "center", "ligands"]].drop_duplicates()
     assert keys.to_numpy().tolist() == [["LiYClO", "Li", "Y", "Cl"]]
     assert set(tables["diffusion"]["species"]) == {"Li", "Y", "Cl", "O"}
-    assert set(tables["rdf"]["center"]) == {"Li", "Y", "Cl", "O"}
+    assert set(tables["rdf"]["species"]) == {"Li", "Y", "Cl", "O"}
     assert tables["coordination"]["environment"].str.fullmatch(r"(Cl\d+)?(O\d+)?|bare").all()
     analysis = read_table(results / "transport/LiYClO/T1200/r0/trajectories.parquet").attrs
     assert analysis["roles"]["ligands"] == ["Cl", "O"]

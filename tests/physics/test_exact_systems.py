@@ -23,9 +23,9 @@ from exact_systems import (
     walkers,
 )
 
+from vitrion.base.units import conductivity_mS_cm
 from vitrion.transport.analyze import Roles
 from vitrion.transport.residence import residence
-from vitrion.units import conductivity_mS_cm
 
 pytestmark = pytest.mark.physics
 SEEDS = 60

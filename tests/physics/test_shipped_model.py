@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from vitrion.compositions import Composition
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, load_config
 from vitrion.potential import model_hash
-from vitrion.seeds import derive_seed
-from vitrion.tables import read_table
+from vitrion.structure.compositions import Composition
+from vitrion.tables.io import read_table
 from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
-from vitrion.training.accept import hot_md, judge
+from vitrion.training.validation import judge, stability
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = resolve_model("shipped")
 CONFIG = load_config(ROOT / "config.yaml")
-LIMITS = CONFIG.finetune.accept
+LIMITS = CONFIG.finetune.validation
 COMPOSITIONS = CONFIG.read_compositions(ROOT / CONFIG.compositions)
 
 pytestmark = pytest.mark.physics
@@ -38,7 +38,7 @@ def test_card_belongs_to_the_weights() -> None:
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """What `finetune.accept` says of the errors on all DFT labels of compositions never seen."""
+    """What `finetune.validation` says of the errors on DFT labels of compositions never seen."""
     out = tmp_path_factory.mktemp("shipped")
     held_out = read_card(SHIPPED)["campaign"]["split"]["held_out"]
     with contextlib.chdir(ROOT):
@@ -46,7 +46,7 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         evaluate({"pretrained": "0.3.0", "fine-tuned": SHIPPED}, {"test": frames["test"]}, out)
     metrics = read_table(out / "model_metrics.parquet")
     assert set(metrics["composition"]) == {*held_out, "all"}
-    _, checks = judge(metrics, metrics, LIMITS.model_copy(update={"hot_md_ps": 0}))
+    _, checks = judge(metrics, metrics, LIMITS.model_copy(update={"stability_ps": 0}))
     return checks.set_index("check")
 
 
@@ -64,11 +64,11 @@ def test_held_out_slope(checks: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("composition", COMPOSITIONS.values(), ids=list(COMPOSITIONS))
 def test_hot_melt_does_not_blow_up(composition: Composition) -> None:
-    row = hot_md(
+    row = stability(
         SHIPPED,
         composition,
         length_ps=2.0,
-        temperature_K=LIMITS.hot_md_temperature_K,
+        temperature_K=LIMITS.stability_temperature_K,
         dynamics=Dynamics(device="cpu", threads=1),
         seed=derive_seed(1, composition.composition),
     )

@@ -27,7 +27,7 @@ from small_campaign import (
     write_configs,
 )
 
-from vitrion.logs import attempts_path
+from vitrion.runtime.job import attempts_path
 from vitrion.tables import SUMMARY_TABLES
 
 pytestmark = [

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from vitrion.archive import CHECKSUMS, CRATE
+from vitrion.campaign.archive import CHECKSUMS, CRATE
+from vitrion.campaign.jobs import campaign_jobs, open_campaign
 from vitrion.cli import main
 from vitrion.config import load_config
-from vitrion.jobs import campaign_jobs, open_campaign
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 GLASS = "quench/LiAlCl/r0/glass.extxyz"

@@ -11,7 +11,7 @@ from vitrion.cli import main
 
 
 def test_precision_of_the_engine(tmp_path: Path, monkeypatch, capsys) -> None:
-    from vitrion.potential import bench
+    from vitrion.bench import md as bench
 
     monkeypatch.setattr(bench, "PRECISION_GLASSES", bench.PRECISION_GLASSES[:1])
     monkeypatch.setattr(bench, "PRECISION_SEEDS", 2)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vitrion.compositions import HEAVIEST, Composition, read_compositions
+from vitrion.base.errors import InputError
 from vitrion.config import Config
-from vitrion.errors import InputError
 from vitrion.potential import load_model
+from vitrion.structure.compositions import HEAVIEST, Composition, read_compositions
 
 ROOT = Path(__file__).parents[2]
 # A row of another family, and of the paper's as its table has it.
@@ -23,9 +23,9 @@ OTHER = {
 }
 PAPER = {
     "composition": "LiAlCl",
-    "alkali": "Li",
-    "metal": "Al",
-    "halogen": "Cl",
+    "mobile": "Li",
+    "center": "Al",
+    "ligands": "Cl,O",
     "formula": "LiAlCl2.5O0.75",
     "density_guess_g_cm3": "2.5",
 }
@@ -65,7 +65,7 @@ def test_all_are_neutral_and_complete() -> None:
         "I": -1,
         "O": -2,
     }
-    assert len({(c.alkali, c.metal, c.halogen) for c in compositions.values()}) == 27
+    assert len({(c.mobile, c.center, c.ligands) for c in compositions.values()}) == 27
     assert all(c.net_charge(charges) == 0 for c in compositions.values())
 
 
@@ -85,7 +85,7 @@ def test_broken_number_of_formula_units() -> None:
 def test_another_family(tmp_path: Path) -> None:
     found = read(tmp_path, OTHER)["LiYClO"]
     assert (found.mobile, found.center, found.ligands) == ("Li", "Y", ("Cl", "O"))
-    assert (found.alkali, found.metal, found.halogen) == ("Li", "Y", "Cl")
+    assert (found.mobile, found.center) == ("Li", "Y")
     assert found.coordination == (5, 7)
     assert found.counts(4) == {"Li": 12, "Y": 4, "Cl": 16, "O": 4}
     assert found.net_charge({}) == 0
@@ -102,12 +102,13 @@ def test_families_side_by_side_and_defaults(tmp_path: Path) -> None:
     assert found["Fe"].charges == {"Li": 1, "Fe": 2, "Cl": -1, "O": -2}
 
 
-def test_paper_rows_are_as_they_were(tmp_path: Path) -> None:
-    """Without oxygen in the formula, oxygen is no ligand."""
-    chloride = {**PAPER, "composition": "chloride", "formula": "LiAlCl4"}
-    found = read(tmp_path, PAPER, chloride)
-    assert found["LiAlCl"].ligands == ("Cl", "O")
-    assert found["chloride"].ligands == ("Cl",)
+@pytest.mark.parametrize(
+    ("older", "newer"), [("alkali", "mobile"), ("metal", "center"), ("halogen", "ligands")]
+)
+def test_retired_columns_name_their_successor(tmp_path: Path, older: str, newer: str) -> None:
+    row = {older if column == newer else column: cell for column, cell in PAPER.items()}
+    with pytest.raises(InputError, match=f"{older}.*now called {newer}"):
+        read(tmp_path, row)
 
 
 def test_spreadsheets_files_are_read(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_spreadsheets_files_are_read(tmp_path: Path) -> None:
         ("composition,formula\n", "columns of .*'composition,formula': unknown"),
         ("composition\tformula\tligand\n", "'ligand': unknown.*did you mean ligands"),
         ("composition\tformula\tformula\n", "'formula': there twice"),
-        ("composition\tformula\tdensity_guess_g_cm3\tmetal\n", "add.*: mobile, ligands$"),
+        ("composition\tformula\tdensity_guess_g_cm3\tcenter\n", "add.*: mobile, ligands$"),
         ("\t".join(PAPER) + "\n" + "\t".join(PAPER.values()) + "\tmore\n", "row 1 of .*more cells"),
     ],
 )

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vitrion.compositions import COLUMNS
+from vitrion.base.errors import InputError
+from vitrion.campaign.reference import config_reference
 from vitrion.config import Config, load_config, merge, validate_config
-from vitrion.config_text import config_schema, config_yaml
-from vitrion.errors import InputError
-from vitrion.reference import config_reference
+from vitrion.config.yaml_text import config_schema, config_yaml
+from vitrion.structure.compositions import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -113,12 +113,8 @@ def test_charged_composition_is_refused() -> None:
 
 def test_element_without_charge_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "compositions.tsv"
-    rows = (
-        (ROOT / "tests/toy/compositions.tsv")
-        .read_text()
-        .replace("LiAlCl2.5O0.75", "LiAlCl2.5S0.75")
-    )
-    table.write_text(rows)
+    rows = (ROOT / "tests/toy/compositions.tsv").read_text()
+    table.write_text(rows.replace("Cl,O\tLiAlCl2.5O0.75", "Cl,S\tLiAlCl2.5S0.75"))
     with pytest.raises(InputError, match=r"charges of LiAlCl .*no charge of S; add S="):
         Config(campaign="x").read_compositions(table)
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from vitrion.base.errors import InputError
 from vitrion.config import Split
 from vitrion.dataset.align import fit_alignment, is_determined
 from vitrion.dataset.split import assign_splits
-from vitrion.errors import InputError
 
 GLASSES = [
     [a] * 4 + [m] * 4 + [x] * 10 + ["O"] * 3

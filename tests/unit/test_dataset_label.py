@@ -13,12 +13,12 @@ from ase.calculators.emt import EMT
 from pymatgen.core import SETTINGS
 from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
+from vitrion.base.errors import InputError
 from vitrion.config import AseCalculator, Gpaw, Label, Vasp
 from vitrion.dataset import label_frame, label_frames
-from vitrion.dataset.frames import LabelError, write_frames
+from vitrion.dataset.frame import LabelError, write_frames
 from vitrion.dataset.vasp import run_vasp, write_inputs
-from vitrion.errors import InputError
-from vitrion.packing import random_packing
+from vitrion.structure.packing import random_packing
 
 VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
 EMT_LABEL = Label(engine="ase", ase=AseCalculator(calculator="ase.calculators.emt:EMT"))

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from vitrion.base.errors import InputError
 from vitrion.cli import main
-from vitrion.compositions import read_compositions
 from vitrion.config import Dataset, Split
 from vitrion.dataset import prepare_dataset, read_frames
 from vitrion.dataset.collect import collect_frames
-from vitrion.dataset.frames import Frame, write_frames
+from vitrion.dataset.frame import Frame, write_frames
 from vitrion.dataset.prepare import align
-from vitrion.errors import InputError
 from vitrion.potential import CHGNetPotential, load_model
-from vitrion.tables import read_table
+from vitrion.structure.compositions import read_compositions
+from vitrion.tables.io import read_table
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "resources" / "dft"

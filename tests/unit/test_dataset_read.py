@@ -19,9 +19,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 from pymatgen.io.vasp import Vasprun
 
+from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.read import read_frames, voigt_stress
-from vitrion.errors import InputError
 
 # Real VASP output comes with ASE.
 VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from vitrion.compositions import Composition
+from vitrion.base.errors import InputError
 from vitrion.config import Sample
 from vitrion.dataset.sample import farthest_points, sample_frames, standardise
-from vitrion.errors import InputError
+from vitrion.structure.compositions import Composition
 
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
 LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5, CHARGES)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vitrion.campaign.doctor import Finding, examine
 from vitrion.cli import main
-from vitrion.doctor import Finding, examine
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from potentials import LennardJones, argon
 
+from vitrion.base.errors import InputError, PotentialError
 from vitrion.dynamics import equilibrate, produce_segment, simulate
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.engine import Engine
-from vitrion.dynamics.frames import read_checkpoint, read_samples
 from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT
 from vitrion.dynamics.run import BlowUp, Interrupted, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples
-from vitrion.errors import InputError, PotentialError
-from vitrion.tables import read_table
+from vitrion.tables.io import read_table
+from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 WORKER = Path(dynamics_worker.__file__)
 INTERVALS = Intervals(sample=3, checkpoint=5)

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from potentials import LennardJones, argon
 
+from vitrion.base.errors import InputError, PotentialError
 from vitrion.config import Dynamics
 from vitrion.dynamics import equilibrate, produce_segment, produce_segments
 from vitrion.dynamics.engine import Engine
-from vitrion.dynamics.frames import read_checkpoint, read_samples
 from vitrion.dynamics.run import BlowUp, Interrupted
-from vitrion.errors import InputError, PotentialError
-from vitrion.packing import random_packing
+from vitrion.structure.packing import random_packing
+from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 WORKER = Path(dynamics_worker.__file__)
 TEMPERATURES_K = dynamics_worker.TEMPERATURES_K

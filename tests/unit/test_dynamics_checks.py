@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from ase.build import bulk
 
-from vitrion.compositions import Composition
+from vitrion.base.units import U_A3_TO_G_CM3
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.checks import check_energy, check_glass, check_temperature
 from vitrion.dynamics.samples import Samples
-from vitrion.packing import random_packing
-from vitrion.units import U_A3_TO_G_CM3
+from vitrion.structure.compositions import Composition
+from vitrion.structure.packing import random_packing
 
 LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
 DYNAMICS = Dynamics(timestep_fs=2.0, thermostat_tau_fs=100)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vitrion.commands import md
-from vitrion.dynamics.frames import read_checkpoint, read_samples
-from vitrion.packing import random_packing
+from vitrion.structure.packing import random_packing
+from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 COUNTS = {"Li": 4, "Al": 4, "Cl": 10, "O": 3}
 

@@ -10,8 +10,8 @@ from potentials import LennardJones, argon
 
 from vitrion.cli import main
 from vitrion.dynamics.engine import Engine
-from vitrion.dynamics.frames import read_checkpoint, read_samples
-from vitrion.tables import read_table
+from vitrion.tables.io import read_table
+from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_quench_by_name(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(*(Engine, "potential"), lambda self, numbers: LennardJones(0.02, 2.4, 4.0))
     table = tmp_path / "table.tsv"
     table.write_text(
-        "composition\talkali\tmetal\thalogen\tformula\tdensity_guess_g_cm3\n"
+        "composition\tmobile\tcenter\tligands\tformula\tdensity_guess_g_cm3\n"
         "LiAlCl\tLi\tAl\tCl\tLiAlCl2.5O0.75\t1.5\n"
     )
     config = tmp_path / "config.yaml"

@@ -3,7 +3,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from vitrion.files import whole_file
+from vitrion.base.files import whole_file
 
 
 def test_file_takes_its_place_when_written(tmp_path):

@@ -9,12 +9,12 @@ import ase.units
 import numpy as np
 import pytest
 
-from vitrion import units
+from vitrion.base import units
+from vitrion.base.errors import InputError
+from vitrion.base.progress import Progress
+from vitrion.base.seeds import derive_seed
 from vitrion.cli import build_parser, main
-from vitrion.errors import InputError
-from vitrion.logs import job_log
-from vitrion.progress import Progress
-from vitrion.seeds import derive_seed
+from vitrion.runtime.job import job_log
 
 
 def test_constants_agree_with_ase() -> None:
@@ -37,7 +37,7 @@ def test_seeds_differ_by_job_and_are_stable() -> None:
     assert derive_seed(20260106, "quench", "LiAlCl", 0) == derive_seed(
         20260106, "quench", "LiAlCl", "0"
     )
-    code = "from vitrion.seeds import derive_seed; print(derive_seed(7, 'a', 1))"
+    code = "from vitrion.base.seeds import derive_seed; print(derive_seed(7, 'a', 1))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == derive_seed(7, "a", 1)
     assert all(0 <= seed < 2**31 for seed in seeds)
@@ -99,7 +99,7 @@ def test_numbers_are_numpy_safe() -> None:
 def test_two_processes_never_run_the_same_job(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     code = (
-        "import sys, time; from vitrion.logs import job_log\n"
+        "import sys, time; from vitrion.runtime.job import job_log\n"
         f"with job_log({str(log)!r}, 'a job'):\n"
         "    print('start'); time.sleep(1.0); print('stop')"
     )

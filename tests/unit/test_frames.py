@@ -10,14 +10,14 @@ import pytest
 from potentials import argon
 from real_motion import lialcl_motion
 
-from vitrion.dynamics.frames import (
+from vitrion.base.errors import InputError
+from vitrion.dynamics.samples import Samples
+from vitrion.trajectory.h5md import (
     read_checkpoint,
     read_samples,
     write_checkpoint,
     write_segment,
 )
-from vitrion.dynamics.samples import Samples
-from vitrion.errors import InputError
 
 
 def samples_of(positions_A, cell_A, first=1):

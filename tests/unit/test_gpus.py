@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from vitrion.gpus import own_gpu, visible_gpus
+from vitrion.runtime.gpus import own_gpu, visible_gpus
 
 JOB = textwrap.dedent(
     """
     import os, sys
-    from vitrion.logs import job_log
+    from vitrion.runtime.job import job_log
     with job_log(sys.argv[1], "job", gpus=int(sys.argv[2])):
         print(os.environ.get("CUDA_VISIBLE_DEVICES"), file=sys.__stdout__, flush=True)
         sys.stdin.read()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from vitrion.errors import InputError
-from vitrion.packing import (
+from vitrion.base.errors import InputError
+from vitrion.structure.packing import (
     RELATIVE_DISTANCE,
     IonicModel,
     ionic_packing,

@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from real_motion import lialcl_motion
 
+from vitrion.campaign.jobs import open_campaign
+from vitrion.campaign.plan import (
+    START_S,
+    format_rows,
+    make_plan,
+    measure_steps_per_s,
+    segment_bytes,
+)
 from vitrion.cli import main
 from vitrion.config import Production
-from vitrion.dynamics.frames import write_segment
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.jobs import open_campaign
-from vitrion.plan import START_S, format_rows, make_plan, measure_steps_per_s, segment_bytes
+from vitrion.trajectory.h5md import write_segment
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 

@@ -18,9 +18,8 @@ from chgnet.model import CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vitrion.compositions import read_compositions
-from vitrion.errors import InputError, PotentialError
-from vitrion.packing import random_packing
+from vitrion.base.errors import InputError, PotentialError
+from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.potential import (
     CHGNetBatch,
     CHGNetCalculator,
@@ -32,7 +31,8 @@ from vitrion.potential import (
 from vitrion.potential.engine import SKIN_A
 from vitrion.potential.network import Network
 from vitrion.potential.padded import PaddedEvaluation
-from vitrion.units import EV_A3_TO_GPA
+from vitrion.structure.compositions import read_compositions
+from vitrion.structure.packing import random_packing
 
 COMPOSITIONS = read_compositions(Path(__file__).parents[2] / "resources" / "compositions.tsv")
 

@@ -14,17 +14,17 @@ from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
 from vitrion.cli import main
-from vitrion.compositions import read_compositions
+from vitrion.paper.reference import conductivities, statements
+from vitrion.paper.verdict import CLAIMS
 from vitrion.report import FIGURES, build_report, plot_figure
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.glass import glass_checks
 from vitrion.report.figures.kinds import FORMATS, GROUPS
 from vitrion.report.glasses import glass_model
 from vitrion.report.overview import plot_overview
-from vitrion.report.reference import conductivities, statements
 from vitrion.report.style import concise
-from vitrion.tables import write_table
-from vitrion.transport.verdict import CLAIMS
+from vitrion.structure.compositions import read_compositions
+from vitrion.tables.io import write_table
 
 ROOT = Path(__file__).parents[2]
 COMPOSITIONS = read_compositions(ROOT / "tests/toy/compositions.tsv")
@@ -61,8 +61,8 @@ def test_checks_of_all_compositions_share_their_columns(tmp_path: Path) -> None:
     write_campaign(tmp_path, TOY)
     (axes,) = glass_checks(CampaignTables(tmp_path)).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == [
-        "melt displacement of the alkali",
-        "melt displacement of the metal",
+        "melt displacement of the mobile ion",
+        "melt displacement of the central cation",
         "least distance of two atoms",
         "relative density drift",
     ]
@@ -159,7 +159,7 @@ def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
     plot_overview(folder, tmp_path / "overview.svg")
     svg = (tmp_path / "overview.svg").read_text()
     assert "LiAlCl, 600 K" in svg
-    assert ("D alkali" in svg) == (not empty)
+    assert ("D mobile" in svg) == (not empty)
 
 
 def test_figures_are_reproducible(tmp_path: Path) -> None:

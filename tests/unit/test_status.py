@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from vitrion.campaign.jobs import Job, campaign_jobs, open_campaign
+from vitrion.campaign.plan import START_S, make_plan
+from vitrion.campaign.status import Status, compare, read_status
 from vitrion.cli import main
 from vitrion.config import Config
 from vitrion.dynamics.checkpoint import Block, Journal
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.jobs import Job, campaign_jobs, open_campaign
-from vitrion.logs import job_log
-from vitrion.plan import START_S, make_plan
-from vitrion.status import Status, compare, read_status
+from vitrion.runtime.job import job_log
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 
@@ -95,7 +95,7 @@ def test_running_job_is_told_by_its_lock(campaign: Campaign) -> None:
     job = campaign.job("produce_segment")
     program = (
         "import sys\n"
-        "from vitrion.logs import job_log\n"
+        "from vitrion.runtime.job import job_log\n"
         "with job_log(sys.argv[1], 'title'):\n"
         "    sys.__stdout__.write('go\\n'); sys.__stdout__.flush()\n"
         "    sys.stdin.read()\n"

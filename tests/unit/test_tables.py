@@ -5,13 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vitrion.errors import InputError
-from vitrion.reference import tables_reference
-from vitrion.tables import SUMMARY_TABLES, TABLES, column_units, read_table, write_table
+from vitrion.base.errors import InputError
+from vitrion.campaign.reference import tables_reference
+from vitrion.tables import SUMMARY_TABLES, TABLES
+from vitrion.tables.io import column_units, read_table, write_table
 
 ROOT = Path(__file__).parents[2]
 LIALCL = {
-    "composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl",
+    "composition": "LiAlCl", "mobile": "Li", "center": "Al", "ligands": "Cl",
     "temperature_K": 600, "replica": 0,
 }  # fmt: skip
 

@@ -24,17 +24,17 @@ from chgnet.trainer.trainer import CombinedLoss
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
+from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
-from vitrion.errors import InputError
 from vitrion.potential import CHGNetCalculator, load_model, model_hash
 from vitrion.potential.network import Network
-from vitrion.tables import read_table
-from vitrion.training import adopt, evaluate, finetune
+from vitrion.tables.io import read_table
+from vitrion.training import evaluate, finetune, use_model
+from vitrion.training.batches import builder_for, collate, read_frames, to_samples
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
 from vitrion.training.finetune import learning_rate
-from vitrion.training.frames import builder_for, collate, read_frames, to_samples
 from vitrion.training.objective import Objective, Step, predict, trainable
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
@@ -383,9 +383,9 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_adopted_model_is_the_start_model(tmp_path: Path) -> None:
-    adopt(Finetune(model="pretrained", start="r2scan"), tmp_path / "model.safetensors")
+    use_model(Finetune(model="pretrained", start="r2scan"), tmp_path / "model.safetensors")
     assert model_hash(str(tmp_path / "model.safetensors")) == model_hash("r2scan")
-    assert json.loads((tmp_path / "model.json").read_text())["adopted_from"] == "pretrained"
+    assert json.loads((tmp_path / "model.json").read_text())["taken_from"] == "pretrained"
 
 
 def test_metrics_of_a_parity_table_by_hand() -> None:

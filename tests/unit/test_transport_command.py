@@ -11,7 +11,8 @@ from ase.io import write
 from trajectory_files import FORMATS, write_trajectory
 
 from vitrion.cli import main
-from vitrion.tables import TABLES, read_table
+from vitrion.tables import TABLES
+from vitrion.tables.io import read_table
 
 CELL_A = 12.0
 

@@ -15,10 +15,10 @@ import pytest
 from ase import Atoms
 from ase.io import read
 
+from vitrion.trajectory.sources import read_files
+from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.collective import correlations, onsager
 from vitrion.transport.msd import displacements
-from vitrion.transport.sources import read_files
-from vitrion.transport.trajectory import Trajectory
 
 kinisi = pytest.importorskip("kinisi")
 INPUTS = Path(kinisi.__file__).parent / "tests/inputs"

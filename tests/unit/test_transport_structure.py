@@ -8,11 +8,11 @@ from ase import Atoms
 from ase.geometry.rdf import get_rdf
 from exact_systems import analyze, estimates, rigid_clusters
 
+from vitrion.structure.neighbors import follow_contacts
+from vitrion.structure.rdf import BIN_A, first_minimum_A, radial_distributions
+from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
 from vitrion.transport.analyze import Roles
-from vitrion.transport.neighbors import follow_contacts
 from vitrion.transport.network import network
-from vitrion.transport.rdf import BIN_A, first_minimum_A, radial_distributions
-from vitrion.transport.trajectory import Frames, Source, Trajectory
 
 
 def still(symbols, positions_A, cell_A, frames: int = 3) -> Trajectory:

@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 from exact_systems import Ions, Visits, analyze, visits, walkers
 
-from vitrion.errors import InputError
-from vitrion.tables import TABLES, read_table, write_table
+from vitrion.base.errors import InputError
+from vitrion.base.units import BOLTZMANN_eV_K
+from vitrion.statistics.arrhenius import fit_arrhenius, glass_variances, pool_replicas
+from vitrion.statistics.summary import arrhenius_table, summarize
+from vitrion.tables import TABLES
+from vitrion.tables.io import read_table, write_table
+from vitrion.trajectory.unwrapping import Source
 from vitrion.transport.analyze import Roles
-from vitrion.transport.arrhenius import fit_arrhenius, glass_variances, pool_replicas
 from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import residence
-from vitrion.transport.summarize import arrhenius_table, summarize
-from vitrion.transport.trajectory import Source
-from vitrion.units import BOLTZMANN_eV_K
 
 IONS = [Ions("Li", 12, 1, 0.05, shared=0.4), Ions("Cl", 12, -1, 0.02)]
 CHARGES = {"Li": 1, "Cl": -1}
@@ -60,7 +61,7 @@ def test_convergence_is_what_shorter_trajectories_say(tables):
     for length_ps, shorter in ((199, analyze(half, CHARGES, Roles("Li"))), (399, tables)):
         found = convergence[convergence["length_ps"] == length_ps].set_index("quantity")
         expected = quantities(shorter).set_index("quantity")
-        assert set(found.index) == set(expected.index) >= {"D_alkali", "haven_ratio"}
+        assert set(found.index) == set(expected.index) >= {"D_mobile", "haven_ratio"}
         for column in ("value", "err"):
             assert found[column].to_numpy() == pytest.approx(
                 expected.loc[found.index, column].to_numpy(), rel=1e-6, nan_ok=True
@@ -160,14 +161,14 @@ def test_ratios_are_pooled_as_the_ratio_of_means():
 
 def glasses(rng, *, noise: float, shared: float, own: float, replicas: int = 3) -> pd.DataFrame:
     """D of glasses that differ: each at all temperatures, and at each temperature."""
-    key = {"composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl"}
+    key = {"composition": "LiAlCl", "mobile": "Li", "center": "Al", "ligands": "Cl"}
     rows = []
     for replica in range(replicas):
         better = shared * rng.normal()
         for T in (500, 600, 700, 800):
             true = 3e-4 * np.exp(-0.25 / (BOLTZMANN_eV_K * T) + better + own * rng.normal())
             value = true * (1 + noise * rng.normal())
-            rows.append({**key, "temperature_K": T, "replica": replica, "quantity": "D_alkali",
+            rows.append({**key, "temperature_K": T, "replica": replica, "quantity": "D_mobile",
                          "value": value, "err": noise * value, "weight": 1.0})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -208,7 +209,7 @@ def test_activation_energies_of_a_few_glasses_have_errors_that_hold(shared, own)
 
 def test_residence_and_diffusion_are_compared():
     """D τ grows with temperature by the difference of the activation energies."""
-    key = {"composition": "LiAlCl", "alkali": "Li", "metal": "Al", "halogen": "Cl", "replica": 0}
+    key = {"composition": "LiAlCl", "mobile": "Li", "center": "Al", "ligands": "Cl", "replica": 0}
     T = np.array([500, 600, 700, 800])
     beta = 1 / (BOLTZMANN_eV_K * T)
     D, tau = 3e-4 * np.exp(-0.30 * beta), 0.02 * np.exp(0.22 * beta)
@@ -222,7 +223,7 @@ def test_residence_and_diffusion_are_compared():
     rows = arrhenius_table(quantities(tables)).set_index("quantity")
     assert rows.loc["residence:Cl4", "Ea_eV"] == pytest.approx(0.22)
     assert rows.loc["D_tau:Cl4", "Ea_eV"] == pytest.approx(0.08)
-    parts = rows.loc[["D_alkali", "residence:Cl4"], "Ea_err_eV"]
+    parts = rows.loc[["D_mobile", "residence:Cl4"], "Ea_err_eV"]
     assert rows.loc["D_tau:Cl4", "Ea_err_eV"] == pytest.approx(np.hypot(*parts))
     room = 3e-4 * 1e4 * 0.02 * np.exp(-0.08 / (BOLTZMANN_eV_K * 300))
     assert rows.loc["D_tau:Cl4", "value_300K"] == pytest.approx(room)
@@ -245,8 +246,8 @@ def test_a_campaign_is_put_together(tmp_path, tables):
                 write_table(folder / f"{name}.parquet", name, frame)
     summarize(folders, tmp_path / "summary", exclude_flagged=True)
     arrhenius = read_table(tmp_path / "summary" / "arrhenius.parquet").set_index("quantity")
-    assert arrhenius.loc["D_alkali", "Ea_eV"] == pytest.approx(0.3, abs=1e-6)
-    assert arrhenius.loc["D_alkali", "n_points"] == 3
+    assert arrhenius.loc["D_mobile", "Ea_eV"] == pytest.approx(0.3, abs=1e-6)
+    assert arrhenius.loc["D_mobile", "n_points"] == 3
     pooled = read_table(tmp_path / "summary" / "pooled.parquet")
     haven = pooled[pooled["quantity"] == "haven_ratio"].set_index("temperature_K")
     assert haven["n_replicas"].to_dict() == {500: 2, 600: 2, 700: 1}

@@ -12,10 +12,10 @@ import pytest
 from ase import Atoms
 from trajectory_files import FORMATS, write_h5md, write_trajectory
 
-from vitrion.errors import InputError
-from vitrion.transport import trajectory as module
-from vitrion.transport.sources import read_files, read_segments
-from vitrion.transport.trajectory import Frames, Source, Trajectory
+from vitrion.base.errors import InputError
+from vitrion.trajectory.sources import read_files, read_segments
+from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
+from vitrion.trajectory import unwrapping as module
 
 TRICLINIC = np.array([[9.0, 0, 0], [3.0, 8.0, 0], [-2.0, 2.5, 10.0]])
 SYMBOLS = ["O", "Li", "Li", "O", "Li"]

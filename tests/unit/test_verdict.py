@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from synthetic_campaign import Law, judged, transport_tables
 
-from vitrion.compositions import read_compositions
-from vitrion.transport.differences import differences, holm, outliers, spread_between
-from vitrion.transport.summarize import of_campaign
-from vitrion.transport.verdict import CLAIMS, Estimate, decide
+from vitrion.paper.verdict import CLAIMS, Estimate, decide
+from vitrion.statistics.differences import differences, holm, outliers, spread_between
+from vitrion.statistics.summary import of_campaign
+from vitrion.structure.compositions import read_compositions
 
 ROOT = Path(__file__).parents[2]
 PAPER = list(read_compositions(ROOT / "resources/compositions.tsv").values())
@@ -77,12 +77,12 @@ def test_an_empty_campaign_is_judged():
 
 
 def values(rng, *, effect: float = 0.0, between: float = 0.0, err: float = 0.1) -> pd.DataFrame:
-    x = [effect * (c.alkali == "Li") for c in PAPER]
+    x = [effect * (c.mobile == "Li") for c in PAPER]
     x = np.array(x) + np.hypot(between, err) * rng.normal(size=len(PAPER))
     return pd.DataFrame(
         {
             "composition": [c.composition for c in PAPER],
-            **{key: [getattr(c, key) for c in PAPER] for key in ("alkali", "metal", "halogen")},
+            **{key: [getattr(c, key) for c in PAPER] for key in ("mobile", "center", "ligands")},
             "compared": "D", "at": "800 K", "x": x, "x_err": err,
         }
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_without_a_difference_few_are_found(between):
     tables = [differences(values(rng, between=between)) for _ in range(300)]
     alarms = [t[t["factor"] != "any"]["real"].any() for t in tables]
     assert np.mean(alarms) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
-    p = np.array([t.set_index("factor").loc["alkali", "p"].iloc[0] for t in tables])
+    p = np.array([t.set_index("factor").loc["mobile", "p"].iloc[0] for t in tables])
     if between:
         assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.09)
 
@@ -105,11 +105,11 @@ def test_a_difference_is_found_where_it_is():
     found = found[found["compared"] == "D"].set_index("factor")
     assert found["real"].to_dict() == {
         "any": True,
-        "alkali": True,
-        "metal": False,
-        "halogen": False,
+        "mobile": True,
+        "center": False,
+        "ligands": False,
     }
-    assert found.loc["alkali", "spread"] == pytest.approx(0.8, abs=0.2)
+    assert found.loc["mobile", "spread"] == pytest.approx(0.8, abs=0.2)
 
 
 def test_three_glasses_that_differ_in_everything_tell_nothing_apart():

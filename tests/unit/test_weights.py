@@ -13,8 +13,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from vitrion.base.errors import InputError
+from vitrion.bench.md import packed
 from vitrion.cli import main
-from vitrion.errors import InputError
 from vitrion.potential import (
     CHGNetCalculator,
     export_chgnet,
@@ -24,7 +25,6 @@ from vitrion.potential import (
     save_model,
     with_angle_cutoff,
 )
-from vitrion.potential.bench import packed
 from vitrion.potential.weights import PUBLISHED
 
 

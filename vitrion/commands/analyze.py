@@ -11,8 +11,8 @@ import argparse
 import math
 from pathlib import Path
 
-from vitrion.errors import InputError
-from vitrion.parsing import names, numbers
+from vitrion.base.errors import InputError
+from vitrion.base.text import names, numbers
 
 HELP = "analyse any trajectory"
 EXAMPLE = (
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
     """Analyse and write the tables into `--out`."""
     from vitrion.config import validate_config
     from vitrion.report.overview import plot_overview
+    from vitrion.trajectory.sources import read_files
     from vitrion.transport.analyze import Roles, analyze_source
-    from vitrion.transport.sources import read_files
 
     for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3", "rdf_cutoff_A"):
         _check_number(option, getattr(args, option), least=0, strictly=True)
@@ -103,9 +103,9 @@ def run(args: argparse.Namespace) -> None:
     )
     key = {
         "composition": source.formula,
-        "alkali": args.mobile,
-        "metal": args.center or "",
-        "halogen": ligands[0] if ligands else "",
+        "mobile": args.mobile,
+        "center": args.center or "",
+        "ligands": ",".join(ligands),
         "temperature_K": args.temperature_K,
         "replica": 0,
     }

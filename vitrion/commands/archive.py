@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Archive and tell where."""
-    from vitrion.archive import NO_LICENSE, archive_campaign
-    from vitrion.jobs import compositions_path, open_campaign
+    from vitrion.campaign.archive import NO_LICENSE, archive_campaign
+    from vitrion.campaign.jobs import compositions_path, open_campaign
 
     config, compositions = open_campaign(args.configfile)
     checksum = archive_campaign(

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from vitrion.errors import InputError
+from vitrion.base.errors import InputError
 
 HELP = "measure the engine or the analysis beside its peers"
 EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
@@ -81,7 +81,7 @@ def _whole_numbers(option: str, text: str, example: str) -> list[int]:
 
 
 def _analyze(args: argparse.Namespace) -> list[dict[str, object]]:
-    from vitrion.transport.bench import bench_analyze
+    from vitrion.bench.analysis import bench_analyze
 
     frames = _whole_numbers("--frames", args.frames, "20000,100000")
     if min(frames) < 100:
@@ -95,7 +95,7 @@ def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
     """The sizes asked for, once the other numbers are sound and the threads set."""
     import torch
 
-    from vitrion.potential.bench import check_sizes
+    from vitrion.bench.md import check_sizes
 
     sizes = _whole_numbers("--atoms", args.atoms, "21,84")
     check_sizes(sizes)
@@ -111,7 +111,7 @@ def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
 def _md(args: argparse.Namespace) -> list[dict[str, object]]:
     from dataclasses import asdict
 
-    from vitrion.potential.bench import bench_md, bench_precision
+    from vitrion.bench.md import bench_md, bench_precision
 
     sizes = _sizes(args, "replicas")
     if args.precision:
@@ -123,7 +123,7 @@ def _md(args: argparse.Namespace) -> list[dict[str, object]]:
 def _finetune(args: argparse.Namespace) -> list[dict[str, object]]:
     from dataclasses import asdict
 
-    from vitrion.training.bench import bench_finetune
+    from vitrion.bench.finetune import bench_finetune
 
     rows = bench_finetune(
         _sizes(args, "batch_size"),

@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print to standard output."""
+    from vitrion.campaign.reference import config_reference
     from vitrion.config import Config, load_config
-    from vitrion.config_text import config_schema, config_yaml
-    from vitrion.reference import config_reference
+    from vitrion.config.yaml_text import config_schema, config_yaml
 
     if args.schema:
         text = config_schema()

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, write, and say what was written."""
-    from vitrion.errors import InputError
+    from vitrion.base.errors import InputError
     from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
     from vitrion.training import read_card, resolve_model
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vitrion.compositions import Composition
     from vitrion.config import Config
+    from vitrion.structure.compositions import Composition
 
 HELP = "sample, check, collect and prepare DFT data"
 EXAMPLE = "vitrion dataset check resources/dft"
@@ -86,10 +86,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from vitrion.dataset.frames import write_frames
+    from vitrion.base.errors import InputError
+    from vitrion.base.seeds import derive_seed
+    from vitrion.dataset.frame import write_frames
     from vitrion.dataset.sample import sample_frames
-    from vitrion.errors import InputError
-    from vitrion.seeds import derive_seed
 
     config = _config(args)
     compositions = _compositions(config)
@@ -110,8 +110,8 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
+    from vitrion.base.errors import InputError
     from vitrion.dataset.collect import collect_frames
-    from vitrion.errors import InputError
 
     if not args.out.name.endswith(".extxyz.xz"):
         raise InputError("--out", str(args.out), "end it in .extxyz.xz")
@@ -121,8 +121,8 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
+    from vitrion.base.seeds import derive_seed
     from vitrion.dataset.prepare import prepare_dataset
-    from vitrion.seeds import derive_seed
 
     config = _config(args)
     table = prepare_dataset(

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
-    from vitrion.tables import read_table
+    from vitrion.tables.io import read_table
     from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
 
     config = settings_of(args.configfile, args.dataset, args.held_out)

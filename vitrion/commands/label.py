@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Label every frame that has no file yet."""
+    from vitrion.base.errors import InputError
     from vitrion.config import Label, load_config
     from vitrion.dataset import label_frames
-    from vitrion.errors import InputError
 
     if args.processes < 1:
         raise InputError("--processes", args.processes, "at least 1")

@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> None:
     """Run it."""
     from pydantic import ValidationError
 
+    from vitrion.base.errors import InputError
     from vitrion.config import Dynamics, whole_multiple
     from vitrion.dynamics import simulate
     from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
-    from vitrion.errors import InputError
-    from vitrion.training.adopt import resolve_model
+    from vitrion.training.models import resolve_model
 
     settings = {key: value for key, value in vars(args).items() if key in Dynamics.model_fields}
     try:

@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the plan."""
-    from vitrion.errors import InputError
-    from vitrion.jobs import open_campaign
-    from vitrion.plan import make_plan, measure_steps_per_s, n_atoms
+    from vitrion.base.errors import InputError
+    from vitrion.campaign.jobs import open_campaign
+    from vitrion.campaign.plan import make_plan, measure_steps_per_s, n_atoms
 
     config, compositions = open_campaign(args.configfile)
     steps_per_s = args.steps_per_s
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(plan.to_dict(), indent=1) + "\n")
     print(plan.to_text())
     if args.against:
-        from vitrion.status import compare, read_status
+        from vitrion.campaign.status import compare, read_status
 
         print("\n".join(["", *compare(plan, read_status(config, compositions, args.against))]))
     if args.steps_per_s is None:

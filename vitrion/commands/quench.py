@@ -39,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make it and tell what the checks found."""
+    from vitrion.base.errors import InputError
+    from vitrion.base.seeds import derive_seed
     from vitrion.config import load_config, validate_config
     from vitrion.dynamics import quench_glass
-    from vitrion.errors import InputError
-    from vitrion.seeds import derive_seed
-    from vitrion.tables import read_table
-    from vitrion.training.adopt import resolve_model
+    from vitrion.tables.io import read_table
+    from vitrion.training.models import resolve_model
 
     defaults = validate_config({"campaign": "single"})
     config = load_config(*args.configfile) if args.configfile else defaults

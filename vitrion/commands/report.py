@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write results/<campaign>/report."""
-    from vitrion.jobs import open_campaign
+    from vitrion.campaign.jobs import open_campaign
     from vitrion.report import CampaignTables, build_report, plot_figures
 
     config, _ = open_campaign(args.configfile)

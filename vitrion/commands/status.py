@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the status."""
-    from vitrion.jobs import open_campaign
-    from vitrion.status import read_status
+    from vitrion.campaign.jobs import open_campaign
+    from vitrion.campaign.status import read_status
 
     config, compositions = open_campaign(args.configfile)
     status = read_status(config, compositions, args.directory)

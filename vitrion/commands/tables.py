@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print to standard output."""
-    from vitrion.reference import tables_reference
+    from vitrion.campaign.reference import tables_reference
 
     print(tables_reference(), end="")

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Name what is wrong; the exit code is 1 where something is."""
-    from vitrion.archive import CHECKSUMS, sha256, verify_archive
+    from vitrion.campaign.archive import CHECKSUMS, sha256, verify_archive
 
     findings = [str(finding) for finding in verify_archive(args.archive)]
     found = sha256(args.archive / CHECKSUMS)

@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 from vesin import ase_neighbor_list
 
-from vitrion.dataset.frames import Frame
+from vitrion.dataset.frame import Frame
 
 # CHGNet's graph reaches this far; an atom without neighbour there gives NaN.
 NEIGHBOR_CUTOFF_A = 6.0

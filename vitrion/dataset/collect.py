@@ -14,10 +14,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion import __version__
+from vitrion.base.files import whole_file
 from vitrion.dataset.check import label_fault
-from vitrion.dataset.frames import Frame, write_json
+from vitrion.dataset.frame import Frame, write_json
 from vitrion.dataset.read import read_frames
-from vitrion.files import whole_file
 
 
 def collect_frames(sources: Sequence[Path | str], out: Path, *, decimals: int = 8) -> list[Frame]:

@@ -21,11 +21,11 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from vitrion.base.errors import InputError
+from vitrion.base.progress import Progress
 from vitrion.config import AseCalculator, Gpaw, Label
-from vitrion.dataset.frames import LabelError, write_frames
+from vitrion.dataset.frame import LabelError, write_frames
 from vitrion.dataset.vasp import run_vasp
-from vitrion.errors import InputError
-from vitrion.progress import Progress
 
 logger = logging.getLogger("vitrion")
 

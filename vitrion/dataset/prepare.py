@@ -13,18 +13,18 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from chgnet.model import CHGNet
 
-from vitrion.compositions import Composition
+from vitrion.base.errors import InputError
+from vitrion.base.progress import Progress
+from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
-from vitrion.dataset.frames import Frame, write_frames, write_json
+from vitrion.dataset.frame import Frame, write_frames, write_json
 from vitrion.dataset.read import read_frames
 from vitrion.dataset.split import assign_splits
-from vitrion.errors import InputError
 from vitrion.potential import CHGNetPotential, load_model
-from vitrion.progress import Progress
-from vitrion.tables import write_table
-from vitrion.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
+from vitrion.structure.compositions import Composition
+from vitrion.tables.io import write_table
 
 logger = logging.getLogger("vitrion")
 

@@ -37,9 +37,9 @@ from ase.units import GPa
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from vitrion.dataset.frames import Frame
+from vitrion.base.errors import InputError
+from vitrion.dataset.frame import Frame
 from vitrion.dataset.vasp import read_vasprun
-from vitrion.errors import InputError
 
 # The first name found counts: where a file has REF_energy, its `energy` is often a prediction.
 KEYS = {

@@ -14,13 +14,13 @@ from ase.optimize import FIRE
 from chgnet.model import CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from vitrion.compositions import Composition
+from vitrion.base.errors import InputError, PotentialError
+from vitrion.base.progress import Progress
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Sample
-from vitrion.errors import InputError, PotentialError
-from vitrion.packing import ionic_packing
 from vitrion.potential import CHGNetCalculator, load_model
-from vitrion.progress import Progress
-from vitrion.seeds import derive_seed
+from vitrion.structure.compositions import Composition
+from vitrion.structure.packing import ionic_packing
 
 logger = logging.getLogger("vitrion")
 

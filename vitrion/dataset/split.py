@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vitrion.base.errors import InputError
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Split
-from vitrion.errors import InputError
-from vitrion.seeds import derive_seed
 
 
 def assign_splits(

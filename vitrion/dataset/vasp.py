@@ -20,9 +20,9 @@ from pymatgen.io.vasp import Vasprun
 from pymatgen.io.vasp.inputs import PmgVaspPspDirError
 from pymatgen.io.vasp.sets import MPScanStaticSet, MPStaticSet, VaspInputSet
 
+from vitrion.base.errors import InputError
 from vitrion.config import Vasp
-from vitrion.dataset.frames import LabelError
-from vitrion.errors import InputError
+from vitrion.dataset.frame import LabelError
 
 INPUT_SETS = {"MPStaticSet": MPStaticSet, "MPScanStaticSet": MPScanStaticSet}
 # The sets' default smearing, the tetrahedron method, needs a mesh of several k-points, which a

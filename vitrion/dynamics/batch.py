@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from vitrion.base.errors import PotentialError
 from vitrion.dynamics.integrators import Forces
 from vitrion.dynamics.run import Potential, stop_signals
-from vitrion.errors import PotentialError
 
 Configuration = tuple[np.ndarray, np.ndarray]
 T = TypeVar("T")

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from vitrion import __version__
+from vitrion.base.errors import InputError
+from vitrion.base.files import whole_file
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.errors import InputError
-from vitrion.files import whole_file
 
 logger = logging.getLogger("vitrion.dynamics")
 

@@ -12,10 +12,10 @@ from ase.data import atomic_numbers
 from scipy.ndimage import gaussian_filter1d
 from vesin import NeighborList
 
-from vitrion.compositions import Composition
+from vitrion.base.units import U_A3_TO_G_CM3
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.samples import Samples
-from vitrion.units import U_A3_TO_G_CM3
+from vitrion.structure.compositions import Composition
 
 # Order is judged by g(r) of the commonest element between these distances, in such bins;
 # nearer than this a glass has order of its own.

@@ -12,15 +12,15 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from vitrion.base.errors import InputError
+from vitrion.base.files import whole_file
+from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import Dynamics
 from vitrion.dynamics.batch import BatchPotential, Member
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
 from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
 from vitrion.dynamics.state import State
-from vitrion.errors import InputError
-from vitrion.files import whole_file
-from vitrion.units import EV_A3_TO_GPA
 
 Ensemble = Literal["nve", "nvt", "npt"]
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from vitrion.base.errors import InputError
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.batch import Member, step_together
 from vitrion.dynamics.checkpoint import Block, Journal
@@ -28,12 +30,10 @@ from vitrion.dynamics.checks import (
     chosen_frames,
 )
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
-from vitrion.dynamics.frames import read_checkpoint, read_samples, write_checkpoint, write_segment
 from vitrion.dynamics.run import Interrupted, Stage
 from vitrion.dynamics.state import State
-from vitrion.errors import InputError
-from vitrion.seeds import derive_seed
-from vitrion.tables import write_table
+from vitrion.tables.io import write_table
+from vitrion.trajectory.h5md import read_checkpoint, read_samples, write_checkpoint, write_segment
 
 logger = logging.getLogger("vitrion.dynamics")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from vitrion.compositions import Composition
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Quench
 from vitrion.dynamics.checkpoint import Journal
 from vitrion.dynamics.checks import check_glass
@@ -20,9 +20,9 @@ from vitrion.dynamics.integrators import BussiNVT
 from vitrion.dynamics.run import BlowUp, Potential, Stage
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.packing import ionic_packing
-from vitrion.seeds import derive_seed
-from vitrion.tables import write_table
+from vitrion.structure.compositions import Composition
+from vitrion.structure.packing import ionic_packing
+from vitrion.tables.io import write_table
 
 logger = logging.getLogger("vitrion.dynamics")
 

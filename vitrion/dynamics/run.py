@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
+from vitrion.base.errors import PotentialError
+from vitrion.base.progress import Progress
 from vitrion.dynamics.checkpoint import Block, Journal
 from vitrion.dynamics.integrators import Forces, Integrator
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
-from vitrion.errors import PotentialError
-from vitrion.progress import Progress
 
 logger = logging.getLogger("vitrion.dynamics")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
+from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.dynamics.integrators import Forces, pressure_eV_A3
 from vitrion.dynamics.state import State
-from vitrion.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses
 
-from vitrion.units import U_A3_TO_G_CM3, BOLTZMANN_eV_K, U_A2_PS2_eV
+from vitrion.base.units import U_A3_TO_G_CM3, BOLTZMANN_eV_K, U_A2_PS2_eV
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from chgnet.model import CHGNet
 
-from vitrion.errors import InputError
+from vitrion.base.errors import InputError
 from vitrion.potential.engine import CHGNetPotential
 from vitrion.potential.weights import load_model
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from chgnet.model import CHGNet
 
-from vitrion.errors import InputError, PotentialError
+from vitrion.base.errors import InputError, PotentialError
 from vitrion.potential import kernels, operators
 from vitrion.potential.graph import GraphBuilder
 from vitrion.potential.network import Network

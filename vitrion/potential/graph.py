@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from vesin import NeighborList
 
-from vitrion.errors import PotentialError
+from vitrion.base.errors import PotentialError
 
 LEAST_VOLUME_A3 = 2.0
 

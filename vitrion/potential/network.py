@@ -32,7 +32,7 @@ from chgnet.model.functions import GatedMLP
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from vitrion.errors import InputError
+from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
 from vitrion.potential.operators import Gate
 

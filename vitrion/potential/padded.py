@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrion.errors import PotentialError
+from vitrion.base.errors import PotentialError
 from vitrion.potential.graph import Adjacency, Candidates, Graph, GraphBuilder, offsets_of
 from vitrion.potential.network import Network
 

@@ -23,8 +23,8 @@ from chgnet.model import CHGNet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from vitrion.errors import InputError
-from vitrion.files import whole_file
+from vitrion.base.errors import InputError
+from vitrion.base.files import whole_file
 
 PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",

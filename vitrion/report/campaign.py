@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from vitrion.tables import TABLES, read_table
-from vitrion.transport.differences import by_composition
+from vitrion.statistics.differences import by_composition
+from vitrion.tables import TABLES
+from vitrion.tables.io import read_table
 
 
 class CampaignTables:

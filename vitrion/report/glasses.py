@@ -13,6 +13,7 @@ from ase.neighborlist import neighbor_list
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order
 
+from vitrion.paper.family import halide
 from vitrion.transport.network import components
 
 BRIDGE = "O"
@@ -104,13 +105,13 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
             continue
         atoms = ase.io.read(paths[0])
         own = cutoffs[(cutoffs["composition"] == row.composition) & cutoffs["cutoff_A"].notna()]
-        own = own[own["center"] == row.metal].groupby("neighbor")["cutoff_A"].mean()
+        own = own[own["species"] == row.center].groupby("neighbor")["cutoff_A"].mean()
         cutoffs_A = {
-            ligand: float(own.get(ligand, NEAR * _touching(row.metal, ligand)))
-            for ligand in (row.halogen, BRIDGE)
+            ligand: float(own.get(ligand, NEAR * _touching(row.center, ligand)))
+            for ligand in (halide(row.ligands), BRIDGE)
         }
-        model = glass_model(atoms, row.metal, row.halogen, cutoffs_A)
-        named = {"name": row.composition, "replica": paths[0].parent.name, "metal": row.metal}
+        model = glass_model(atoms, row.center, halide(row.ligands), cutoffs_A)
+        named = {"name": row.composition, "replica": paths[0].parent.name, "center": row.center}
         found.append({**named, **model})
     return found
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vitrion.report.figures.transport import METHODS
 from vitrion.report.style import RC, color, log_axes, save, say_nothing
-from vitrion.tables import read_table
+from vitrion.tables.io import read_table
 
 SHOWN_ENVIRONMENTS = 5
 LEAST_BARS = 4
@@ -61,14 +61,14 @@ def _displacements(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _structure(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    center = tables["trajectories"]["metal"].iloc[0]
+    center = tables["trajectories"]["center"].iloc[0]
     rdf = tables["rdf"]
-    around = rdf[rdf["center"] == center] if center else rdf[rdf["center"] == rdf["neighbor"]]
+    around = rdf[rdf["species"] == center] if center else rdf[rdf["species"] == rdf["neighbor"]]
     panel.set(title="g(r) (dotted: neighbours within r)", xlabel="r (Å)", ylabel="g(r), N(r)")
     if around.empty:
         say_nothing(panel, "no pairs to show")
         return
-    for index, (pair, curve) in enumerate(around.groupby(["center", "neighbor"], sort=False)):
+    for index, (pair, curve) in enumerate(around.groupby(["species", "neighbor"], sort=False)):
         panel.plot(curve["r_A"], curve["g"], color=color(index), label="–".join(pair))
         near = curve[curve["coordination"] < 8]
         panel.plot(near["r_A"], near["coordination"], color=color(index), linestyle=":")
@@ -126,7 +126,7 @@ def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         color=color(2),
     )
     for place, row in enumerate(found.itertuples()):
-        text = f"  t = {row.t_alkali:.2f} ± {row.t_alkali_err:.1g}"
+        text = f"  t = {row.t_mobile:.2f} ± {row.t_mobile_err:.1g}"
         panel.text(0, place, text, va="center", color="white", fontsize=8)
     panel.grid(axis="y", visible=False)
 
@@ -134,7 +134,7 @@ def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 def _convergence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="convergence with length", xlabel="length used (ps)", ylabel="value / last")
     data = tables["convergence"].dropna(subset=["value"])
-    wanted = ("D_alkali", "sigma_nernst_einstein", "sigma_einstein", "haven_ratio")
+    wanted = ("D_mobile", "sigma_nernst_einstein", "sigma_einstein", "haven_ratio")
     for index, quantity in enumerate(wanted):
         parts = data[data["quantity"] == quantity].sort_values("length_ps")
         if not parts.empty:

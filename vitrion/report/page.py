@@ -17,12 +17,12 @@ import pandas as pd
 import yaml
 
 from vitrion import __version__
-from vitrion.files import whole_file
+from vitrion.base.files import whole_file
+from vitrion.paper.reference import conductivities, statements
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures import FIGURES
 from vitrion.report.figures.kinds import FORMATS, GROUPS
 from vitrion.report.glasses import read_glasses
-from vitrion.report.reference import conductivities, statements
 from vitrion.report.style import concise
 from vitrion.tables import TABLES
 
@@ -106,7 +106,7 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
     """What the campaign is, in a few numbers."""
     trajectories = tables.summary("trajectories")
     diffusion = tables.summary("diffusion")
-    alkali = diffusion[diffusion["species"] == diffusion["alkali"]]
+    alkali = diffusion[diffusion["species"] == diffusion["mobile"]]
     temperatures = sorted(trajectories["temperature_K"].unique())
     atoms = sorted(trajectories["n_atoms"].unique())
     flagged = int((trajectories["flags"] != "").sum())
@@ -151,7 +151,7 @@ def _sections(tables: CampaignTables) -> list[dict[str, Any]]:
 def _section(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     if "composition" in frame and len(frame.columns) > 8:
         # Alkali, metal and halogen are in the composition's name.
-        frame = frame.drop(columns=["alkali", "metal", "halogen"], errors="ignore")
+        frame = frame.drop(columns=["mobile", "center", "ligands"], errors="ignore")
     known = TABLES[name]
     columns = [
         {

@@ -20,8 +20,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 
-from vitrion.files import whole_file
-from vitrion.units import BOLTZMANN_eV_K
+from vitrion.base.files import whole_file
+from vitrion.base.units import BOLTZMANN_eV_K
 
 # Its account of every font in a PDF is of no use to anybody here.
 logging.getLogger("fontTools").setLevel(logging.WARNING)

@@ -1,14 +1,12 @@
 """Fine-tuning of CHGNet on labelled frames, and the proof that it got better."""
 
-from vitrion.training.accept import accept
-from vitrion.training.adopt import adopt, read_card, resolve_model
 from vitrion.training.evaluate import evaluate
 from vitrion.training.finetune import finetune, start_model
+from vitrion.training.models import read_card, resolve_model, use_model
 from vitrion.training.splits import prepare_splits, settings_of
+from vitrion.training.validation import validate_model
 
 __all__ = [
-    "accept",
-    "adopt",
     "evaluate",
     "finetune",
     "prepare_splits",
@@ -16,4 +14,6 @@ __all__ = [
     "resolve_model",
     "settings_of",
     "start_model",
+    "use_model",
+    "validate_model",
 ]

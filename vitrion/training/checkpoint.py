@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vitrion.files import whole_file
+from vitrion.base.files import whole_file
 
 Tensors = Mapping[str, Tensor]
 

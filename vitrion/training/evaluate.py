@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from ase import Atoms
 
+from vitrion.base.progress import Progress
+from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.potential import CHGNetPotential, load_model, model_hash
-from vitrion.progress import Progress
-from vitrion.tables import TABLES, write_table
-from vitrion.training.frames import read_frames
-from vitrion.units import EV_A3_TO_GPA
+from vitrion.tables import TABLES
+from vitrion.tables.io import write_table
+from vitrion.training.batches import read_frames
 
 RESAMPLES = 1000
 _FRAME = ["model", "split", "composition", "frame_id"]  # what a row of one frame is told by

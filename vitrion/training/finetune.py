@@ -27,21 +27,21 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from vitrion import __version__
+from vitrion.base.errors import InputError
+from vitrion.base.progress import Progress
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Finetune
-from vitrion.errors import InputError
 from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model, with_angle_cutoff
-from vitrion.progress import Progress
-from vitrion.seeds import derive_seed
-from vitrion.tables import write_table
+from vitrion.tables.io import write_table
+from vitrion.training.batches import Sample, builder_for, read_frames, to_samples
 from vitrion.training.checkpoint import (
     TrainingState,
     read_checkpoint,
     remove_checkpoint,
     write_checkpoint,
 )
-from vitrion.training.frames import Sample, builder_for, read_frames, to_samples
 from vitrion.training.objective import Objective, trainable
 
 logger = logging.getLogger("vitrion")
@@ -98,7 +98,7 @@ def finetune(
             for split, path in (("train", train), ("val", val))
         },
         # `model` says what a campaign takes; here it is trained, whatever that says.
-        "settings": settings.model_dump(mode="json", exclude={"accept", "model"}),
+        "settings": settings.model_dump(mode="json", exclude={"validation", "model"}),
         "seed": seed,
         "versions": {
             "vitrion": __version__,

@@ -16,12 +16,12 @@ from chgnet.model import CHGNet
 from chgnet.trainer.trainer import CombinedLoss
 from torch import Tensor
 
+from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import LossWeights
 from vitrion.potential import operators
 from vitrion.potential.graph import Graph, GraphBuilder
 from vitrion.potential.network import Network
-from vitrion.training.frames import Batch, Sample, collate
-from vitrion.units import EV_A3_TO_GPA
+from vitrion.training.batches import Batch, Sample, collate
 
 logger = logging.getLogger("vitrion")
 

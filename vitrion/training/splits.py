@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitrion.base.seeds import derive_seed
 from vitrion.config import Config, load_config, validate_config
 from vitrion.dataset import prepare_dataset
-from vitrion.seeds import derive_seed
 
 SPLITS = ("train", "val", "test")
 

@@ -11,11 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vitrion.compositions import Composition
+from vitrion.base.errors import InputError
+from vitrion.base.progress import Progress
+from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
-from vitrion.errors import InputError
-from vitrion.progress import Progress
-from vitrion.tables import TABLES, TRAJECTORY_KEY, write_table
+from vitrion.structure.compositions import Composition
+from vitrion.structure.rdf import Rdf, first_shell_cutoffs, radial_distributions
+from vitrion.tables import TABLES, TRAJECTORY_KEY
+from vitrion.tables.io import write_table
+from vitrion.trajectory.sources import read_segments
+from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.blocks import BLOCKS
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
 from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
@@ -33,11 +38,7 @@ from vitrion.transport.environments import (
 from vitrion.transport.msd import Displacements, displacements, relative_covariance
 from vitrion.transport.network import network
 from vitrion.transport.quantities import quantities
-from vitrion.transport.rdf import Rdf, first_shell_cutoffs, radial_distributions
 from vitrion.transport.residence import ContactRecorder, Encounters, residence
-from vitrion.transport.sources import read_segments
-from vitrion.transport.trajectory import Source, Trajectory
-from vitrion.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 
 logger = logging.getLogger("vitrion")
 
@@ -162,10 +163,7 @@ def analyze_trajectory(
 
 def _key(composition: Composition, temperature_K: int, replica: int) -> dict[str, object]:
     return {
-        "composition": composition.composition,
-        "alkali": composition.alkali,
-        "metal": composition.metal,
-        "halogen": composition.halogen,
+        **composition.key,
         "temperature_K": temperature_K,
         "replica": replica,
     }
@@ -230,7 +228,7 @@ def analyze_source(
     """Analyse any trajectory and write its tables into a folder.
 
     Args:
-        source: frames, from `vitrion.transport.sources`.
+        source: frames, from `vitrion.trajectory.sources`.
         out: folder of the tables, and of the scratch file meanwhile.
         roles: which element does what; tables that need a centre or ligands are left out without.
         key: values of the trajectory key columns; `temperature_K` is used.
@@ -378,7 +376,7 @@ class _Analysis:
             pd.concat(
                 pd.DataFrame(
                     {
-                        "center": a,
+                        "species": a,
                         "neighbor": b,
                         "r_A": rdf.r_A,
                         "g": rdf.g[a, b],
@@ -417,7 +415,7 @@ class _Analysis:
         rows = []
         for (a, b), cutoff_A in self.cutoffs_A.items():
             origin = "given" if {f"{a}-{b}", f"{b}-{a}"} & set(given) else "g(r)"
-            rows.append({"center": a, "neighbor": b, "cutoff_A": cutoff_A, "origin": origin})
+            rows.append({"species": a, "neighbor": b, "cutoff_A": cutoff_A, "origin": origin})
             if np.isnan(cutoff_A):
                 logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
         self.add("cutoffs", rows)
@@ -716,8 +714,8 @@ def _conduction(
     return {
         "sigma_mS_cm": charge2_A2_ps[0] * scale,
         "sigma_err_mS_cm": charge2_A2_ps[1] * scale,
-        "t_alkali": transference[0] * usable,
-        "t_alkali_err": transference[1] * usable,
+        "t_mobile": transference[0] * usable,
+        "t_mobile_err": transference[1] * usable,
     }
 
 

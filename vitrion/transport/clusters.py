@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitrion.structure.rdf import evenly
+from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, resampling_weights
 from vitrion.transport.diffusion import slope_weights
 from vitrion.transport.msd import relative_covariance
 from vitrion.transport.network import bonds, components
-from vitrion.transport.rdf import evenly
-from vitrion.transport.trajectory import Trajectory
 
 # Snapshots kept in memory for clusters.
 CLUSTER_FRAMES = 500

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, BlockSums, block_edges
-from vitrion.transport.trajectory import Trajectory
 
 LAGS_PER_DECADE = 20
 # Origins a fraction of the lag apart say nearly all that all origins say.

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from vitrion.transport.neighbors import neighbor_distances
-from vitrion.transport.rdf import evenly
-from vitrion.transport.trajectory import Trajectory
+from vitrion.structure.neighbors import neighbor_distances
+from vitrion.structure.rdf import evenly
+from vitrion.trajectory.unwrapping import Trajectory
 
 NETWORK_FRAMES = 1000
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from vitrion.base.units import A2_PS_TO_CM2_S
 from vitrion.tables import TRAJECTORY_KEY
-from vitrion.units import A2_PS_TO_CM2_S
 
 KEY = list(TRAJECTORY_KEY)
 
@@ -20,8 +20,8 @@ def quantities(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         tables: by name, of one trajectory or of many; those that are missing are left out.
 
     Returns:
-        Trajectory key, `quantity` (`D_alkali`, `D_<element>`, `sigma_<method>`,
-        `t_alkali_<method>`, `haven_ratio`, `environment:<name>`, `residence:<name>` in ps and
+        Trajectory key, `quantity` (`D_mobile`, `D_<element>`, `sigma_<method>`,
+        `t_mobile_<method>`, `haven_ratio`, `environment:<name>`, `residence:<name>` in ps and
         `D_tau:<name>`, D of the alkali times its residence time in Å²), `value`, `err`, and
         `weight`: what a ratio was divided by, one for what is no ratio.
     """
@@ -38,16 +38,16 @@ def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
         return table[KEY].assign(quantity=names, value=table[value], err=table[err], weight=weight)
 
     diffusion = tables["diffusion"]
-    of_alkali = diffusion["species"] == diffusion["alkali"]
-    named = diffusion.assign(species=diffusion["species"].mask(of_alkali, "alkali"))
+    of_alkali = diffusion["species"] == diffusion["mobile"]
+    named = diffusion.assign(species=diffusion["species"].mask(of_alkali, "mobile"))
     yield part(named, "D_", "species", "D_cm2_s", "D_err_cm2_s")
     sigma = tables["conductivity"]
     yield part(sigma, "sigma_", "method", "sigma_mS_cm", "sigma_err_mS_cm")
     yield part(
-        sigma, "t_alkali_", "method", "t_alkali", "t_alkali_err", weight=sigma["sigma_mS_cm"]
+        sigma, "t_mobile_", "method", "t_mobile", "t_mobile_err", weight=sigma["sigma_mS_cm"]
     )
     onsager = tables["onsager"]
-    own = (onsager["species_i"] == onsager["alkali"]) & (onsager["species_j"] == onsager["alkali"])
+    own = (onsager["species_i"] == onsager["mobile"]) & (onsager["species_j"] == onsager["mobile"])
     haven = tables["haven"].merge(onsager.loc[own, [*KEY, "L"]], on=KEY).assign(name="ratio")
     yield part(haven, "haven_", "name", "haven_ratio", "haven_ratio_err", weight=haven["L"])
     if "coordination" in tables:

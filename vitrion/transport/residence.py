@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vitrion.structure.neighbors import Contacts
 from vitrion.transport.msd import lag_grid
-from vitrion.transport.neighbors import Contacts
 
 # Origins of survival curves; neighbouring frames say the same.
 RESIDENCE_ORIGINS = 4000

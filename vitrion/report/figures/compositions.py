@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
+from vitrion.paper.reference import conductivities
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.kinds import figure_of
-from vitrion.report.reference import conductivities
 from vitrion.report.style import MARKERS, color, concise, say_nothing
-from vitrion.transport.differences import COMPARED, FACTORS, outliers
+from vitrion.statistics.differences import COMPARED, FACTORS, outliers
 
 _figure = figure_of("Compositions")
 
@@ -23,7 +23,7 @@ LABELS = {
     "D": "D (cm²/s)",
     "sigma_300K": "σ at 300 K (mS/cm)",
     "Ea": "$E_a$ (eV)",
-    "t_alkali": "$t_A$",
+    "t_mobile": "$t_A$",
     "haven_ratio": "$H_R$",
 }
 
@@ -57,8 +57,8 @@ def maps(tables: CampaignTables) -> Figure:
     """
     trajectories = tables.summary("trajectories")
     levels = {factor: list(dict.fromkeys(trajectories[factor])) for factor in FACTORS}
-    columns = len(levels["alkali"])
-    cells = len(levels["metal"]), len(levels["halogen"])
+    columns = len(levels["mobile"])
+    cells = len(levels["center"]), len(levels["ligands"])
     size = (
         columns * (0.62 * cells[1] + 0.35) + 3.0,
         len(COMPARED) * (0.36 * cells[0] + 0.45) + 0.3,
@@ -71,8 +71,8 @@ def maps(tables: CampaignTables) -> Figure:
     for row, (name, of) in enumerate(COMPARED.items()):
         values, power = _compared(tables, name)
         norm = _norm(values["value"], of.logarithm)
-        for axes, alkali in zip(grid[row], levels["alkali"], strict=False):
-            _map(axes, values[values["alkali"] == alkali], levels, norm)
+        for axes, alkali in zip(grid[row], levels["mobile"], strict=False):
+            _map(axes, values[values["mobile"] == alkali], levels, norm)
             if row == 0:
                 axes.set_title(alkali)
         grid[row, 0].set_ylabel(_label(name, power, values), fontsize=8)
@@ -88,10 +88,10 @@ def _norm(values: pd.Series, logarithm: bool) -> Normalize:
 
 
 def _map(axes: Axes, values: pd.DataFrame, levels: dict[str, list[str]], norm: Normalize) -> None:
-    metals, halogens = levels["metal"], levels["halogen"]
+    metals, halogens = levels["center"], levels["ligands"]
     shades = plt.get_cmap("cividis")
     for cell in values.itertuples():
-        x, y = halogens.index(cell.halogen), metals.index(cell.metal)
+        x, y = halogens.index(cell.ligands), metals.index(cell.center)
         shade = shades(norm(cell.value))
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, linewidth=0))
         if cell.real:
@@ -111,7 +111,7 @@ def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
     axes.axis("off")
     for row, factor in enumerate(FACTORS):
         test = tests[tests["factor"] == factor].iloc[0]
-        name = {"alkali": "A", "metal": "M", "halogen": "X"}[factor]
+        name = {"mobile": "A", "center": "M", "ligands": "X"}[factor]
         if test["reason"]:
             text = f"{name}: no test"
         else:
@@ -132,7 +132,7 @@ def compositions(tables: CampaignTables) -> Figure:
     """
     names = tables.compositions()
     trajectories = tables.summary("trajectories").drop_duplicates("composition")
-    alkali_of = trajectories.set_index("composition")["alkali"]
+    alkali_of = trajectories.set_index("composition")["mobile"]
     alkalis = list(dict.fromkeys(alkali_of))
     known = conductivities()
     elsewhere = known[~known["composition"].isin(names)]
@@ -160,7 +160,7 @@ def compositions(tables: CampaignTables) -> Figure:
         mean = np.exp(mean) / 10.0**power if of.logarithm else mean
         axes.axvline(mean, color="0.6", linewidth=0.8, zorder=0)
         for value in values.itertuples():
-            index = alkalis.index(value.alkali)
+            index = alkalis.index(value.mobile)
             axes.errorbar(
                 value.value, rows[value.composition], xerr=value.err, color=color(index),
                 marker=MARKERS[index % len(MARKERS)],

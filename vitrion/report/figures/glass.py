@@ -50,9 +50,9 @@ def glass_checks(tables: CampaignTables) -> Figure:
 def _by_role(checks: pd.DataFrame, tables: CampaignTables) -> pd.DataFrame:
     """Checks of an element under the name of its role, which all compositions share."""
     trajectories = tables.summary("trajectories").drop_duplicates("composition")
-    for composition, *elements in trajectories[["composition", "alkali", "metal"]].to_numpy():
+    for composition, *elements in trajectories[["composition", "mobile", "center"]].to_numpy():
         own = checks["composition"] == composition
-        for element, role in zip(elements, ("alkali", "metal"), strict=True):
+        for element, role in zip(elements, ("mobile ion", "central cation"), strict=True):
             checks.loc[own, "check"] = checks.loc[own, "check"].str.replace(
                 rf" of {element}$", f" of the {role}", regex=True
             )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vitrion.paper.verdict import CLAIMS
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.kinds import figure_of
 from vitrion.report.figures.structure import by_role, main_environments
@@ -20,7 +21,6 @@ from vitrion.report.style import (
     say_nothing,
     straight_line,
 )
-from vitrion.transport.verdict import CLAIMS
 
 _figure = figure_of("Residence")
 SHOWN = 4
@@ -33,7 +33,7 @@ def residence(tables: CampaignTables) -> Figure:
     """
     data = tables.summary("residence_curve")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    data = data.assign(role=by_role(data["environment"], data["halogen"]))
+    data = data.assign(role=by_role(data["environment"], data["ligands"]))
     environments = main_environments(tables, SHOWN)
     figure, panel_list = panels(tables.compositions(), x="time (ps)", y="P(t)")
     for composition, panel in panel_list:
@@ -105,7 +105,7 @@ def _stays(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of residence times, with the environment by role."""
     rows = table[table["quantity"].str.startswith("residence:")]
     names = rows["quantity"].str.removeprefix("residence:")
-    return rows.assign(role=by_role(names, rows["halogen"]))
+    return rows.assign(role=by_role(names, rows["ligands"]))
 
 
 @_figure("Activation energies of diffusion and of residence")
@@ -117,13 +117,13 @@ def barriers(tables: CampaignTables) -> Figure:
     fits = tables.summary("arrhenius")
     fits = fits[fits["Ea_eV"].notna()].set_index("composition")
     stay = fits.loc[fits["quantity"] == "residence:all", ["Ea_eV", "Ea_err_eV", "flags"]]
-    both = fits[fits["quantity"] == "D_alkali"].join(stay.add_suffix("_stay"), how="inner")
+    both = fits[fits["quantity"] == "D_mobile"].join(stay.add_suffix("_stay"), how="inner")
     figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     axes.set(xlabel="$E_a$ of residence (eV)", ylabel="$E_a$ of diffusion (eV)")
     if both.empty:
         say_nothing(axes, "no composition has both at\nthree temperatures")
         return figure
-    for index, (alkali, rows) in enumerate(both.groupby("alkali", sort=False)):
+    for index, (alkali, rows) in enumerate(both.groupby("mobile", sort=False)):
         sound = (rows["flags"] == "") & (rows["flags_stay"] == "")
         for chosen, face in ((rows[sound], color(index)), (rows[~sound], "white")):
             if len(chosen):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vitrion.paper.family import halide
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import color, legend_above, panels, say_nothing
@@ -17,22 +18,22 @@ _figure = figure_of("Structure")
 
 
 @_figure("Neighbours of the alkali")
-def alkali_neighbors(tables: CampaignTables) -> Figure:
+def mobile_neighbors(tables: CampaignTables) -> Figure:
     """g(r) around each alkali (above) and the number of neighbours within r (below), by halogen and
     oxygen, at the highest temperature. Compositions and replicas with that alkali are averaged;
     oxygen over all halogens.
     """
     data = tables.summary("rdf")
-    data = data[data["center"] == data["alkali"]]
+    data = data[data["species"] == data["mobile"]]
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    alkalis = list(dict.fromkeys(tables.summary("trajectories")["alkali"]))
+    alkalis = list(dict.fromkeys(tables.summary("trajectories")["mobile"]))
     figure, grid = plt.subplots(
         2, len(alkalis), figsize=(2.8 * len(alkalis) + 0.6, 4.4), sharex=True, sharey="row",
         squeeze=False, layout="constrained",
     )  # fmt: skip
-    anions = [*dict.fromkeys(tables.summary("trajectories")["halogen"]), "O"]
+    anions = [*dict.fromkeys(tables.summary("trajectories")["ligands"].map(halide)), "O"]
     for column, alkali in enumerate(alkalis):
-        of_alkali = data[data["alkali"] == alkali]
+        of_alkali = data[data["mobile"] == alkali]
         grid[0, column].set_title(alkali)
         grid[1, column].set_xlabel("r (Å)")
         if of_alkali.empty:
@@ -68,17 +69,18 @@ def radial_distribution(tables: CampaignTables) -> Figure:
         if chosen.empty:
             say_nothing(panel, "no trajectory to show")
             continue
-        roles = chosen.iloc[0][["alkali", "metal", "halogen"]]
+        roles = chosen.iloc[0]
+        X = halide(roles["ligands"])
         pairs = (
-            (roles["metal"], "O", "M–O"),
-            (roles["metal"], roles["halogen"], "M–X"),
-            (roles["alkali"], "O", "A–O"),
-            (roles["alkali"], roles["halogen"], "A–X"),
-            (roles["metal"], roles["metal"], "M–M"),
+            (roles["center"], "O", "M–O"),
+            (roles["center"], X, "M–X"),
+            (roles["mobile"], "O", "A–O"),
+            (roles["mobile"], X, "A–X"),
+            (roles["center"], roles["center"], "M–M"),
         )
         for index, (center, neighbor, name) in enumerate(pairs):
             curve = (
-                chosen[(chosen["center"] == center) & (chosen["neighbor"] == neighbor)]
+                chosen[(chosen["species"] == center) & (chosen["neighbor"] == neighbor)]
                 .groupby("r_A")["g"]
                 .mean()
             )
@@ -90,18 +92,18 @@ def radial_distribution(tables: CampaignTables) -> Figure:
     return figure
 
 
-def by_role(names: pd.Series, halogens: pd.Series) -> list[str]:
-    """Environments with X for the halogen: X3O1 for Cl3O1, so that compositions compare."""
+def by_role(names: pd.Series, ligands: pd.Series) -> list[str]:
+    """Environments with X for the halide: X3O1 for Cl3O1, so that compositions compare."""
     return [
-        re.sub(rf"{halogen}(?=\d)", "X", name) if halogen else name
-        for name, halogen in zip(names, halogens, strict=True)
+        re.sub(rf"{X}(?=\d)", "X", name) if X else name
+        for name, X in zip(names, ligands.map(halide), strict=True)
     ]
 
 
 def main_environments(tables: CampaignTables, most: int) -> list[str]:
     """The commonest environments of the campaign's metals, by role, the commonest first."""
     table = tables.summary("coordination")
-    roles = by_role(table["environment"], table["halogen"])
+    roles = by_role(table["environment"], table["ligands"])
     return list(table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most).index)
 
 

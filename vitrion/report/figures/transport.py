@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
+from vitrion.paper.family import halide
 from vitrion.report.campaign import CampaignTables
 from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import (
@@ -37,7 +38,7 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
     guide has the slope of diffusion.
     """
     data = tables.summary("msd")
-    data = data[(data["species"] == data["alkali"]) & (data["lag_ps"] > 0)]
+    data = data[(data["species"] == data["mobile"]) & (data["lag_ps"] > 0)]
     temperatures = temperature_colors(data["temperature_K"].unique())
     figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="MSD (Å²)")
     for composition, panel in panel_list:
@@ -85,11 +86,12 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
             say_nothing(panel, "no trajectory to show")
             continue
         roles = chosen.iloc[0]
-        named = {"alkali": roles["alkali"], "metal": roles["metal"], "halogen": roles["halogen"]}
-        for index, (role, element) in enumerate({**named, "oxygen": "O"}.items()):
+        named = {"mobile": roles["mobile"], "center": roles["center"]}
+        named |= {"halide": halide(roles["ligands"]), "oxygen": "O"}
+        for index, (role, element) in enumerate(named.items()):
             mean = chosen[chosen["species"] == element].groupby("lag_ps")["msd_A2"].mean()
             panel.plot(mean.index, mean, color=color(index), label=role)
-        _guide(panel, chosen[chosen["species"] == roles["alkali"]])
+        _guide(panel, chosen[chosen["species"] == roles["mobile"]])
         panel.set_title(composition)
         log_axes(panel, x=True, y=True)
     legend_above(figure)
@@ -102,9 +104,9 @@ def diffusion(tables: CampaignTables) -> Figure:
     diffusive. Trajectories without a diffusive window are not shown: they have no D.
     """
     data = tables.summary("diffusion")
-    alkali = data[data["species"] == data["alkali"]]
+    alkali = data[data["species"] == data["mobile"]]
     fits = tables.summary("arrhenius")
-    fits = fits[(fits["quantity"] == "D_alkali") & fits["Ea_eV"].notna()]
+    fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
     figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="D (cm²/s)")
     for composition, panel in panel_list:
         chosen = alkali[(alkali["composition"] == composition) & alkali["D_cm2_s"].notna()]
@@ -180,7 +182,7 @@ def transference(tables: CampaignTables) -> Figure:
     """Share of the conductivity that the alkali carries, by the three methods, over replicas, with
     one standard error.
     """
-    figure = _by_method(tables, "t_alkali", "alkali transference number")
+    figure = _by_method(tables, "t_mobile", "alkali transference number")
     low, high = figure.axes[0].get_ylim()
     figure.axes[0].set_ylim(max(low, -1), min(high, 3))
     return figure
@@ -233,14 +235,14 @@ def correlations(tables: CampaignTables) -> Figure:
             .groupby(["pair", "lag_ps"])[["self_A2", "distinct_A2", "total_A2"]]
             .mean()
         )
-        alkali = roles["alkali"]
+        alkali = roles["mobile"]
         own = mean.loc[f"{alkali}–{alkali}"]
-        others = {"metal": roles["metal"], "halogen": roles["halogen"], "oxygen": "O"}
-        curves = {"alkali–alkali, distinct": own["distinct_A2"]}
+        others = {"center": roles["center"], "halide": halide(roles["ligands"]), "oxygen": "O"}
+        curves = {"mobile–mobile, distinct": own["distinct_A2"]}
         for role, element in others.items():
             for name in (f"{alkali}–{element}", f"{element}–{alkali}"):
                 if name in mean.index.get_level_values("pair"):
-                    curves[f"alkali–{role}"] = mean.loc[name, "total_A2"]
+                    curves[f"mobile–{role}"] = mean.loc[name, "total_A2"]
         for index, (label, curve) in enumerate(curves.items()):
             ratio = curve / own["self_A2"]
             panel.plot(ratio.index, ratio, color=color(index), label=label)
@@ -252,9 +254,9 @@ def correlations(tables: CampaignTables) -> Figure:
 
 
 CONVERGING = {
-    "D_alkali": "D of the alkali",
+    "D_mobile": "D of the alkali",
     "sigma_einstein": "σ by Einstein",
-    "t_alkali_einstein": "t by Einstein",
+    "t_mobile_einstein": "t by Einstein",
     "haven_ratio": "Haven ratio",
     "residence:all": "residence time",
 }

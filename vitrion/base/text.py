@@ -1,0 +1,40 @@
+"""Short lists as people write them in options and table cells."""
+
+from __future__ import annotations
+
+import math
+
+from vitrion.base.errors import InputError
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse `Cl,O`."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[str, float]:
+    """Parse `Li=1,Al=3`.
+
+    Args:
+        key: what the text was given for, for the message.
+        text: the list.
+        example: a right one, for the message.
+        whole: whether only whole numbers will do.
+
+    Raises:
+        InputError: not such a list, or a name twice.
+    """
+    found: dict[str, float] = {}
+    for item in names(text):
+        name, _, number = (part.strip() for part in item.partition("="))
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value) or (whole and value != int(value)):
+            kind = "whole number" if whole else "number"
+            raise InputError(key, text, f"write each as NAME={kind}, for example {example}")
+        if name in found:
+            raise InputError(key, text, f"names {name} twice")
+        found[name] = int(value) if whole else value
+    return found

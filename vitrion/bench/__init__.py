@@ -1,0 +1,1 @@
+"""Speed, memory and agreement, measured beside other people's code."""

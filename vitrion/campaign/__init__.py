@@ -1,0 +1,1 @@
+"""A campaign as a whole: its jobs, plan, status, stop criterion and archive."""

@@ -1,0 +1,129 @@
+"""The reference of keys and tables in Markdown, from the models and schemas that the code uses."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel
+
+from vitrion.campaign.jobs import campaign_jobs
+from vitrion.config import Config, Finetune
+from vitrion.config.yaml_text import flow
+from vitrion.structure.compositions import COLUMNS, Composition
+from vitrion.tables import TABLES, TRAJECTORY_KEY
+
+_CONFIGURATION = """\
+# Configuration
+Written by `vitrion config --reference`. `vitrion config` writes the same as YAML with comments,
+`vitrion config --schema` as JSON schema. Units are in the names. Sections are nested keys:
+`quench.limits.least_distance_A` is `quench: {limits: {least_distance_A: 1.2}}`. A key that is not
+here is refused.
+
+## Campaign
+"""
+_TABLES = """\
+# Tables
+Written by `vitrion tables`. Every table is tidy Parquet, one row per observation; the unit and
+meaning of each column are in its field metadata, and what the table was made from in the file
+metadata (`column_units` and `read_table(...).attrs` of `vitrion.tables.io`). A column that ends in
+`_err` is one standard error. Trajectories have the key
+
+| column | meaning |
+| --- | --- |
+"""
+
+
+def config_reference() -> str:
+    """Every key with its default, kind and meaning, and the columns of the compositions' table."""
+    return "\n".join([_CONFIGURATION, *_chapter(Config(), ""), *_columns()]) + "\n"
+
+
+def _chapter(section: BaseModel, path: str) -> Iterator[str]:
+    """A section's keys as a table, then its sections."""
+    schema = type(section).model_json_schema()["properties"]
+    fields = type(section).model_fields
+    inner = [name for name in fields if isinstance(getattr(section, name), BaseModel)]
+    if path:
+        yield f"## {path}\n"
+        yield " ".join(inspect.getdoc(type(section)).split()) + "\n"  # type: ignore[union-attr]
+    if len(inner) < len(fields):
+        yield "| key | default | value | meaning |\n| --- | --- | --- | --- |"
+        for name in (name for name in fields if name not in inner):
+            default = flow(section.model_dump(mode="json")[name])
+            meaning = fields[name].description or ""
+            yield f"| `{name}` | `{default}` | {_value(schema[name])} | {meaning} |"
+        yield ""
+    for name in inner:
+        yield from _chapter(getattr(section, name), f"{path}.{name}".strip("."))
+
+
+def _columns() -> Iterator[str]:
+    """The columns of the compositions' table."""
+    yield "## The table of compositions\n"
+    yield "Tab-separated, one row a glass; the key `compositions` names it.\n"
+    yield "| column | meaning |\n| --- | --- |"
+    for name, meaning in COLUMNS.items():
+        yield f"| `{name}` | {meaning} |"
+
+
+_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def _value(schema: dict) -> str:
+    """What a key takes, in words, from its JSON schema."""
+    if "anyOf" in schema:
+        return " or ".join(map(_value, schema["anyOf"]))
+    if "$ref" in schema:
+        return "table"
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    match schema.get("type"):
+        case "array" if "prefixItems" in schema:
+            return f"{len(schema['prefixItems'])} × {_value(schema['prefixItems'][0])}"
+        case "array":
+            return f"list of {_value(schema['items'])}"
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return f"table of {_value(schema['additionalProperties'])}"
+        case "object":
+            return "table"
+        case kind:
+            words = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+            words["null"] = "`null`"
+            limits = [f"{sign} {schema[key]:g}" for key, sign in _LIMITS.items() if key in schema]
+            return " ".join([words.get(kind, str(kind)), ", ".join(limits)]).strip()
+
+
+def tables_reference() -> str:
+    """Every table and column in Markdown, as in docs/tables.md."""
+    key = (f"| `{name}` | {column.meaning} |" for name, column in TRAJECTORY_KEY.items())
+    lines = [_TABLES + "\n".join(key), ""]
+    folders = _folders()
+    for name, columns in TABLES.items():
+        keys = [key for key, column in columns.items() if TRAJECTORY_KEY.get(key) == column]
+        lines += [f"## {name}", f"In {' and '.join(folders[name])}.\n"]
+        if keys:
+            lines += [f"Key: {', '.join(f'`{key}`' for key in keys)}.\n"]
+        lines += ["| column | unit | meaning |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{key}` | {column.unit} | {column.meaning} |"
+            for key, column in columns.items()
+            if key not in keys
+        ]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _folders() -> dict[str, list[str]]:
+    """Where a campaign that trains its potential writes each table."""
+    glass = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
+    found: dict[str, list[str]] = defaultdict(list)
+    everything = Config(finetune=Finetune(model="train"))
+    for job in campaign_jobs(everything, {"LiAlCl": glass}):
+        for path in map(PurePosixPath, job.outputs):
+            folder = f"`{path.parts[0]}/`"
+            if path.suffix == ".parquet" and folder not in found[path.stem]:
+                found[path.stem].append(folder)
+    return found

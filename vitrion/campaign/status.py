@@ -1,0 +1,266 @@
+"""How far a campaign is, read from its results folder alone: outputs, logs, benchmarks, journals.
+
+Works on any machine that sees the folder, while jobs run anywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vitrion.campaign.jobs import MD_RULES, Job, campaign_jobs
+from vitrion.campaign.plan import Plan, format_rows
+from vitrion.campaign.stopping import decided_segments
+from vitrion.config import Config
+from vitrion.runtime.job import ATTEMPT, attempts_path
+from vitrion.structure.compositions import Composition
+
+State = Literal["done", "running", "failed", "stopped", "waiting"]
+STATES: tuple[State, ...] = ("done", "running", "failed", "stopped", "waiting")
+LOG_TAIL_BYTES = 50_000
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where one job is.
+
+    Attributes:
+        job: the job.
+        state: done (all outputs are there), running (its lock is held), failed (its last attempt
+            ended with an error), stopped (it was ended from outside: killed, cancelled, out of
+            time; it will go on) or waiting.
+        share: share of its work that is done and saved.
+        seconds: wall time that it took, when done and known.
+        message: last line of a failed job's log.
+    """
+
+    job: Job
+    state: State
+    share: float
+    seconds: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a campaign is.
+
+    Attributes:
+        results: its folder.
+        jobs: all its jobs; of a trajectory that is undecided, as many as there may be.
+        lengths: trajectories by what became of their length, where it is open
+            (`production.stop_when`): converged, at the most length, or undecided.
+    """
+
+    results: Path
+    jobs: tuple[JobStatus, ...]
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    def count(self, state: State) -> int:
+        """Jobs in a state."""
+        return sum(job.state == state for job in self.jobs)
+
+    def hours_left(self, jobs: Iterable[JobStatus] | None = None) -> float | None:
+        """Work left in hours of wall time, one job after another; None while nothing tells.
+
+        A job takes what finished jobs of its rule took; dynamics goes by its steps, so that one
+        finished rule tells about the others.
+        """
+        typical_s = self._typical_s
+        left_s = 0.0
+        for status in self.jobs if jobs is None else jobs:
+            if status.state != "done":
+                whole_s = typical_s(status.job)
+                if whole_s is None:
+                    return None
+                left_s += whole_s * (1 - status.share)
+        return left_s / 3600
+
+    @property
+    def _typical_s(self) -> Callable[[Job], float | None]:
+        seconds: dict[str, list[float]] = defaultdict(list)
+        md_s, md_steps = 0.0, 0
+        for status in self.jobs:
+            if status.seconds is not None:
+                seconds[status.job.kind].append(status.seconds)
+                if status.job.kind in MD_RULES:
+                    md_s, md_steps = md_s + status.seconds, md_steps + status.job.md_steps
+
+        def typical_s(job: Job) -> float | None:
+            if own := seconds.get(job.kind):
+                return sum(own) / len(own)
+            if job.kind in MD_RULES:
+                return job.md_steps * md_s / md_steps if md_steps else None
+            return 0.0  # minutes, beside the dynamics
+
+        return typical_s
+
+    def to_dict(self) -> dict[str, object]:
+        """Counts and times, as JSON can hold them."""
+        return {
+            "results": str(self.results),
+            **{state: self.count(state) for state in STATES},
+            "hours_left": self.hours_left(),
+            "lengths": self.lengths,
+            "by_stage": _counts(self.jobs, lambda job: job.stage),
+            "by_composition": _counts(self.jobs, lambda job: job.composition),
+            "failures": [
+                {"rule": s.job.rule, "job": s.job.name, "log": s.job.log, "message": s.message}
+                for s in self.jobs
+                if s.state == "failed"
+            ],
+        }
+
+    def to_text(self) -> str:
+        """The status as a page of text."""
+        left_h, running = self.hours_left(), self.count("running")
+        lines = [f"{self.results}: {self.count('done')} of {len(self.jobs)} jobs done", ""]
+        lines += [*self._table("stage", lambda job: job.stage), ""]
+        lines += [*self._table("composition", lambda job: job.composition), ""]
+        if left_h is None:
+            lines.append("time left: unknown until a first MD job has finished")
+        elif running:
+            lines.append(f"time left: {left_h / running:.3g} h with {running} jobs at once")
+        else:
+            lines.append(f"time left: {left_h:.3g} h of work; nothing is running")
+        if self.lengths:
+            told = ", ".join(f"{count} {what}" for what, count in self.lengths.items())
+            lines.append(f"length of trajectories: {told} (counted with the most length)")
+        for status in self.jobs:
+            if status.state == "failed":
+                where = self.results / status.job.log
+                lines.append(f"failed: {status.job.rule} {status.job.name}: {status.message}")
+                lines.append(f"        {where}")
+        return "\n".join(lines)
+
+    def _table(self, title: str, key: Callable[[Job], str | None]) -> list[str]:
+        rows = [(title, *STATES, "hours left")]
+        for name, jobs in _groups(self.jobs, key).items():
+            left_h = self.hours_left(jobs)
+            counts = (str(sum(s.state == state for s in jobs)) for state in STATES)
+            rows.append((name, *counts, "?" if left_h is None else f"{left_h:.3g}"))
+        return format_rows(rows)
+
+
+def read_status(
+    config: Config, compositions: Mapping[str, Composition], folder: Path = Path()
+) -> Status:
+    """Look at every job of a campaign.
+
+    Args:
+        config: the campaign.
+        compositions: its glasses.
+        folder: where `results` lies.
+    """
+    results, production = folder / "results" / config.campaign, config.production
+    lengths = dict.fromkeys(("converged", "at the most length", "undecided"), 0)
+
+    def segments(trajectory: str) -> int:
+        decided = decided_segments(results / trajectory, production)
+        if decided is None:
+            lengths["undecided"] += 1
+        else:
+            whole = decided == production.segments
+            lengths["at the most length" if whole else "converged"] += 1
+        return decided or production.segments
+
+    jobs = campaign_jobs(config, compositions, segments)
+    found = tuple(_job_status(job, results) for job in jobs)
+    return Status(results, found, lengths if production.stop_when else {})
+
+
+def compare(plan: Plan, status: Status) -> list[str]:
+    """Planned against measured wall time of the rules whose jobs are done, as lines of text."""
+    measured: dict[str, list[float]] = defaultdict(list)
+    for job in status.jobs:
+        if job.seconds is not None:
+            measured[job.job.kind].append(job.seconds)
+    rows = [("rule", "jobs done", "planned, s a job", "took, s a job")]
+    for rule in plan.rules:
+        if seconds := measured.get(rule.rule):
+            planned_s, took_s = 3600 * rule.hours / rule.jobs, sum(seconds) / len(seconds)
+            rows.append((rule.rule, str(len(seconds)), f"{planned_s:.4g}", f"{took_s:.4g}"))
+    return format_rows(rows)
+
+
+def _job_status(job: Job, results: Path) -> JobStatus:
+    log = results / job.log
+    if _is_locked(log):
+        return JobStatus(job, "running", _share(job, results))
+    if all((results / output).exists() for output in job.outputs):
+        return JobStatus(job, "done", 1.0, _benchmark_s(results / job.benchmark))
+    attempt = _last_attempt(log)
+    if attempt is None:
+        return JobStatus(job, "waiting", _share(job, results))
+    failed = "Traceback (most recent call last)" in attempt or " ERROR " in attempt
+    message = attempt.rstrip().rpartition("\n")[2] if failed else ""
+    return JobStatus(job, "failed" if failed else "stopped", _share(job, results), None, message)
+
+
+def _is_locked(log: Path) -> bool:
+    """Whether a process holds the job's lock (see `vitrion.runtime.job.job_log`)."""
+    try:
+        with attempts_path(log).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never begun, or a file system without locks
+        return False
+    return False
+
+
+def _last_attempt(log: Path) -> str | None:
+    """What the job's last attempt wrote; None when there was none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            tail = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    return f"\n{tail}".rpartition(f"\n{ATTEMPT} ")[2]
+
+
+def _share(job: Job, results: Path) -> float:
+    """Share of a job's steps that its journal holds (see `vitrion.dynamics.checkpoint`)."""
+    if not job.md_steps:
+        return 0.0
+    output = results / job.outputs[0]
+    stem = "attempt-*" if job.rule == "quench_glass" else output.name
+    blocks = sorted(output.parent.glob(f".{stem}.*/*.block"))
+    if not blocks:
+        return 0.0
+    done = int(blocks[-1].stem.partition("-")[2]) - job.first_step
+    return done / (job.md_steps / job.trajectories)
+
+
+def _benchmark_s(path: Path) -> float | None:
+    """Wall time of a finished job, by Snakemake's benchmark."""
+    try:
+        with path.open(newline="") as file:
+            return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def _groups(
+    jobs: Sequence[JobStatus], key: Callable[[Job], str | None]
+) -> dict[str, list[JobStatus]]:
+    groups: dict[str, list[JobStatus]] = defaultdict(list)
+    for status in jobs:
+        if (name := key(status.job)) is not None:
+            groups[name].append(status)
+    return groups
+
+
+def _counts(
+    jobs: Sequence[JobStatus], key: Callable[[Job], str | None]
+) -> dict[str, dict[str, int]]:
+    return {
+        name: {state: sum(s.state == state for s in group) for state in STATES}
+        for name, group in _groups(jobs, key).items()
+    }

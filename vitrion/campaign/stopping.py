@@ -1,0 +1,87 @@
+"""How long a trajectory gets: fixed, or stop_when it is certain enough (`production.stop_when`)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from vitrion.base.files import whole_file
+from vitrion.config import Production, StopWhen
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a trajectory ends after the segments it has.
+
+    Attributes:
+        length_ps: simulated so far.
+        converged: whether it ends here.
+        relative_errors: standard error over value by quantity; None where there is no value.
+        stop_when: what was asked for.
+    """
+
+    length_ps: float
+    converged: bool
+    relative_errors: dict[str, float | None]
+    stop_when: dict[str, object]
+
+    @classmethod
+    def of(cls, found: pd.DataFrame, stop_when: StopWhen, *, length_ps: float) -> Decision:
+        """Decide from what the trajectory tells so far.
+
+        Args:
+            found: columns `quantity`, `value` and `err` of one trajectory; not a number where
+                nothing has diffused yet.
+            stop_when: when it is long enough.
+            length_ps: simulated so far.
+        """
+        rows = found.set_index("quantity")[["value", "err"]]
+        errors: dict[str, float | None] = {}
+        for quantity in stop_when.quantities:
+            value, err = rows.loc[quantity]
+            known = math.isfinite(err) and abs(value) > 0
+            errors[quantity] = float(err / abs(value)) if known else None
+        return cls(
+            length_ps=length_ps,
+            converged=all(e is not None and e <= stop_when.relative_error for e in errors.values()),
+            relative_errors=errors,
+            stop_when=stop_when.model_dump(mode="json"),
+        )
+
+    @classmethod
+    def read(cls, path: Path | str) -> Decision:
+        """A decision that was written."""
+        return cls(**json.loads(Path(path).read_text()))
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON; the file appears whole or not at all."""
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    def __str__(self) -> str:
+        errors = ", ".join(
+            f"{name} {'unknown' if error is None else f'{error:.2g}'}"
+            for name, error in self.relative_errors.items()
+        )
+        verdict = "long enough" if self.converged else "goes on"
+        return f"{self.length_ps:g} ps: {verdict} (relative errors: {errors})"
+
+
+def decision_name(segments: int) -> str:
+    """File of the decision after so many segments, beside them."""
+    return f"decision-{segments - 1:04d}.json"
+
+
+def decided_segments(folder: Path, production: Production) -> int | None:
+    """Segments of a trajectory by the decisions in its folder; None while it is undecided."""
+    for count in range(production.least_segments, production.segments):
+        path = folder / decision_name(count)
+        if not path.exists():
+            return None
+        if Decision.read(path).converged:
+            return count
+    return production.segments

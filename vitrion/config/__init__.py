@@ -1,0 +1,55 @@
+"""The configuration of a campaign: its models, how it is read and written."""
+
+from __future__ import annotations
+
+from vitrion.config.loading import load_config, merge, validate_config
+from vitrion.config.models import (
+    AseCalculator,
+    Config,
+    Dataset,
+    Dynamics,
+    Finetune,
+    GlassLimits,
+    Gpaw,
+    Iterate,
+    Label,
+    LossWeights,
+    Production,
+    Quench,
+    Report,
+    Sample,
+    Section,
+    Split,
+    StopWhen,
+    Transport,
+    Validation,
+    Vasp,
+    whole_multiple,
+)
+
+__all__ = [
+    "AseCalculator",
+    "Config",
+    "Dataset",
+    "Dynamics",
+    "Finetune",
+    "GlassLimits",
+    "Gpaw",
+    "Iterate",
+    "Label",
+    "LossWeights",
+    "Production",
+    "Quench",
+    "Report",
+    "Sample",
+    "Section",
+    "Split",
+    "StopWhen",
+    "Transport",
+    "Validation",
+    "Vasp",
+    "load_config",
+    "merge",
+    "validate_config",
+    "whole_multiple",
+]

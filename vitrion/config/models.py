@@ -1,0 +1,500 @@
+"""The configuration of a campaign: every key, its unit, default, limits and meaning.
+
+The models below are the one source: `config.yaml`, its JSON schema and the documentation follow
+them. A key that is not here is an error, so a typing mistake never goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vitrion.base.errors import InputError
+from vitrion.structure.compositions import Composition, check_charges, read_compositions
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Temperature = Annotated[float, Field(ge=50, le=5000)]
+Fraction01 = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def whole_multiple(total: float, part: float) -> int | None:
+    """How often `part` fits into `total`, or None when it does not divide it."""
+    times = round(total / part)
+    return times if times > 0 and math.isclose(times * part, total, rel_tol=1e-9) else None
+
+
+class Sample(Section):
+    """Frames worth labelling: ionic packings, melted and cooled with the current potential."""
+
+    frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
+    large_frames: Annotated[int, Field(ge=0)] = Field(
+        1, description="how many of them come from a cell of twice the formula units"
+    )
+    formula_units: PositiveInt = Field(4, description="cell size in formula units")
+    relative_densities: tuple[Positive, ...] = Field(
+        (0.55, 0.7, 0.9),
+        min_length=1,
+        description="densities over the composition's density guess",
+    )
+    packings_per_density: PositiveInt = Field(2, description="independent packings of each")
+    temperatures_K: tuple[Temperature, ...] = Field(
+        (1500.0, 1000.0, 600.0, 300.0),
+        min_length=1,
+        description="MD temperatures; every packing runs through them from hot to cold",
+    )
+    steps_per_temperature: PositiveInt = Field(100, description="MD steps of 2 fs at each")
+    frame_interval: PositiveInt = Field(20, description="MD steps between candidate frames")
+
+
+class Gpaw(Section):
+    """Plane-wave DFT with GPAW; each calculation runs as its own process."""
+
+    python: str = Field("", description="interpreter that has GPAW; empty for the one in use")
+    cutoff_eV: Positive = Field(500.0, description="plane-wave cutoff")
+    smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
+    kpoints: Literal["mean_value"] | tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        "mean_value",
+        description="mean_value (1/4, 1/4, 1/4, for cells near to cubes), or k-points along each "
+        "cell vector, Gamma included",
+    )
+    valence_electrons: dict[str, PositiveInt] = Field(
+        {"Li": 3, "Ga": 13},
+        description="elements that need a harder PAW set than GPAW's default; generated once",
+    )
+
+
+class Vasp(Section):
+    """DFT with the user's own VASP, with inputs as for CHGNet's training set."""
+
+    command: str = Field("vasp_std", description="shell command that runs VASP in its folder")
+    input_set: Literal["MPStaticSet", "MPScanStaticSet"] = Field(
+        "MPStaticSet", description="pymatgen input set; MPScanStaticSet for r2SCAN"
+    )
+    incar: dict[str, bool | int | float | str] = Field(
+        {}, description="INCAR tags over those of the input set"
+    )
+
+
+class AseCalculator(Section):
+    """Any ASE calculator."""
+
+    calculator: str = Field("", description="import path, for example ase.calculators.emt:EMT")
+    arguments: dict[str, Any] = Field({}, description="its keyword arguments")
+
+
+class Label(Section):
+    """Labelling of sampled frames with DFT."""
+
+    engine: Literal["none", "gpaw", "vasp", "ase"] = Field(
+        "none", description="none trains on dataset.sources alone; others label sampled frames too"
+    )
+    gpaw: Gpaw = Gpaw()
+    vasp: Vasp = Vasp()
+    ase: AseCalculator = AseCalculator()
+
+
+class Split(Section):
+    """Who trains, who validates, who tests."""
+
+    held_out: tuple[str, ...] = Field(
+        ("LiGaCl", "LiGaI", "NaAlBr", "NaInCl", "KAlI", "KInBr"),
+        description="compositions that are tested on and never trained on",
+    )
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(
+        0.15, description="share of each training composition's trajectories used for validation"
+    )
+
+
+class Dataset(Section):
+    """DFT data to train on."""
+
+    sources: tuple[str, ...] = Field(
+        ("resources/dft",), description="files or folders of labelled frames"
+    )
+    compositions: Literal["all", "campaign"] = Field(
+        "all", description="train on all frames, or on those of the campaign's compositions alone"
+    )
+    max_force_eV_A: Positive = Field(30.0, description="frames with a larger force are left out")
+    max_energy_deviation_eV_atom: Positive = Field(
+        1.0,
+        description="frames further from their composition's median energy, or after alignment "
+        "from the potential, are left out",
+    )
+    sample: Sample = Sample()
+    label: Label = Label()
+    split: Split = Split()
+
+
+class LossWeights(Section):
+    """Relative weights of the losses of energy (eV/atom), force (eV/Å) and stress (GPa)."""
+
+    criterion: Literal["MSE", "MAE", "Huber"] = Field(
+        "Huber", description="loss of one component; Huber is quadratic below 0.1, then linear"
+    )
+    energy: NonNegative = Field(1.0, description="weight of the energy an atom")
+    force: NonNegative = Field(1.0, description="weight of the forces")
+    stress: NonNegative = 0.1
+
+
+class Validation(Section):
+    """What a model must reach before dynamics runs with it."""
+
+    force_mae_ratio: Positive = Field(
+        0.5, description="largest held-out force error over the start model's"
+    )
+    force_mae_meV_A: Positive | None = Field(
+        None, description="largest held-out force error; null for no absolute limit"
+    )
+    force_parity_slope: tuple[Positive, Positive] = Field(
+        (0.97, 1.03), description="least and largest slope of predicted on true held-out forces"
+    )
+    stability_ps: NonNegative = Field(
+        2.0,
+        description="NVE run of a small melt of every composition, at half the time step; 0 leaves "
+        "it out",
+    )
+    stability_temperature_K: Temperature = Field(1500.0, description="temperature of that melt")
+    least_distance_A: NonNegative = Field(1.0, description="nearest two atoms may come in it")
+    energy_drift_meV_atom_ps: Positive = Field(
+        1.0, description="largest drift of the total energy in it, beyond three standard errors"
+    )
+    override: tuple[
+        Literal[
+            "force_mae_ratio",
+            "force_mae",
+            "force_parity_slope",
+            "stability_length",
+            "stability_least_distance",
+            "stability_energy_drift",
+        ],
+        ...,
+    ] = Field((), description="checks that may fail without stopping the campaign")
+
+
+class Iterate(Section):
+    """Rounds of sampling with the fine-tuned model, labelling what is new to it, training again."""
+
+    rounds: Annotated[int, Field(ge=0, le=9)] = Field(
+        0, description="rounds after the first training; 0 leaves them out"
+    )
+    frames_per_composition: PositiveInt = Field(
+        4, description="frames to label in a round, the least like the labelled ones"
+    )
+
+
+class Finetune(Section):
+    """Fine-tuning of CHGNet."""
+
+    model: str = Field(
+        "shipped",
+        description="shipped (the model in resources/models); train; pretrained (the start model "
+        "as it is); or a .safetensors file",
+    )
+    start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
+    angle_cutoff_A: Positive | None = Field(
+        None,
+        description="longest bond that makes angles; the start model's (3.0 in chgnet's) if not "
+        "given. 3.3 to 3.6 suit bromides and iodides, and make each MD step dearer",
+    )
+    epochs: PositiveInt = Field(100, description="most epochs")
+    patience: PositiveInt = Field(
+        20, description="epochs without a better validation force error before stopping"
+    )
+    batch_size: PositiveInt = Field(4, description="frames in a batch")
+    optimizer: Literal["adam", "muon"] = Field(
+        "adam", description="muon learns more a step in long trainings, at a rate of about 0.01"
+    )
+    learning_rate: Positive = Field(1e-3, description="largest learning rate")
+    warmup_epochs: NonNegative = Field(
+        1.0, description="epochs of linear rise; a cosine to zero follows"
+    )
+    gradient_clip: Positive = Field(10.0, description="largest gradient norm")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99,
+        description="decay a step of the weights' running average, which is what is kept; 0 off",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="layers of chgnet left as they are, e.g. [atom_embedding, bond_embedding]"
+    )
+    loss: LossWeights = LossWeights()
+    iterate: Iterate = Iterate()
+    validation: Validation = Validation()
+
+
+class Dynamics(Section):
+    """What every MD run shares."""
+
+    timestep_fs: Annotated[float, Field(ge=0.1, le=10)] = Field(2.0, description="MD time step")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the potential runs")
+    threads: PositiveInt = Field(2, description="CPU threads of an MD job")
+    thermostat: Literal["bussi", "nose_hoover"] = Field(
+        "bussi", description="of NVT production and equilibration; every other stage uses bussi"
+    )
+    thermostat_tau_fs: Positive = Field(100.0, description="relaxation time of the temperature")
+    barostat_tau_fs: Positive = Field(1000.0, description="relaxation time of the pressure")
+    compressibility_1_GPa: Positive = Field(
+        0.1, description="assumed by the barostat; sets how fast the volume relaxes, not its mean"
+    )
+    pressure_GPa: float = Field(0.0, description="pressure of NPT runs")
+    sample_interval_ps: Positive = Field(
+        0.1, description="time between rows of thermo tables before production"
+    )
+    checkpoint_interval_ps: Positive = Field(10.0, description="simulated time between checkpoints")
+    checkpoint_wall_minutes: Positive = Field(
+        10.0, description="most wall time between checkpoints"
+    )
+
+
+class GlassLimits(Section):
+    """Limits of the glass checks; a glass outside them is flagged."""
+
+    least_melt_displacement_A: NonNegative = Field(
+        4.0, description="root mean squared displacement of alkali and metal in the melt"
+    )
+    least_distance_A: NonNegative = Field(1.2, description="shortest distance of two atoms")
+    temperature_tolerance: Positive = Field(
+        0.1, description="relative deviation of the mean temperature from the target"
+    )
+    density_drift: Positive = Field(
+        0.05, description="relative drift of the density over the last half of the NPT stage"
+    )
+    density_ratio: tuple[Positive, Positive] = Field(
+        (0.5, 1.3), description="final density over the composition's density guess, least and most"
+    )
+    energy_drift_meV_atom_ps: Positive = Field(
+        1.0, description="drift of the conserved quantity at the end"
+    )
+    long_range_order: Positive = Field(
+        0.4, description="largest |g(r) - 1| of the commonest element at 7 to 10 Å, beyond noise"
+    )
+    least_coordinated_fraction: Fraction01 = Field(
+        0.5, description="share of metals with the ligands of column coordination, by default four"
+    )
+
+
+class Quench(Section):
+    """From a packing of ions to a glass: pack, melt, quench, anneal."""
+
+    packing_density: Positive = Field(
+        0.8, description="density of the packing over the composition's density guess"
+    )
+    melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
+    melt_ps: Positive = Field(100.0, description="melt at the density of the packing (NVT)")
+    quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
+    glass_temperature_K: Temperature = Field(300.0, description="temperature the quench ends at")
+    anneal_ps: Positive = Field(50.0, description="NPT at the glass temperature")
+    attempts: PositiveInt = Field(3, description="seeds tried before the glass is reported failed")
+    limits: GlassLimits = GlassLimits()
+
+
+class StopWhen(Section):
+    """When a trajectory is long enough; looked at after every segment from `least_ps` on."""
+
+    relative_error: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="largest standard error over the value, of every quantity"
+    )
+    least_ps: Positive = Field(description="least length; production.length_ps is the most")
+    quantities: tuple[Literal["D_mobile", "sigma_einstein"], ...] = Field(
+        ("D_mobile", "sigma_einstein"), min_length=1, description="what must be that certain"
+    )
+
+
+class Production(Section):
+    """NPT equilibration at each temperature, then long NVT production."""
+
+    equilibrate_ps: Positive = Field(
+        50.0, description="NPT to find the density, then the same in NVT at that density"
+    )
+    length_ps: Positive = Field(
+        10_000.0, description="production length of one trajectory; with until the most"
+    )
+    stop_when: StopWhen | None = Field(
+        None,
+        description="stop a trajectory before length_ps once it is certain enough, e.g. "
+        "{relative_error: 0.1, least_ps: 2000.0, quantities: [D_mobile, sigma_einstein]}; "
+        "null never does",
+    )
+    segment_ps: Positive = Field(1_000.0, description="length of one job and one file")
+    frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
+    position_precision_A: Positive = Field(0.001, description="precision of stored positions")
+    batch: PositiveInt = Field(
+        1,
+        description="trajectories of a composition that one job steps together, on a GPU as one "
+        "evaluation",
+    )
+    keep_every: Annotated[int, Field(ge=0)] = Field(
+        1,
+        description="frames left once a trajectory is analysed: 1 all, n every n-th, 0 none; "
+        "trajectories can be made longer whichever",
+    )
+
+    @cached_property
+    def segments(self) -> int:
+        """Number of segments in one trajectory; with `stop_when` the most."""
+        return whole_multiple(self.length_ps, self.segment_ps) or 0
+
+    @cached_property
+    def least_segments(self) -> int:
+        """Number of segments before `stop_when` may end a trajectory."""
+        least_ps = self.stop_when.least_ps if self.stop_when else self.length_ps
+        return whole_multiple(least_ps, self.segment_ps) or 0
+
+
+class Transport(Section):
+    """Analysis of one trajectory."""
+
+    discard_ps: NonNegative = Field(50.0, description="left out at the start of production")
+    reference_frame: Literal["center_of_mass", "framework", "none"] = Field(
+        "center_of_mass",
+        description="whose drift is removed; framework is all but the mobile ion",
+    )
+    charges: dict[str, int] = Field(
+        {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
+        description="formal charges in e; those of a composition's row go before them",
+    )
+    rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
+    cutoffs_A: dict[str, Positive] = Field(
+        {}, description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; else from g(r)"
+    )
+    residence_tolerance_ps: NonNegative = Field(
+        0.5, description="an alkali away for no longer than this has not left"
+    )
+    diffusive_tolerance: Positive = Field(
+        0.1, description="deviation of the log-log slope of the MSD from 1 that still is diffusive"
+    )
+    least_displacement_A: NonNegative = Field(
+        1.0, description="root mean squared displacement below which nothing has diffused"
+    )
+
+
+class Report(Section):
+    """Figures and report."""
+
+    exclude_flagged: bool = Field(True, description="leave flagged trajectories out of summaries")
+
+
+class Config(Section):
+    """A whole campaign."""
+
+    campaign: str = Field(
+        "paper", pattern=r"^[A-Za-z0-9_.-]+$", description="name; results go to results/<campaign>"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(20260106, description="seed of the campaign")
+    compositions: str = Field(
+        "resources/compositions.tsv", description="table of the compositions to run"
+    )
+    formula_units: PositiveInt = Field(248, description="size of a glass; 248 give 1302 atoms")
+    replicas: PositiveInt = Field(3, description="independent glasses of each composition")
+    temperatures_K: tuple[Annotated[int, Field(ge=50, le=5000)], ...] = Field(
+        (500, 600, 700, 800), min_length=1, description="production temperatures"
+    )
+    dataset: Dataset = Dataset()
+    finetune: Finetune = Finetune()
+    dynamics: Dynamics = Dynamics()
+    quench: Quench = Quench()
+    production: Production = Production()
+    transport: Transport = Transport()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _rounds_are_labelled(self) -> Config:
+        key, rounds = "finetune.iterate.rounds", self.finetune.iterate.rounds
+        if rounds and self.finetune.model != "train":
+            raise InputError(
+                key, rounds, f"set finetune.model to train; it is {self.finetune.model}"
+            )
+        if rounds and self.dataset.label.engine == "none":
+            raise InputError(
+                key, rounds, "choose what labels its frames: dataset.label.engine gpaw, vasp or ase"
+            )
+        return self
+
+    @cached_property
+    def batches(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Temperature and replica of the trajectories of each production job of a composition."""
+        every = list(itertools.product(self.temperatures_K, range(self.replicas)))
+        size = self.production.batch
+        return tuple(tuple(every[first : first + size]) for first in range(0, len(every), size))
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Config:
+        production, step_ps = self.production, self.dynamics.timestep_fs / 1000
+        shortest_key, shortest_ps = "production.length_ps", production.length_ps
+        if production.stop_when:
+            if production.batch > 1:
+                raise InputError(
+                    "production.batch",
+                    production.batch,
+                    "make it 1: with production.stop_when each trajectory has a length of its own",
+                )
+            shortest_key, shortest_ps = (
+                "production.stop_when.least_ps",
+                production.stop_when.least_ps,
+            )
+            if shortest_ps > production.length_ps:
+                raise InputError(
+                    shortest_key,
+                    shortest_ps,
+                    f"at most production.length_ps ({production.length_ps:g})",
+                )
+        for key, total, part_key, part in (
+            (shortest_key, shortest_ps, "production.segment_ps", production.segment_ps),
+            ("production.length_ps", production.length_ps, "production.segment_ps",
+             production.segment_ps),
+            ("production.segment_ps", production.segment_ps, "production.frame_interval_ps",
+             production.frame_interval_ps),
+            ("production.frame_interval_ps", production.frame_interval_ps, "dynamics.timestep_fs",
+             step_ps),
+            ("production.segment_ps", production.segment_ps, "keep_every frame intervals",
+             production.frame_interval_ps * (production.keep_every or 1)),
+        ):  # fmt: skip
+            if whole_multiple(total, part) is None:
+                raise InputError(key, total, f"make it a whole multiple of {part_key} ({part:g})")
+        if self.transport.discard_ps >= shortest_ps:
+            raise InputError(
+                "transport.discard_ps",
+                self.transport.discard_ps,
+                f"leave something to analyse: less than {shortest_key} ({shortest_ps:g})",
+            )
+        if len(set(self.temperatures_K)) != len(self.temperatures_K):
+            raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
+        return self
+
+    def hash(self) -> str:
+        """First 16 hexadecimal characters of the SHA-256 of all values."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def read_compositions(self, path: Path | str | None = None) -> dict[str, Composition]:
+        """The compositions of the campaign, checked against the rest of the configuration.
+
+        Elements that a row names no charge for have that of `transport.charges`.
+
+        Args:
+            path: where the table lies, when not at `compositions` from the working folder.
+        """
+        path = path or self.compositions
+        compositions = read_compositions(path)
+        for composition in compositions.values():
+            check_charges(composition, self.transport.charges, path)
+            composition.counts(self.formula_units)
+        return {
+            name: replace(composition, charges=composition.all_charges(self.transport.charges))
+            for name, composition in compositions.items()
+        }

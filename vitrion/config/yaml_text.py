@@ -1,0 +1,56 @@
+"""The configuration written out for people and editors: commented YAML and JSON schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from vitrion.config import Config
+
+_HEAD = """\
+# The paper's campaign, and every key that Vitrion knows with its unit and meaning. A key that is
+# not known is refused. Lay a file with only the keys that differ over this one:
+#   snakemake --configfile mine.yaml
+# Written by `vitrion config` from vitrion/config/models.py.
+"""
+
+
+def config_yaml(config: Config) -> str:
+    """All keys of a configuration with their values, each commented with its meaning."""
+    return _HEAD + "\n" + "\n".join(_lines(config, indent="")) + "\n"
+
+
+def config_schema() -> str:
+    """JSON schema of the configuration, for editors that check and complete YAML."""
+    return json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _lines(section: BaseModel, indent: str) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            if not indent:
+                yield ""
+            yield f"{indent}{name}: # {_first_sentence(type(value))}"
+            yield from _lines(value, indent + "  ")
+        else:
+            comment = field.description or ""
+            if get_origin(field.annotation) is Literal:
+                comment += f" ({', '.join(get_args(field.annotation))})"
+            yield f"{indent}{name}: {flow(section.model_dump(mode='json')[name])} # {comment}"
+
+
+def _first_sentence(section: type[BaseModel]) -> str:
+    text = " ".join(inspect.getdoc(section).split("\n\n")[0].split())  # type: ignore[union-attr]
+    return text[0].lower() + text[1:].rstrip(".") if text[1:2].islower() else text.rstrip(".")
+
+
+def flow(value: object) -> str:
+    """A value on one line of YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

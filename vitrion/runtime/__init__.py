@@ -1,0 +1,1 @@
+"""What surrounds a job: its lock and log, its deadline, its GPU."""

@@ -1,0 +1,1 @@
+"""From tables to tables: replicas, Arrhenius fits, differences between compositions."""

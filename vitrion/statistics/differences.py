@@ -1,0 +1,227 @@
+"""Which differences between the compositions are real, given the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from vitrion.tables import COMPOSITION_KEY, TABLES
+
+LEAST_COMPOSITIONS = 3
+SIGNIFICANCE = 0.05
+FACTORS = ("mobile", "center", "ligands")
+ROOM = "300 K"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A quantity that is compared between compositions.
+
+    Attributes:
+        name: of the quantity in the tables.
+        source: `pooled` (at one temperature), `room` (extrapolation to 300 K) or `barrier`.
+        logarithm: compared by ratios, not by differences.
+    """
+
+    name: str
+    source: str
+    logarithm: bool
+
+
+COMPARED = {
+    "D": Compared("D_mobile", "pooled", True),
+    "sigma_300K": Compared("sigma_einstein", "room", True),
+    "Ea": Compared("D_mobile", "barrier", False),
+    "t_mobile": Compared("t_mobile_einstein", "pooled", False),
+    "haven_ratio": Compared("haven_ratio", "pooled", False),
+}
+
+
+def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFrame:
+    """One value for each composition of every quantity of `COMPARED`.
+
+    What depends on temperature is taken at the temperature where the most compositions have a
+    value, the highest of those. Activation energies come from fits without a flag alone: where slow
+    glasses are missing from a fit, what is left is biased.
+
+    Args:
+        pooled, arrhenius: the summary's tables.
+
+    Returns:
+        Composition key, `compared`, `value`, `err` (one standard error), `at` (temperature), and
+        `x`, `x_err`: what is compared, the logarithm where ratios count.
+    """
+    parts = []
+    for compared, of in COMPARED.items():
+        table = pooled if of.source == "pooled" else arrhenius
+        rows = table[table["quantity"] == of.name]
+        if of.source == "pooled":
+            rows = rows.dropna(subset=["value", "err"])
+            count = rows.groupby("temperature_K").size()
+            best = count[count == count.max()].index.max()
+            rows = rows[rows["temperature_K"] == best].assign(at=f"{best} K")
+        else:
+            rows = rows[(rows["flags"] == "") & rows["Ea_eV"].notna()]
+            if of.source == "barrier":
+                rows = rows.assign(value=rows["Ea_eV"], err=rows["Ea_err_eV"], at="all")
+            else:
+                # The interval is symmetric in the logarithm.
+                relative = 0.5 * np.log(rows["value_300K_high"] / rows["value_300K_low"])
+                value = rows["value_300K"]
+                rows = rows.assign(value=value, err=value * relative, at=ROOM)
+        rows = rows[[*COMPOSITION_KEY, "value", "err", "at"]].assign(compared=compared)
+        if of.logarithm:
+            rows = rows[rows["value"] > 0]
+            rows = rows.assign(x=np.log(rows["value"]), x_err=rows["err"] / rows["value"])
+        else:
+            rows = rows.assign(x=rows["value"], x_err=rows["err"])
+        parts.append(rows)
+    found = pd.concat(parts, ignore_index=True)
+    return found[found["x"].notna() & (found["x_err"] > 0)].reset_index(drop=True)
+
+
+def differences(values: pd.DataFrame) -> pd.DataFrame:
+    """The `differences` table: does a quantity depend on alkali, metal or halogen?
+
+    For each quantity the values x ± s of the compositions (ln D, ln σ; Ea, t and H_R as they are)
+    are fitted by weighted least squares with x = constant + alkali + metal + halogen. A factor is
+    tested by leaving it out: F = (Δχ²/k)/max(1, χ²/ν) with k and ν degrees of freedom. The Birge
+    ratio max(1, χ²/ν) counts what the three factors do not explain (interactions, differences
+    between glasses) as scatter, so that a factor must stand out of it. The row `any` tests whether
+    all compositions could have the same value (χ² about the weighted mean: Cochran's Q). The
+    probabilities of the whole table are corrected for their number by Holm's method (Scand. J.
+    Stat. 6, 65, 1979); a difference is real where the corrected one is below 0.05.
+
+    Args:
+        values: as `by_composition` gives them.
+    """
+    rows = []
+    for compared in COMPARED:
+        chosen = values[values["compared"] == compared]
+        base = {
+            "compared": compared,
+            "at": chosen["at"].iloc[0] if len(chosen) else "",
+            "n_compositions": len(chosen),
+        }
+        rows.append({**base, "factor": "any", **_any_difference(chosen)})
+        rows += [{**base, "factor": factor, **_factor(chosen, factor)} for factor in FACTORS]
+    frame = pd.DataFrame(rows)
+    frame["p_holm"] = holm(frame["p"])
+    frame["real"] = frame["p_holm"] < SIGNIFICANCE
+    return frame[list(TABLES["differences"])]
+
+
+def _undecided(reason: str) -> dict[str, object]:
+    nan = float("nan")
+    return {"spread": nan, "statistic": nan, "p": nan, "reason": reason}
+
+
+def _any_difference(chosen: pd.DataFrame) -> dict[str, object]:
+    if len(chosen) < LEAST_COMPOSITIONS:
+        return _undecided(f"fewer than {LEAST_COMPOSITIONS} compositions have a value")
+    x, err = chosen["x"].to_numpy(), chosen["x_err"].to_numpy()
+    Q = _scatter(x, err, 0.0)
+    spread = float(x.max() - x.min())
+    return {"spread": spread, "statistic": Q, "p": stats.chi2.sf(Q, len(x) - 1), "reason": ""}
+
+
+def _factor(chosen: pd.DataFrame, factor: str) -> dict[str, object]:
+    levels = chosen[factor].nunique()
+    if len(chosen) < LEAST_COMPOSITIONS:
+        return _undecided(f"fewer than {LEAST_COMPOSITIONS} compositions have a value")
+    if levels < 2:
+        return _undecided(f"one {factor} only")
+    x, err = chosen["x"].to_numpy(), chosen["x_err"].to_numpy()
+    full, columns = _design(chosen, FACTORS)
+    reduced, _ = _design(chosen, [other for other in FACTORS if other != factor])
+    rank, rank_without = (np.linalg.matrix_rank(design) for design in (full, reduced))
+    k, nu = rank - rank_without, len(x) - rank
+    if k < levels - 1 or nu < 1:
+        return _undecided("these compositions do not tell alkali, metal and halogen apart")
+    chi2, effects = _fit(full, x, err)
+    chi2_without, _ = _fit(reduced, x, err)
+    F = float((chi2_without - chi2) / k / max(1.0, chi2 / nu))
+    of_levels = [0.0, *effects[[c for c, name in enumerate(columns) if name == factor]]]
+    spread = float(max(of_levels) - min(of_levels))
+    return {"spread": spread, "statistic": F, "p": float(stats.f.sf(F, k, nu)), "reason": ""}
+
+
+def _design(chosen: pd.DataFrame, factors: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Columns of the fit and the factor of each: a constant, then each factor's later levels."""
+    columns, names = [np.ones(len(chosen))], [""]
+    for factor in factors:
+        for level in sorted(chosen[factor].unique())[1:]:
+            columns.append((chosen[factor] == level).to_numpy(dtype=float))
+            names.append(factor)
+    return np.stack(columns, axis=1), names
+
+
+def _fit(design: np.ndarray, x: np.ndarray, err: np.ndarray) -> tuple[float, np.ndarray]:
+    solution, *_ = np.linalg.lstsq(design / err[:, None], x / err, rcond=None)
+    return float(np.sum(((x - design @ solution) / err) ** 2)), solution
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's corrected probabilities; NaN stays NaN and is not counted."""
+    p = np.asarray(p, dtype=float)
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(np.where(np.isnan(p), np.inf, p))[: np.count_nonzero(~np.isnan(p))]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def outliers(x: Sequence[float], err: Sequence[float]) -> np.ndarray:
+    """Which values differ from the weighted mean of all others, by Holm's method at 0.05."""
+    x, err = np.asarray(x, dtype=float), np.asarray(err, dtype=float)
+    if len(x) < LEAST_COMPOSITIONS:
+        return np.zeros(len(x), dtype=bool)
+    p = []
+    for index in range(len(x)):
+        others = np.arange(len(x)) != index
+        weights = 1 / err[others] ** 2
+        mean = float(weights @ x[others] / weights.sum())
+        z = (x[index] - mean) / np.hypot(err[index], weights.sum() ** -0.5)
+        p.append(2 * stats.norm.sf(abs(z)))
+    return holm(p) < SIGNIFICANCE
+
+
+def _scatter(x: np.ndarray, err: np.ndarray, between: float) -> float:
+    """Generalised Q: χ² about the weighted mean when compositions differ by `between`."""
+    weights = 1 / (err**2 + between**2)
+    return float(weights @ (x - weights @ x / weights.sum()) ** 2)
+
+
+def spread_between(
+    x: Sequence[float], err: Sequence[float], *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Standard deviation between compositions beyond their errors, with its interval.
+
+    Q-profile method (Viechtbauer, Stat. Med. 26, 37, 2007): the standard deviations for which the
+    generalised Q takes its median and the two quantiles of χ² with n − 1 degrees of freedom. The
+    coverage is exact where values are normally distributed and errors are right.
+
+    Args:
+        x, err: value and standard error of each composition.
+        confidence: of the interval.
+
+    Returns:
+        Estimate, lower and upper end; zero where the errors explain all.
+    """
+    x, err = np.asarray(x, dtype=float), np.asarray(err, dtype=float)
+    outside = (1 - confidence) / 2
+    ends = []
+    for quantile in (0.5, 1 - outside, outside):
+        target = stats.chi2.ppf(quantile, len(x) - 1)
+        if _scatter(x, err, 0.0) <= target:
+            ends.append(0.0)
+            continue
+        high = max(np.ptp(x), err.max())
+        while _scatter(x, err, high) > target:
+            high *= 2
+        ends.append(float(optimize.brentq(lambda s, t=target: _scatter(x, err, s) - t, 0, high)))
+    return ends[0], ends[1], ends[2]

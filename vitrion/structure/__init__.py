@@ -1,0 +1,1 @@
+"""Compositions, packings, neighbours and pair distributions."""

@@ -1,0 +1,294 @@
+"""The glasses of a campaign, read from a table with one row per composition.
+
+The table is tab-separated. Its columns are in `COLUMNS`; a cell that is empty or a column that is
+not there takes the default, which is that of the paper's family AMX2.5O0.75.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+from ase.data import atomic_masses, atomic_numbers
+from pymatgen.core import Composition as Formula
+
+from vitrion.base.errors import InputError
+from vitrion.base.text import names, numbers
+from vitrion.base.units import U_A3_TO_G_CM3
+
+# Every column with its meaning; the documentation is written from this.
+COLUMNS = {
+    "composition": "short name, letters and digits; used in paths and tables",
+    "formula": "one formula unit, for example LiAlCl2.5O0.75; amounts may be decimal fractions",
+    "density_guess_g_cm3": "density of the crystals that it could be mixed from; packing starts "
+    "below it and NPT dynamics finds the real one",
+    "mobile": "the ion whose transport is asked for",
+    "center": "central cation of the polyhedra",
+    "ligands": "elements of its first shell, for example Cl,O",
+    "charges": "formal charges in e, for example Li=1,Y=3,Cl=-1,O=-2; they go before "
+    "`transport.charges`",
+    "coordination": "ligands of a sound centre, one number or a range such as 5-7; default: 4",
+}
+ROLES = ("mobile", "center", "ligands")
+REQUIRED = ("composition", "formula", "density_guess_g_cm3", *ROLES)
+RETIRED = {"alkali": "mobile", "metal": "center", "halogen": "ligands, such as Cl,O"}
+# CHGNet has an embedding for each element up to plutonium.
+HEAVIEST = 94
+
+
+@dataclass(frozen=True)
+class Composition:
+    """One glass, for example LiAlCl for LiAlCl2.5O0.75.
+
+    Attributes:
+        composition: short name, used in paths and tables.
+        mobile: the ion whose transport is asked for.
+        center: centre of the polyhedra.
+        ligands: elements of its first shell.
+        formula: one formula unit; amounts may be fractions.
+        density_guess_g_cm3: density of the crystals that it could be mixed from; packing starts
+            below it and NPT dynamics finds the real one.
+        charges: formal charges in e that go before those of the configuration.
+        coordination: least and most ligands of a sound centre.
+    """
+
+    composition: str
+    mobile: str
+    center: str
+    ligands: tuple[str, ...]
+    formula: str
+    density_guess_g_cm3: float
+    charges: Mapping[str, int] = field(default_factory=dict)
+    coordination: tuple[int, int] = (4, 4)
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What names the composition in tables."""
+        return {
+            "composition": self.composition,
+            "mobile": self.mobile,
+            "center": self.center,
+            "ligands": ",".join(self.ligands),
+        }
+
+    @cached_property
+    def amounts(self) -> dict[str, Fraction]:
+        """Atoms of each element in one formula unit, in the order of the formula."""
+        return {
+            element: Fraction(amount).limit_denominator(1000)
+            for element, amount in Formula(self.formula).as_dict().items()
+        }
+
+    @property
+    def smallest_cell(self) -> int:
+        """Formula units of the smallest cell with whole atoms."""
+        return math.lcm(*(amount.denominator for amount in self.amounts.values()))
+
+    def counts(self, formula_units: int) -> dict[str, int]:
+        """Atoms of each element in `formula_units` formula units.
+
+        Raises:
+            InputError: the number of formula units does not give whole atoms.
+        """
+        if formula_units % self.smallest_cell:
+            raise InputError(
+                "formula_units",
+                formula_units,
+                f"{self.formula} of {self.composition} needs a multiple of {self.smallest_cell}",
+            )
+        return {element: int(amount * formula_units) for element, amount in self.amounts.items()}
+
+    def all_charges(self, defaults: Mapping[str, int]) -> dict[str, int]:
+        """Formal charges of the formula's elements: the row's own over the configuration's."""
+        charges = {**defaults, **self.charges}
+        return {element: charges[element] for element in self.amounts if element in charges}
+
+    def net_charge(self, defaults: Mapping[str, int]) -> Fraction:
+        """Charge of one formula unit in e."""
+        charges = self.all_charges(defaults)
+        return sum((n * charges[element] for element, n in self.amounts.items()), Fraction(0))
+
+    def volume_A3(self, formula_units: int, density_g_cm3: float) -> float:
+        """Cell volume that gives a mass density."""
+        mass_u = sum(
+            count * atomic_masses[atomic_numbers[element]]
+            for element, count in self.counts(formula_units).items()
+        )
+        return mass_u * U_A3_TO_G_CM3 / density_g_cm3
+
+
+def read_compositions(path: Path | str) -> dict[str, Composition]:
+    """Read a tab-separated table of compositions, keyed by name in the order of the file.
+
+    Raises:
+        InputError: names the row, the column, the value and the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("compositions", str(path), "no such file; give a tab-separated table")
+    try:
+        # Spreadsheets put a byte order mark before the first column.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t", restkey="", restval="")
+            _check_columns(reader.fieldnames or (), path)
+            rows = list(reader)
+    except UnicodeDecodeError:
+        raise InputError("compositions", str(path), "is not text; save it as UTF-8") from None
+    if not rows:
+        raise InputError("compositions", str(path), "the table is empty; add a row per composition")
+    compositions: dict[str, Composition] = {}
+    for number, row in enumerate(rows, start=1):
+        if "" in row:
+            raise InputError(
+                f"row {number} of {path}", row[""], "more cells than columns; check the tabs"
+            )
+        row = {column: cell.strip() for column, cell in row.items()}
+        name = row["composition"]
+        if not name.isalnum():
+            raise InputError(f"composition in {path}", name, "use letters and digits only")
+        if name in compositions:
+            raise InputError(f"composition in {path}", name, "listed twice; remove one row")
+        compositions[name] = _composition(row, path)
+    return compositions
+
+
+def check_charges(composition: Composition, defaults: Mapping[str, int], path: Path | str) -> None:
+    """Refuse a composition without charges, or that is not neutral with them.
+
+    Args:
+        composition: what to check.
+        defaults: charges of the elements that its row names none for.
+        path: the table, for the message.
+
+    Raises:
+        InputError: names the row, the column, the value and the remedy.
+    """
+    where = f"of {composition.composition} in {path}"
+    charges = composition.all_charges(defaults)
+    if missing := [element for element in composition.amounts if element not in charges]:
+        example = ",".join(f"{element}=..." for element in missing)
+        raise InputError(
+            f"charges {where}",
+            _written(composition.charges),
+            f"no charge of {', '.join(missing)}; add {example} here or to transport.charges",
+        )
+    if charges[composition.mobile] == 0:
+        raise InputError(
+            f"charges {where}",
+            _written(composition.charges),
+            f"{composition.mobile} is the mobile ion, so its charge cannot be 0",
+        )
+    if net := composition.net_charge(defaults):
+        used = _written({element: charges[element] for element in composition.amounts})
+        raise InputError(
+            f"formula {where}",
+            composition.formula,
+            f"not neutral with {used} ({float(net):+g} e); correct the formula or the charges",
+        )
+
+
+def _written(charges: Mapping[str, int]) -> str:
+    return ",".join(f"{element}={charge:+d}" for element, charge in charges.items())
+
+
+def _check_columns(found: Sequence[str], path: Path) -> None:
+    key = f"columns of {path}"
+    for column in found:
+        if column in RETIRED:
+            raise InputError(key, column, f"this column is now called {RETIRED[column]}")
+        if column not in COLUMNS:
+            close = difflib.get_close_matches(column, COLUMNS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COLUMNS)}"
+            raise InputError(key, column, f"unknown, tab-separated columns expected; {hint}")
+        if list(found).count(column) > 1:
+            raise InputError(key, column, "there twice; remove one")
+    missing = [column for column in REQUIRED if column not in found]
+    if missing:
+        raise InputError(key, list(found), f"add, tab-separated: {', '.join(missing)}")
+
+
+def _composition(row: dict[str, str], path: Path) -> Composition:
+    def where(column: str) -> str:
+        return f"{column} of {row['composition']} in {path}"
+
+    try:
+        elements = [element.symbol for element in Formula(row["formula"])]
+    except ValueError:
+        raise InputError(
+            where("formula"), row["formula"], "not a formula; write it as LiAlCl2.5O0.75"
+        ) from None
+    for element in elements:
+        _check_element(element, where("formula"))
+    roles = {}
+    for role in ROLES:
+        roles[role] = given = names(row[role])
+        if not given or (role != "ligands" and len(given) > 1):
+            raise InputError(
+                where(role),
+                row[role],
+                "name one element" + " or more" * (role == "ligands"),
+            )
+        for element in given:
+            _check_element(element, where(role))
+            if element not in elements:
+                raise InputError(
+                    where(role),
+                    element,
+                    f"not in the formula {row['formula']}; name one of {', '.join(elements)}",
+                )
+    (mobile,), (center,), ligands = roles.values()
+    if len({mobile, center, *ligands}) < 2 + len(ligands):
+        raise InputError(
+            where("ligands"),
+            ",".join(ligands),
+            f"the mobile ion ({mobile}), the centre ({center}) and each ligand must differ",
+        )
+    charges = numbers(where("charges"), row.get("charges", ""), "Li=1,O=-2", whole=True)
+    for element in charges:
+        if element not in elements:
+            raise InputError(
+                where("charges"), element, f"not in the formula {row['formula']}; remove it"
+            )
+    try:
+        density = float(row["density_guess_g_cm3"])
+    except ValueError:
+        density = math.nan
+    if not 0.1 < density < 20:
+        raise InputError(
+            where("density_guess_g_cm3"),
+            row["density_guess_g_cm3"],
+            "give it in g/cm³, 0.1 to 20",
+        )
+    return Composition(
+        composition=row["composition"],
+        mobile=mobile,
+        center=center,
+        ligands=ligands,
+        formula=row["formula"],
+        density_guess_g_cm3=density,
+        charges={element: int(charge) for element, charge in charges.items()},
+        coordination=_range(row.get("coordination") or "4", where("coordination")),
+    )
+
+
+def _check_element(element: str, where: str) -> None:
+    if element not in atomic_numbers:
+        raise InputError(where, element, "not an element; use its symbol")
+    if not 0 < atomic_numbers[element] <= HEAVIEST:
+        raise InputError(where, element, "CHGNet does not know it; it knows H to Pu")
+
+
+def _range(text: str, key: str) -> tuple[int, int]:
+    """Parse `4` or `5-7`."""
+    found = re.fullmatch(r"(\d+)(?:\s*[-–]\s*(\d+))?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < low <= high:
+        raise InputError(key, text, "give a number, or a range such as 5-7")
+    return low, high

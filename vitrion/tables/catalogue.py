@@ -1,0 +1,373 @@
+"""The tables that Vitrion writes: their columns, units and meaning.
+
+Names only, without pandas: what plans or names tables stays light. Writing and reading them is in
+`vitrion.tables.io`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's type (pandas name), unit (empty where it has none) and meaning."""
+
+    dtype: str
+    unit: str
+    meaning: str
+
+
+def _text(meaning: str) -> Column:
+    return Column("str", "", meaning)
+
+
+def _count(meaning: str) -> Column:
+    return Column("int64", "", meaning)
+
+
+def _flag(meaning: str) -> Column:
+    return Column("bool", "", meaning)
+
+
+def _real(unit: str, meaning: str) -> Column:
+    return Column("float64", unit, meaning)
+
+
+# What names a trajectory; the first columns of every table of the transport analysis.
+TRAJECTORY_KEY = {
+    "composition": _text("name of the composition"),
+    "mobile": _text("mobile ion"),
+    "center": _text("central cation of the polyhedra"),
+    "ligands": _text("elements of its first shell, for example Cl,O"),
+    "temperature_K": Column("int64", "K", "temperature of the production run"),
+    "replica": _count("independent glass"),
+}
+COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:4]}
+
+_STANDARD_ERROR = "one standard error"
+_QUANTITIES = (
+    "D_mobile or D_<element> (cm²/s), sigma_<method> (mS/cm), t_mobile_<method>, haven_ratio, "
+    "environment:<name> (fraction), residence:<name> (ps), D_tau:<name> (Å²)"
+)
+_EVALUATED = {
+    "model": _text("pretrained, fine-tuned, ... as named in the evaluation"),
+    "split": _text("train, val or test"),
+}
+
+TABLES: dict[str, dict[str, Column]] = {
+    "trajectories": {
+        **TRAJECTORY_KEY,
+        "n_atoms": _count("atoms in the cell"),
+        "volume_A3": _real("Å³", "mean cell volume"),
+        "density_g_cm3": _real("g/cm³", "mean density"),
+        "length_ps": _real("ps", "length analysed"),
+        "frame_interval_ps": _real("ps", "time between frames"),
+        "discard_ps": _real("ps", "left out at the start"),
+        "mean_temperature_K": _real("K", "mean kinetic temperature; NaN without velocities"),
+        "drift_removed": _text("what was subtracted: center_of_mass, framework or none"),
+        "flags": _text("failed checks, separated by commas; empty when there is none"),
+        "wall_hours": _real("h", "wall time of the dynamics; NaN when unknown"),
+        "steps_per_s": _real("1/s", "MD steps per second; NaN when unknown"),
+    },
+    "msd": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "msd_A2": _real("Å²", "mean squared displacement"),
+        "msd_err_A2": _real("Å²", _STANDARD_ERROR),
+    },
+    "diffusion": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "D_cm2_s": _real("cm²/s", "tracer diffusion coefficient; NaN when not diffusive"),
+        "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
+        "fit_start_ps": _real("ps", "first lag of the fit"),
+        "fit_stop_ps": _real("ps", "last lag of the fit"),
+        "loglog_slope": _real("", "d log MSD / d log lag in the fit window; 1 is diffusive"),
+        "diffusive": _flag("whether a diffusive window was found"),
+    },
+    "conductivity": {
+        **TRAJECTORY_KEY,
+        "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
+        "sigma_mS_cm": _real("mS/cm", "ionic conductivity"),
+        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "t_mobile": _real("", "transference number of the alkali"),
+        "t_mobile_err": _real("", _STANDARD_ERROR),
+    },
+    "onsager": {
+        **TRAJECTORY_KEY,
+        "species_i": _text("element"),
+        "species_j": _text("element"),
+        "L": _real("S/cm", "Onsager coefficient; all of them sum to the Einstein conductivity"),
+        "L_err": _real("S/cm", _STANDARD_ERROR),
+        "L_self": _real("S/cm", "single-ion part (zero between species)"),
+        "L_distinct": _real("S/cm", "L - L_self"),
+    },
+    "haven": {
+        **TRAJECTORY_KEY,
+        "haven_ratio": _real("", "Haven ratio of the alkali, L_self / L"),
+        "haven_ratio_err": _real("", _STANDARD_ERROR),
+    },
+    "clusters": {
+        **TRAJECTORY_KEY,
+        "cluster": _text("formula of the cluster"),
+        "n_cations": _count("cations in the cluster"),
+        "n_anions": _count("anions in the cluster"),
+        "charge": _count("formal charge in e"),
+        "mean_count": _real("", "mean number in the cell"),
+        "D_cm2_s": _real("cm²/s", "diffusion coefficient of the cluster's centre"),
+    },
+    "cluster_sensitivity": {
+        **TRAJECTORY_KEY,
+        "bonds": _text("pairs of elements that bond within their first shell; default first"),
+        "cutoff_shift_A": _real("Å", "added to every cutoff of those pairs"),
+        "n_clusters": _real("", "mean number of clusters in the cell"),
+        "largest_share": _real("", "mean share of the atoms in the largest cluster"),
+        "sigma_mS_cm": _real("mS/cm", "cluster Nernst-Einstein conductivity"),
+        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "t_mobile": _real("", "transference number of the alkali"),
+        "t_mobile_err": _real("", _STANDARD_ERROR),
+    },
+    "rdf": {
+        **TRAJECTORY_KEY,
+        "species": _text("element at the origin"),
+        "neighbor": _text("element counted"),
+        "r_A": _real("Å", "distance (middle of the bin)"),
+        "g": _real("", "radial distribution function"),
+        "coordination": _real("", "neighbours within r (running coordination number)"),
+    },
+    "coordination": {
+        **TRAJECTORY_KEY,
+        "environment": _text("ligands in the centre's first shell, for example Cl3O1"),
+        "fraction": _real("", "mean fraction of the centres"),
+        "fraction_err": _real("", _STANDARD_ERROR),
+    },
+    "network": {
+        **TRAJECTORY_KEY,
+        "fragment_size": _count("metals in a fragment of corner-sharing polyhedra"),
+        "fraction": _real("", "mean fraction of the metals in fragments of this size"),
+    },
+    "residence": {
+        **TRAJECTORY_KEY,
+        "environment": _text("environment of the centre at the start"),
+        "tau_ps": _real("ps", "residence time of the alkali; NaN with too few events"),
+        "tau_err_ps": _real("ps", _STANDARD_ERROR),
+        "n_events": _count("departures seen"),
+        "model": _text("definition and tail of the integral"),
+        "tau_intermittent_ps": _real("ps", "relaxation time of the intermittent correlation"),
+        "tau_intermittent_err_ps": _real("ps", _STANDARD_ERROR),
+    },
+    "residence_curve": {
+        **TRAJECTORY_KEY,
+        "environment": _text("environment of the centre at the start"),
+        "lag_ps": _real("ps", "time since the start"),
+        "P": _real("", "probability to be still there"),
+        "P_err": _real("", _STANDARD_ERROR),
+        "C": _real("", "probability to be there, whatever was between (intermittent)"),
+        "C_err": _real("", _STANDARD_ERROR),
+    },
+    "cutoffs": {
+        **TRAJECTORY_KEY,
+        "species": _text("element at the origin"),
+        "neighbor": _text("element"),
+        "cutoff_A": _real("Å", "end of the first shell; NaN when g(r) has no minimum"),
+        "origin": _text("g(r) or given"),
+    },
+    "non_gaussian": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "alpha2": _real("", "non-Gaussian parameter of the displacements"),
+    },
+    "van_hove": {
+        **TRAJECTORY_KEY,
+        "species": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "r_A": _real("Å", "distance travelled (middle of the bin)"),
+        "density": _real("1/Å", "its probability density, 4 pi r² times the self part"),
+    },
+    "correlation": {
+        **TRAJECTORY_KEY,
+        "species_i": _text("element"),
+        "species_j": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "total_A2": _real("Å²", "scalar product of the summed displacements of two elements"),
+        "self_A2": _real("Å²", "its part of ions with themselves (zero between elements)"),
+        "distinct_A2": _real("Å²", "total less self: correlated motion of different ions"),
+        "total_err_A2": _real("Å²", _STANDARD_ERROR + " of the total"),
+    },
+    "convergence": {
+        **TRAJECTORY_KEY,
+        "quantity": _text(_QUANTITIES),
+        "length_ps": _real("ps", "length of the first part of the trajectory"),
+        "value": _real("as the quantity", "what that part says on its own"),
+        "err": _real("as the value", _STANDARD_ERROR),
+    },
+    "pooled": {
+        **COMPOSITION_KEY,
+        "temperature_K": TRAJECTORY_KEY["temperature_K"],
+        "quantity": _text(_QUANTITIES),
+        "value": _real("as the quantity", "mean over replicas; of ratios, ratio of means"),
+        "err": _real("as the quantity", _STANDARD_ERROR),
+        "n_replicas": _count("replicas that have a value"),
+        "n_missing": _count("replicas without one: not diffusive, or too few events"),
+    },
+    "arrhenius": {
+        **COMPOSITION_KEY,
+        "quantity": _text("D_mobile, sigma_einstein, residence:Cl4, D_tau:Cl4, ..."),
+        "Ea_eV": _real("eV", "activation energy; NaN below three temperatures"),
+        "Ea_err_eV": _real("eV", _STANDARD_ERROR),
+        "ln_prefactor": _real("", "intercept of the fit at 1/T = 0"),
+        "value_300K": _real("as the quantity", "extrapolation to 300 K"),
+        "value_300K_low": _real("as the quantity", "lower end of its one-sigma interval"),
+        "value_300K_high": _real("as the quantity", "upper end of its one-sigma interval"),
+        "n_points": _count("temperatures used"),
+        "flags": _text("why the fit should not be trusted; empty when there is no reason"),
+    },
+    "differences": {
+        "compared": _text("D, sigma_300K, Ea, t_mobile or haven_ratio, of the alkali"),
+        "at": _text("temperature of the comparison; all for Ea"),
+        "factor": _text("mobile, center or ligands; any for all compositions alike"),
+        "n_compositions": _count("compositions with a value and an error"),
+        "spread": _real(
+            "ln of the quantity; Ea in eV; t and H_R as they are", "largest less smallest level"
+        ),
+        "statistic": _real("", "F of leaving the factor out; chi-squared of any"),
+        "p": _real("", "probability of such a statistic without a difference"),
+        "p_holm": _real("", "corrected for the number of tests by Holm's method"),
+        "real": _flag("whether the corrected probability is below 0.05"),
+        "reason": _text("why there is no test; empty when there is one"),
+    },
+    "verdict": {
+        "claim": _text("short name of the paper's claim"),
+        "statement": _text("what the paper says"),
+        "outcome": _text("confirmed, refuted or not decided"),
+        "quantity": _text("what it is judged by"),
+        "value": _real("as unit says", "the campaign's estimate"),
+        "err": _real("as unit says", _STANDARD_ERROR),
+        "interval_low": _real("as unit says", "lower end of its 95 % interval"),
+        "interval_high": _real("as unit says", "upper end of its 95 % interval"),
+        "limit_low": _real("as unit says", "the claim holds above it; NaN when there is none"),
+        "limit_high": _real("as unit says", "the claim holds below it; NaN when there is none"),
+        "unit": _text("unit of the quantity"),
+        "statistic": _text("how the estimate is made and judged"),
+        "n_glasses": _count("independent glasses (compositions, for spreads) behind it"),
+        "reason": _text("why not decided, and what was left out"),
+    },
+    "dataset": {
+        "frame_id": _text("name of the frame"),
+        "composition": _text("name of the composition; empty when it is none of the campaign's"),
+        "source": _text("file the frame came from"),
+        "engine": _text("code that labelled it"),
+        "split": _text("train, val, test or none (left out)"),
+        "n_atoms": _count("atoms"),
+        "density_g_cm3": _real("g/cm³", "density"),
+        "energy_eV_atom": _real("eV/atom", "label as read"),
+        "aligned_energy_eV_atom": _real("eV/atom", "label after alignment"),
+        "max_force_eV_A": _real("eV/Å", "largest force on an atom"),
+        "pressure_GPa": _real("GPa", "minus the mean of the diagonal stress"),
+        "flags": _text("why the frame was left out; empty when it was not"),
+    },
+    "model_metrics": {
+        **_EVALUATED,
+        "composition": _text("name of the composition, or all"),
+        "energy_mae_meV_atom": _real("meV/atom", "mean absolute error of the energy"),
+        "energy_rmse_meV_atom": _real("meV/atom", "root mean squared error of the energy"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
+        "force_mae_ratio": _real("", "force_mae over that of the table's first model"),
+        "force_mae_ratio_err": _real("", _STANDARD_ERROR),
+        "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
+        "stress_rmse_GPa": _real("GPa", "root mean squared error of stress components"),
+        "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
+        "force_parity_slope_err": _real("", _STANDARD_ERROR),
+        "n_frames": _count("frames"),
+    },
+    "element_metrics": {
+        **_EVALUATED,
+        "element": _text("element the force acts on"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_rmse_meV_A": _real("meV/Å", "root mean squared error of force components"),
+        "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
+        "n_atoms": _count("atoms"),
+    },
+    "frame_errors": {
+        **_EVALUATED,
+        "composition": _text("name of the composition"),
+        "frame_id": _text("name of the frame; the worst force errors come first"),
+        "energy_error_meV_atom": _real("meV/atom", "predicted minus true energy"),
+        "force_mae_meV_A": _real("meV/Å", "mean absolute error of force components"),
+        "force_max_error_meV_A": _real("meV/Å", "largest error of a force component"),
+        "stress_mae_GPa": _real("GPa", "mean absolute error of stress components"),
+    },
+    "parity": {
+        **_EVALUATED,
+        "composition": _text("name of the composition"),
+        "frame_id": _text("name of the frame"),
+        "quantity": _text("energy (eV/atom), force (eV/Å) or stress (GPa); one row a component"),
+        "element": _text("element the force acts on; empty for energy and stress"),
+        "reference": _real("as the quantity", "label"),
+        "predicted": _real("as the quantity", "prediction"),
+    },
+    "validation": {
+        "check": _text("what was checked; the name that finetune.validation.override takes"),
+        "value": _real("", "what was found"),
+        "value_err": _real("", f"{_STANDARD_ERROR}; NaN where there is none"),
+        "limit_low": _real("", "least allowed; NaN when there is none"),
+        "limit_high": _real("", "most allowed; NaN when there is none"),
+        "unit": _text("unit of value and limits"),
+        "passed": _flag("whether the value lies within the limits"),
+        "overridden": _flag("whether the configuration lets it fail"),
+    },
+    "stability": {
+        "composition": _text("name of the composition"),
+        "n_atoms": _count("atoms"),
+        "length_ps": _real("ps", "length of the NVE run; shorter than asked for after a blow-up"),
+        "temperature_K": _real("K", "mean kinetic temperature, 3N-3 degrees of freedom"),
+        "least_distance_A": _real("Å", "nearest two atoms came"),
+        "nearest_pair": _text("elements of those two"),
+        "energy_drift_meV_atom_ps": _real("meV/atom/ps", "drift of the total energy"),
+        "energy_drift_meV_atom_ps_err": _real("meV/atom/ps", "its standard error"),
+    },
+    "learning": {
+        "epoch": _count("epochs done; 0 is the start model"),
+        "learning_rate": _real("", "learning rate at the end of the epoch"),
+        "train_energy_mae_meV_atom": _real("meV/atom", "training energy error"),
+        "train_force_mae_meV_A": _real("meV/Å", "training force error"),
+        "train_stress_mae_GPa": _real("GPa", "training stress error"),
+        "val_energy_mae_meV_atom": _real("meV/atom", "validation energy error"),
+        "val_force_mae_meV_A": _real("meV/Å", "validation force error"),
+        "val_stress_mae_GPa": _real("GPa", "validation stress error"),
+        "wall_s": _real("s", "wall time of the epoch"),
+    },
+    "thermo": {
+        "stage": _text("melt, quench, anneal, equilibrate, produce, ..."),
+        "time_ps": _real("ps", "time since the start of the run"),
+        "target_temperature_K": _real("K", "temperature asked for"),
+        "temperature_K": _real("K", "kinetic temperature, 3N-3 degrees of freedom"),
+        "potential_energy_eV_atom": _real("eV/atom", "potential energy"),
+        "conserved_energy_eV_atom": _real("eV/atom", "conserved quantity of the integrator"),
+        "pressure_GPa": _real("GPa", "pressure; NaN when not computed"),
+        "density_g_cm3": _real("g/cm³", "density"),
+    },
+    "retention": {
+        "segment": _count("number of the segment"),
+        "frames": _count("frames that the segment had"),
+        "frames_kept": _count("frames that it has"),
+        "bytes": _count("size of its file before"),
+        "bytes_kept": _count("size of its file"),
+    },
+    "glass_checks": {
+        "check": _text("what was checked"),
+        "value": _real("", "what was found"),
+        "limit_low": _real("", "least allowed; NaN when there is none"),
+        "limit_high": _real("", "most allowed; NaN when there is none"),
+        "unit": _text("unit of value and limits"),
+        "passed": _flag("whether the value lies within the limits"),
+    },
+}
+
+# Written for each trajectory, and over the whole campaign.
+TRANSPORT_TABLES = tuple(name for name, columns in TABLES.items() if "replica" in columns)
+SUMMARY_TABLES = (*TRANSPORT_TABLES, "pooled", "arrhenius", "differences", "verdict")

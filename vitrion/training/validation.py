@@ -1,0 +1,242 @@
+"""Whether a model is fit for dynamics: its errors on frames, and what errors on frames miss.
+
+Small force errors do not make a potential stable (Fu et al., Trans. Mach. Learn. Res., 2023), so a
+small melt of every composition is run at constant energy as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from vesin import NeighborList
+
+from vitrion.base.errors import InputError
+from vitrion.base.seeds import derive_seed
+from vitrion.config import Dynamics, Validation
+from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checks import slope
+from vitrion.dynamics.integrators import NVE, BussiNVT
+from vitrion.dynamics.quench import relax
+from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
+from vitrion.dynamics.samples import Samples
+from vitrion.dynamics.state import State
+from vitrion.potential import CHGNetPotential, load_model
+from vitrion.structure.compositions import Composition
+from vitrion.structure.packing import ionic_packing
+from vitrion.tables import TABLES
+from vitrion.tables.io import read_table, write_table
+
+logger = logging.getLogger("vitrion")
+
+FINE_TUNED = "fine-tuned"  # what model_metrics calls the model that is judged
+
+MELT_DENSITY = 0.85  # over the composition's density guess
+LEAST_ATOMS = 20
+SAMPLE_STEPS = 10
+LONGEST_PAIR_A = 4.0
+
+
+def validate_model(
+    model: str,
+    metrics: Path,
+    out: Path,
+    *,
+    compositions: Mapping[str, Composition],
+    settings: Validation,
+    dynamics: Dynamics,
+    seed: int,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Judge a model, and stop the campaign where it is not fit.
+
+    Force errors are those of the test split (held-out compositions), or where there is none of
+    the validation split. The tables are written whatever the outcome.
+
+    Args:
+        model: what `load_model` takes.
+        metrics: the model_metrics table of the start model and `fine-tuned`, in this order.
+        out: folder for validation.parquet and stability.parquet.
+        compositions: those that will be run.
+        settings: limits, and which checks may fail.
+        dynamics: time step, thermostat and device of the hot runs.
+        seed: seed of packings and velocities.
+        metadata: added to the tables' metadata.
+
+    Raises:
+        InputError: a check fails that `settings.override` does not name.
+    """
+    table = read_table(metrics)
+    hot = pd.DataFrame(columns=list(TABLES["stability"]))
+    if settings.stability_ps > 0:
+        torch.set_num_threads(dynamics.threads)
+        rows = [
+            stability(
+                model,
+                composition,
+                length_ps=settings.stability_ps,
+                temperature_K=settings.stability_temperature_K,
+                dynamics=dynamics,
+                seed=derive_seed(seed, "stability", composition.composition),
+            )
+            for composition in compositions.values()
+        ]
+        hot = pd.DataFrame(rows)
+    split, checks = judge(table, hot, settings)
+    metadata = {**(metadata or {}), "split": split}
+    write_table(Path(out) / "stability.parquet", "stability", hot, metadata)
+    write_table(Path(out) / "validation.parquet", "validation", checks, metadata)
+    failed = checks[~checks["passed"]]
+    for row in failed[failed["overridden"]].itertuples():
+        logger.warning("accepted although %s", _describe(row))
+    refused = failed[~failed["overridden"]]
+    if len(refused):
+        raise InputError(
+            "finetune.validation",
+            "; ".join(map(_describe, refused.itertuples())),
+            "label more frames like the worst ones in frame_errors.parquet, train longer "
+            "(finetune.epochs), or name the checks that may fail in finetune.validation.override: "
+            f"[{', '.join(refused['check'])}]",
+        )
+
+
+def judge(
+    metrics: pd.DataFrame, hot: pd.DataFrame, settings: Validation
+) -> tuple[str, pd.DataFrame]:
+    """The split that errors are judged on, and the rows of the `validation` table."""
+    overall = metrics[(metrics["composition"] == "all") & (metrics["model"] == FINE_TUNED)]
+    overall = overall.set_index("split")
+    split = next((s for s in ("test", "val") if s in overall.index), "")
+    found = overall.reindex([split]).iloc[0]
+    nan = math.nan
+    low, high = settings.force_parity_slope
+    limits = [
+        ("force_mae_ratio", "force_mae_ratio", nan, settings.force_mae_ratio, ""),
+        ("force_parity_slope", "force_parity_slope", low, high, ""),
+        ("force_mae", "force_mae_meV_A", nan, settings.force_mae_meV_A, "meV/Å"),
+    ]
+    rows = [
+        (check, found[column], found.get(f"{column}_err", nan), *limit)
+        for check, column, *limit in limits
+        if None not in limit
+    ]
+    if settings.stability_ps > 0:
+        length = settings.stability_ps * (1 - 1e-9)
+        nearest = hot["least_distance_A"].min(skipna=False)
+        # As for a trajectory (`checks.check_energy`): three standard errors are no drift.
+        errors = hot["energy_drift_meV_atom_ps_err"]
+        drifts = hot["energy_drift_meV_atom_ps"].abs().where(errors.notna())
+        excess = drifts - 3 * errors
+        worst = int(excess.fillna(math.inf).argmax())
+        drift, error = float(drifts.iloc[worst]), float(errors.iloc[worst])
+        most = settings.energy_drift_meV_atom_ps + 3 * error
+        rows += [
+            ("stability_length", hot["length_ps"].min(), nan, length, nan, "ps"),
+            ("stability_least_distance", nearest, nan, settings.least_distance_A, nan, "Å"),
+            ("stability_energy_drift", drift, error, nan, most, "meV/atom/ps"),
+        ]
+    columns = [c for c in TABLES["validation"] if c not in ("passed", "overridden")]
+    checks = pd.DataFrame(rows, columns=columns)
+    # NaN limits do not bind, a NaN value passes nothing.
+    above = checks["limit_low"].isna() | (checks["value"] >= checks["limit_low"])
+    below = checks["limit_high"].isna() | (checks["value"] <= checks["limit_high"])
+    checks["passed"] = above & below & checks["value"].notna()
+    checks["overridden"] = checks["check"].isin(settings.override)
+    return split, checks
+
+
+def stability(
+    model: str,
+    composition: Composition,
+    *,
+    length_ps: float,
+    temperature_K: float,
+    dynamics: Dynamics,
+    seed: int,
+) -> dict[str, float | str]:
+    """Melt a small packing for `length_ps` (NVT), then run it as long at constant energy.
+
+    The melt takes the campaign's time step. At constant energy it is half of that: what the
+    integrator makes of the energy goes with the square of the step, and in so short a run would
+    pass for a drift (benchmarks/potential.md), where the potential is to be judged.
+
+    Returns:
+        A row of the `stability` table. After a blow-up the length is what was reached.
+    """
+    smallest = composition.smallest_cell
+    atoms_each = sum(composition.counts(smallest).values())
+    units = smallest * math.ceil(LEAST_ATOMS / atoms_each)
+    density = MELT_DENSITY * composition.density_guess_g_cm3
+    atoms = ionic_packing(
+        composition.counts(units),
+        composition.volume_A3(units, density),
+        seed,
+        charges=composition.charges,
+    )
+    potential = CHGNetPotential(load_model(model), atoms.numbers, device=dynamics.device)
+    relax(atoms, potential)
+    state = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
+    timestep_ps = dynamics.timestep_fs / 1000
+    nve_timestep_ps = timestep_ps / 2
+    thermostat = BussiNVT(timestep_ps, dynamics.thermostat_tau_fs / 1000)
+    stages = [
+        Stage("melt", _steps(length_ps, timestep_ps), thermostat, temperature_K),
+        Stage("nve", _steps(length_ps, nve_timestep_ps), NVE(nve_timestep_ps), temperature_K),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "stability", {})
+        try:
+            run(
+                *(state, stages, potential, journal),
+                Intervals(sample=SAMPLE_STEPS, checkpoint=10 * SAMPLE_STEPS),
+                title=f"hot MD {composition.composition}",
+            )
+        except BlowUp as blow_up:
+            logger.warning("hot MD %s: %s", composition.composition, blow_up)
+        samples = journal.samples(len(atoms))
+        journal.close()
+    nve = samples.where(samples.stage == "nve")
+    drift, error = slope(nve.step * nve_timestep_ps, 1000 / len(atoms) * nve.conserved_eV)
+    return {
+        "composition": composition.composition,
+        "n_atoms": len(atoms),
+        "length_ps": len(nve) * SAMPLE_STEPS * nve_timestep_ps,
+        "temperature_K": float(nve.temperature_K.mean()) if len(nve) else math.nan,
+        **_nearest(nve, atoms.symbols),
+        "energy_drift_meV_atom_ps": drift,
+        "energy_drift_meV_atom_ps_err": error,
+    }
+
+
+def _steps(length_ps: float, timestep_ps: float) -> int:
+    """Steps of a stage that ends with a sample."""
+    return SAMPLE_STEPS * math.ceil(length_ps / timestep_ps / SAMPLE_STEPS)
+
+
+def _nearest(samples: Samples, symbols: Sequence[str]) -> dict[str, float | str]:
+    """How near two atoms came, and which."""
+    least, pair = math.nan, ""
+    search = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False)
+    for positions, cell in zip(samples.positions_A, samples.cell_A, strict=True):
+        first, second, distances = search.compute(
+            points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
+        )
+        if len(distances) and not distances.min() >= least:
+            nearest = distances.argmin()
+            least = float(distances[nearest])
+            pair = "-".join(sorted((symbols[first[nearest]], symbols[second[nearest]])))
+    return {"least_distance_A": least, "nearest_pair": pair}
+
+
+def _describe(row: Any) -> str:
+    limits = {"at least": row.limit_low, "at most": row.limit_high}
+    wanted = ", ".join(f"{word} {x:.3g}" for word, x in limits.items() if not math.isnan(x))
+    error = "" if math.isnan(row.value_err) else f" ± {row.value_err:.2g}"
+    return f"{row.check} is {row.value:.3g}{error} ({wanted} {row.unit}".rstrip() + ")"

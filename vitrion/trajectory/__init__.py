@@ -1,0 +1,1 @@
+"""Trajectories: H5MD segments, other people's formats, unwrapping."""

@@ -1,0 +1,55 @@
+"""What a run's own files tell about it: checks it failed, its temperature, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrion.tables.io import read_table
+from vitrion.trajectory.h5md import read_checkpoint
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The past of one trajectory.
+
+    Attributes:
+        flags: checks that its glass or one of its segments failed, each once.
+        mean_temperature_K: mean kinetic temperature over the segments.
+        wall_hours: wall time of the segments.
+        steps_per_s: MD steps per second, over all segments.
+        model_hash: of the potential.
+    """
+
+    flags: tuple[str, ...]
+    mean_temperature_K: float
+    wall_hours: float
+    steps_per_s: float
+    model_hash: str
+
+
+def run_history(segments: Sequence[Path], glass_checks: Path) -> RunHistory:
+    """Read the history of a trajectory.
+
+    Args:
+        segments: of one trajectory, all of one length.
+        glass_checks: table of the glass that it started from.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    checks = read_table(glass_checks)
+    flags = [f"glass: {check}" for check in checks.loc[~checks["passed"], "check"]]
+    runs = [read_checkpoint(segment)[1] for segment in segments]
+    for run in runs:
+        flags += [f"production: {flag}" for flag in run["flags"]]
+    wall_s = sum(run["wall_s"] for run in runs)
+    steps = sum(run["steps_per_s"] * run["wall_s"] for run in runs)
+    return RunHistory(
+        flags=tuple(dict.fromkeys(flags)),
+        mean_temperature_K=sum(run["mean_temperature_K"] for run in runs) / len(runs),
+        wall_hours=wall_s / 3600,
+        steps_per_s=steps / wall_s if wall_s > 0 else float("nan"),
+        model_hash=runs[0]["model_hash"],
+    )
