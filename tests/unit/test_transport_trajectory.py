@@ -13,9 +13,9 @@ from ase import Atoms
 from trajectory_files import FORMATS, write_h5md, write_trajectory
 
 from vitrion.base.errors import InputError
+from vitrion.trajectory import unwrapping as module
 from vitrion.trajectory.sources import read_files, read_segments
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
-from vitrion.trajectory import unwrapping as module
 
 TRICLINIC = np.array([[9.0, 0, 0], [3.0, 8.0, 0], [-2.0, 2.5, 10.0]])
 SYMBOLS = ["O", "Li", "Li", "O", "Li"]
