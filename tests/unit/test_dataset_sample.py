@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.errors import InputError
 from vitrion.config import Sample
-from vitrion.dataset.sample import farthest_points, sample_frames, standardise
+from vitrion.dataset.sample import (
+    farthest_points,
+    sample_frames,
+    standardise,
+    structure_features,
+)
+from vitrion.potential import load_model
 from vitrion.structure.compositions import Composition
 
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
@@ -101,3 +108,21 @@ def test_same_seed_same_frames(frames, settings):
     for first, second in zip(frames, again, strict=True):
         assert first.info == second.info
         assert np.allclose(first.positions, second.positions, atol=1e-3)
+
+
+def test_features_are_those_of_chgnets_predictor(frames):
+    model = load_model("0.3.0")
+    predicted = model.predict_structure(
+        [AseAtomsAdaptor.get_structure(atoms) for atoms in frames],
+        task="e",
+        return_atom_feas=True,
+    )
+    elements = ["Al", "Cl", "Li", "O"]
+    expected = [
+        np.concatenate([row["atom_fea"][atoms.symbols == e].mean(axis=0) for e in elements])
+        for atoms, row in zip(frames, predicted, strict=True)
+    ]
+    found = structure_features(frames, model)
+    assert found.shape == (5, 4 * 64)
+    assert np.abs(found).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)

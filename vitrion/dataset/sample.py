@@ -12,13 +12,12 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
 from chgnet.model import CHGNet
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Sample
-from vitrion.potential import CHGNetCalculator, load_model
+from vitrion.potential import CHGNetCalculator, CHGNetPotential, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import ionic_packing
 
@@ -169,27 +168,21 @@ def _frames(atoms: Atoms, calculator: Calculator, settings: Sample, seed: int) -
 
 
 def structure_features(frames: Sequence[Atoms], model: CHGNet) -> np.ndarray:
-    """CHGNet's last atom features, averaged over the atoms of each element.
+    """CHGNet's atom features before the last convolution, averaged over the atoms of each element.
 
     Returns:
         Array (frames, elements × features); the frames must have the same elements.
     """
-    predictions = model.predict_structure(
-        [AseAtomsAdaptor.get_structure(atoms) for atoms in frames],
-        task="e",
-        return_atom_feas=True,
-        batch_size=16,
-    )
     elements = sorted(set(frames[0].symbols))
-    return np.array(
-        [
-            np.concatenate(
-                [prediction["atom_fea"][atoms.symbols == e].mean(axis=0) for e in elements]
-            )
-            for atoms, prediction in zip(frames, predictions, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    potentials: dict[bytes, CHGNetPotential] = {}
+    rows = []
+    for atoms in frames:
+        system = atoms.numbers.tobytes()
+        if system not in potentials:
+            potentials[system] = CHGNetPotential(model, atoms.numbers)
+        features = potentials[system].atom_features(atoms.positions, atoms.cell.array)
+        rows.append(np.concatenate([features[atoms.symbols == e].mean(axis=0) for e in elements]))
+    return np.array(rows, dtype=np.float64)
 
 
 def standardise(features: np.ndarray) -> np.ndarray:

@@ -105,6 +105,21 @@ class CHGNetPotential:
         virial = (vectors.detach().T @ pull).numpy() if stress else None
         return self._result(energy.item(), forces.numpy(), virial, cell_A)
 
+    def atom_features(self, positions_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
+        """Features of the atoms before the last convolution, (n, 64); chgnet's `atom_fea`.
+
+        Args:
+            positions_A: (n, 3), wrapped or not.
+            cell_A: (3, 3), rows are the lattice vectors; periodic in all directions.
+
+        Raises:
+            PotentialError: the configuration cannot be described (see `GraphBuilder.build`).
+        """
+        graph = self._builder.build(*self._as_arrays(positions_A, cell_A))
+        with torch.no_grad():
+            features = self.network.atom_features(graph.vectors_A, graph, self._atoms)
+        return features.cpu().numpy()
+
     def _as_arrays(
         self, positions_A: np.ndarray, cell_A: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -126,6 +126,19 @@ class Network:
             graph: the bonds and angles.
             atoms: (n, 64) features, from `atoms`.
         """
+        _, last = self._convolve(vectors_A, graph, atoms)
+        return self._readout(last).double()[:, 0]
+
+    def atom_features(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> Tensor:
+        """Features of the atoms before the last convolution, (n, 64); chgnet's `atom_fea`.
+
+        The arguments are those of `energies_eV`.
+        """
+        before_last, _ = self._convolve(vectors_A, graph, atoms)
+        return before_last
+
+    def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the atoms before and after the last convolution, (n, 64) each."""
         messages, update = self._operators.messages, self._operators.update
         edges, angles, bond, short = graph.edges, graph.angles, graph.bond, graph.short
         # A spoke is a short bond seen from one of its atoms; spokes are the nodes of `angles`.
@@ -152,6 +165,7 @@ class Network:
                 linear(v, own, layer.bias), linear(v, other),
                 links, weight, bond,
             )  # fmt: skip
+            before_last = v
             v = v + layer.out(gathered)
 
             if depth < len(self._bond_layers):
@@ -171,7 +185,7 @@ class Network:
                     linear(a, layer.first[2]),
                 )  # fmt: skip
 
-        return self._readout(v).double()[:, 0]
+        return before_last, v
 
     def energies_and_pulls(
         self, vectors_A: Tensor, graph: Graph, atoms: Tensor
