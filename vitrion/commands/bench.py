@@ -13,7 +13,7 @@ EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `bench md`, `bench finetune` and `bench analyze`."""
+    """Add `bench md`, `bench finetune`, `bench analyze` and `bench crystals`."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     md = kinds.add_parser(
@@ -60,13 +60,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--formula-units", type=int, default=248, help="size of the glass [248, 1302 atoms]"
     )
     analyze.add_argument("--without-peers", action="store_true", help="run our own code only")
-    for kind in (md, finetune, analyze):
+
+    crystals = kinds.add_parser(
+        "crystals",
+        help="density, bulk modulus and pressure of crystals, beside experiment",
+        epilog="example:\n  vitrion bench crystals --model shipped --json crystals.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    crystals.add_argument("--model", default="shipped", help="a model's name or file [%(default)s]")
+    crystals.add_argument(
+        "--crystals",
+        type=Path,
+        default=Path("resources/crystals/crystals.extxyz"),
+        metavar="FILE",
+        help="extxyz whose frames have name and density_g_cm3 [%(default)s]",
+    )
+    crystals.add_argument("--without-peers", action="store_true", help="leave out 0.3.0 and r2scan")
+    crystals.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
+    )
+    for kind in (md, finetune, analyze, crystals):
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print, and write where asked."""
-    figures = {"md": _md, "finetune": _finetune, "analyze": _analyze}[args.kind](args)
+    figures = {
+        "md": _md,
+        "finetune": _finetune,
+        "analyze": _analyze,
+        "crystals": _crystals,
+    }[args.kind](args)
     text = json.dumps(figures, indent=2)
     print(text)
     if args.json is not None:
@@ -89,6 +113,17 @@ def _analyze(args: argparse.Namespace) -> list[dict[str, object]]:
     if args.formula_units < 4 or args.formula_units % 4:
         raise InputError("--formula-units", args.formula_units, "give a multiple of 4")
     return bench_analyze(frames, formula_units=args.formula_units, peers=not args.without_peers)
+
+
+def _crystals(args: argparse.Namespace) -> list[dict[str, object]]:
+    from dataclasses import asdict
+
+    from vitrion.bench.crystals import bench_crystals, read_crystals
+
+    crystals = read_crystals(args.crystals)
+    peers = [] if args.without_peers else ["0.3.0", "r2scan"]
+    models = [args.model, *(peer for peer in peers if peer != args.model)]
+    return [asdict(row) for row in bench_crystals(crystals, models, device=args.device)]
 
 
 def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
