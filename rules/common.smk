@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 from vitrion.config import validate_config
 from vitrion.base.errors import InputError
 from vitrion.campaign.stopping import Decision
-from vitrion.report.figures import FIGURES
+from vitrion.campaign.figures import FIGURES
 from vitrion.base.seeds import derive_seed
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 

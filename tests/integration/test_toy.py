@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Workflow
 
-from vitrion.report.figures import FIGURES
+from vitrion.campaign.figures import FIGURES
 from vitrion.tables import SUMMARY_TABLES, TABLES
 from vitrion.tables.io import read_table
 

@@ -1,13 +1,22 @@
 """Compositions: counts, charges, densities, and tables that are wrong."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Composition as Formula
 
 from vitrion.base.errors import InputError
 from vitrion.config import Config
 from vitrion.potential import load_model
-from vitrion.structure.compositions import HEAVIEST, Composition, read_compositions
+from vitrion.structure.compositions import (
+    HEAVIEST,
+    Composition,
+    parse_formula,
+    read_compositions,
+)
 
 ROOT = Path(__file__).parents[2]
 # A row of another family, and of the paper's as its table has it.
@@ -80,6 +89,42 @@ def test_broken_number_of_formula_units() -> None:
     composition = read_compositions(ROOT / "resources/compositions.tsv")["LiAlCl"]
     with pytest.raises(InputError, match="multiple of 4"):
         composition.counts(6)
+
+
+symbols = st.sampled_from(["H", "Li", "O", "Cl", "C", "Al", "P", "S", "Co", "Y", "Pu"])
+amounts = st.sampled_from(["", "1", "2", "12", "0.5", "2.5", "0.333", ".25", "3."])
+flat_formulas = st.lists(st.builds(str.__add__, symbols, amounts), min_size=1).map("".join)
+formulas = st.lists(
+    flat_formulas | st.builds("({}){}".format, flat_formulas, amounts), min_size=1, max_size=4
+).map("".join)
+
+
+@given(formulas)
+def test_formulas_are_read_as_pymatgen_reads_them(formula: str) -> None:
+    expected = Formula(formula).as_dict()
+    found = parse_formula(formula)
+    assert {element: float(amount) for element, amount in found.items()} == pytest.approx(expected)
+    assert all(isinstance(amount, Fraction) for amount in found.values())
+
+
+@given(st.text("LiClOl2.5()0 -x", max_size=8))
+def test_what_is_not_a_formula_is_refused(text: str) -> None:
+    """Either pymatgen reads the same in it, or it is refused."""
+    try:
+        found = parse_formula(text)
+    except ValueError:
+        return
+    assert {e: float(amount) for e, amount in found.items()} == pytest.approx(
+        Formula(text).as_dict(), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Li0", "li2o", "Li-1", "Li3(YCl4", "LiCl)", "()2Li", "Li 2", "2Li", "Li2(", "Li+"]
+)
+def test_broken_formulas(text: str) -> None:
+    with pytest.raises(ValueError, match="not a formula"):
+        parse_formula(text)
 
 
 def test_another_family(tmp_path: Path) -> None:

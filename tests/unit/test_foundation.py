@@ -8,6 +8,7 @@ from pathlib import Path
 import ase.units
 import numpy as np
 import pytest
+from scipy import constants
 
 from vitrion.base import units
 from vitrion.base.errors import InputError
@@ -23,6 +24,14 @@ def test_constants_agree_with_ase() -> None:
     # v in Å/ps is v · 1e-3 / ase.units.fs⁻¹ in ASE's units.
     assert pytest.approx((1e-3 / ase.units.fs) ** 2, rel=1e-5) == units.U_A2_PS2_eV
     assert pytest.approx(ase.units._amu * 1e3 / 1e-24, rel=1e-6) == units.U_A3_TO_G_CM3
+
+
+def test_constants_are_those_of_codata() -> None:
+    assert units.BOLTZMANN_eV_K == pytest.approx(
+        constants.value("Boltzmann constant in eV/K"), rel=1e-9
+    )
+    assert pytest.approx(constants.atomic_mass * 1e27, rel=1e-9) == units.U_A3_TO_G_CM3
+    assert pytest.approx(constants.elementary_charge * 1e21, rel=1e-9) == units.EV_A3_TO_GPA
 
 
 def test_conductivity_of_one_molar_walkers() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from real_motion import lialcl_motion
 
+from vitrion.bench.speed import measure_steps_per_s
 from vitrion.campaign.jobs import open_campaign
 from vitrion.campaign.plan import (
     START_S,
     format_rows,
     make_plan,
-    measure_steps_per_s,
     segment_bytes,
 )
 from vitrion.cli import main

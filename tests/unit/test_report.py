@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from ase import Atoms
 from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
+from vitrion.campaign.figures import FIGURES, FORMATS, GROUPS
 from vitrion.cli import main
 from vitrion.paper.reference import conductivities, statements
 from vitrion.paper.verdict import CLAIMS
-from vitrion.report import FIGURES, build_report, plot_figure
+from vitrion.report import build_report, plot_figure
 from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures import MODULES
 from vitrion.report.figures.glass import glass_checks
-from vitrion.report.figures.kinds import FORMATS, GROUPS
 from vitrion.report.glasses import glass_model
 from vitrion.report.overview import plot_overview
 from vitrion.report.style import concise
@@ -55,6 +57,21 @@ def test_figures_and_report(tmp_path: Path, empty: bool) -> None:
         "figures",
         "index.html",
     ]
+
+
+def test_every_figure_has_its_drawing_function() -> None:
+    """The catalogue and the functions agree: none is missing, none is drawn by nothing."""
+    assert set(MODULES) == set(GROUPS)
+    drawn = {
+        (group, name)
+        for group, module in MODULES.items()
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and function.__annotations__["return"] == "Figure"
+    }
+    assert drawn == {(kind.group, name) for name, kind in FIGURES.items()}
+    assert all(kind.caption.endswith(".") for kind in FIGURES.values())
 
 
 def test_checks_of_all_compositions_share_their_columns(tmp_path: Path) -> None:

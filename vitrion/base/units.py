@@ -5,14 +5,16 @@ Inside the library: Å, ps, eV, K, u (atomic mass) and e. Tables: cm²/s, mS/cm,
 
 from __future__ import annotations
 
-from scipy import constants
+# CODATA 2022; written out because importing scipy costs every job a fraction of a second.
+_ELEMENTARY_CHARGE_C = 1.602176634e-19
+_ATOMIC_MASS_KG = 1.66053906892e-27
+BOLTZMANN_eV_K = 8.617333262145179e-05
 
-BOLTZMANN_eV_K = constants.value("Boltzmann constant in eV/K")
 # m v² in u Å²/ps² times this is an energy in eV.
-U_A2_PS2_eV = constants.atomic_mass * 1e4 / constants.elementary_charge
+U_A2_PS2_eV = _ATOMIC_MASS_KG * 1e4 / _ELEMENTARY_CHARGE_C
 A2_PS_TO_CM2_S = 1e-4
-U_A3_TO_G_CM3 = constants.atomic_mass * 1e3 / 1e-24
-EV_A3_TO_GPA = constants.elementary_charge * 1e21
+U_A3_TO_G_CM3 = _ATOMIC_MASS_KG * 1e3 / 1e-24
+EV_A3_TO_GPA = _ELEMENTARY_CHARGE_C * 1e21
 
 
 def conductivity_mS_cm(charge2_A2_ps: float, volume_A3: float, temperature_K: float) -> float:
@@ -26,6 +28,6 @@ def conductivity_mS_cm(charge2_A2_ps: float, volume_A3: float, temperature_K: fl
     Returns:
         Conductivity in mS/cm.
     """
-    # e / (k_B T / e) in S/m for 1 Å²/ps in 1 Å³ (1e-8 m²/s over 1e-30 m³), then 10 mS/cm a S/m.
-    per_unit = constants.elementary_charge * 1e22 * 10 / (BOLTZMANN_eV_K * temperature_K)
+    # e / (k_B T / e) in S/m for 1 Å²/ps in 1 Å³ (1e-8 m²/s over 1e-30 m³), then 10 mS/cm per S/m.
+    per_unit = _ELEMENTARY_CHARGE_C * 1e22 * 10 / (BOLTZMANN_eV_K * temperature_K)
     return charge2_A2_ps / volume_A3 * per_unit

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitrion.campaign.figures import FIGURES, FORMATS
 from vitrion.campaign.stopping import decision_name
 from vitrion.config import Config, Dynamics, load_config
-from vitrion.report.figures import FIGURES
-from vitrion.report.figures.kinds import FORMATS
 from vitrion.structure.compositions import Composition
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 

@@ -6,11 +6,13 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from vitrion.base.files import whole_file
 from vitrion.config import Production, StopWhen
+
+if TYPE_CHECKING:  # the rules import this module to name files; they need no pandas
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the plan."""
     from vitrion.base.errors import InputError
     from vitrion.campaign.jobs import open_campaign
-    from vitrion.campaign.plan import make_plan, measure_steps_per_s, n_atoms
+    from vitrion.campaign.plan import make_plan, n_atoms
 
     config, compositions = open_campaign(args.configfile)
     steps_per_s = args.steps_per_s
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
         if value is not None and not value > 0:
             raise InputError(option, value, "must be greater than zero")
     if steps_per_s is None:
+        from vitrion.bench.speed import measure_steps_per_s
+
         largest = max(compositions.values(), key=lambda item: n_atoms(item, config))
         steps_per_s = measure_steps_per_s(largest, config, seconds=args.calibrate)
     device = args.device or config.dynamics.device

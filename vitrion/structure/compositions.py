@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 
 from ase.data import atomic_masses, atomic_numbers
-from pymatgen.core import Composition as Formula
 
 from vitrion.base.errors import InputError
 from vitrion.base.text import names, numbers
@@ -82,8 +81,8 @@ class Composition:
     def amounts(self) -> dict[str, Fraction]:
         """Atoms of each element in one formula unit, in the order of the formula."""
         return {
-            element: Fraction(amount).limit_denominator(1000)
-            for element, amount in Formula(self.formula).as_dict().items()
+            element: amount.limit_denominator(1000)
+            for element, amount in parse_formula(self.formula).items()
         }
 
     @property
@@ -122,6 +121,41 @@ class Composition:
             for element, count in self.counts(formula_units).items()
         )
         return mass_u * U_A3_TO_G_CM3 / density_g_cm3
+
+
+_TOKEN = re.compile(r"([A-Z][a-z]?|\(|\))(\d+(?:\.\d*)?|\.\d+)?")
+
+
+def parse_formula(formula: str) -> dict[str, Fraction]:
+    """Amounts by element symbol, in the order of their first mention.
+
+    Amounts are decimal numbers, groups stand in round brackets: ``LiAlCl2.5O0.75``,
+    ``Li2(SO4)3``. Whether a symbol is an element is not checked.
+
+    Raises:
+        ValueError: not a formula, or an amount of zero.
+    """
+    groups: list[dict[str, Fraction]] = [{}]  # the innermost open bracket last
+    end = 0
+    while found := _TOKEN.match(formula, end):
+        (symbol, number), end = found.groups(), found.end()
+        amount = Fraction(number or 1)
+        if symbol == "(":
+            if number:
+                break
+            groups.append({})
+            continue
+        if symbol == ")":
+            group = groups.pop()
+            if not group or not groups:
+                break
+        else:
+            group = {symbol: Fraction(1)}
+        for element, count in group.items():
+            groups[-1][element] = groups[-1].get(element, Fraction(0)) + amount * count
+    if end < len(formula) or len(groups) != 1 or not all(groups[0].values()) or not groups[0]:
+        raise ValueError(f"not a formula: {formula!r}")
+    return groups[0]
 
 
 def read_compositions(path: Path | str) -> dict[str, Composition]:
@@ -219,7 +253,7 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
         return f"{column} of {row['composition']} in {path}"
 
     try:
-        elements = [element.symbol for element in Formula(row["formula"])]
+        elements = list(parse_formula(row["formula"]))
     except ValueError:
         raise InputError(
             where("formula"), row["formula"], "not a formula; write it as LiAlCl2.5O0.75"

@@ -13,11 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from vitrion.paper.reference import conductivities
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import MARKERS, color, concise, say_nothing
 from vitrion.statistics.differences import COMPARED, FACTORS, outliers
-
-_figure = figure_of("Compositions")
 
 LABELS = {
     "D": "D (cm²/s)",
@@ -46,15 +43,8 @@ def _label(name: str, power: int, values: pd.DataFrame) -> str:
     return f"{label}\n{at}" if at else label
 
 
-@_figure("Maps over alkali, metal and halogen")
 def maps(tables: CampaignTables) -> Figure:
-    """Diffusion of the alkali, Einstein conductivity extrapolated to 300 K, activation energy of
-    diffusion, transference number (Einstein) and Haven ratio, with the error of the last digits in
-    brackets. Framed: the value differs from the mean of all others by more than the errors allow
-    (Holm's method at 0.05). At the right: whether the quantity depends on alkali, metal and halogen
-    (table of differences), with the corrected probability and the largest ratio or difference.
-    White: no value.
-    """
+    """Matrices of coloured values, one row for each quantity, with the tests at the right."""
     trajectories = tables.summary("trajectories")
     levels = {factor: list(dict.fromkeys(trajectories[factor])) for factor in FACTORS}
     columns = len(levels["mobile"])
@@ -123,13 +113,8 @@ def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
                   fontweight=weight)  # fmt: skip
 
 
-@_figure("Compositions side by side, and experiments")
 def compositions(tables: CampaignTables) -> Figure:
-    """The same quantities with one standard error, one line for each composition. Filled: real
-    outliers. Grey line: weighted mean. Where the line is empty there is no value. Diamonds:
-    measured conductivities at room temperature of glasses of this family (resources/reference), at
-    the composition's own line where there is one, else below.
-    """
+    """Values with errors, one line for each composition, beside measured conductivities."""
     names = tables.compositions()
     trajectories = tables.summary("trajectories").drop_duplicates("composition")
     alkali_of = trajectories.set_index("composition")["mobile"]

@@ -9,17 +9,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import BAD, GOOD, color, legend_above, panels, say_nothing
 
-_figure = figure_of("Glasses")
 
-
-@_figure("Checks of the glasses")
 def glass_checks(tables: CampaignTables) -> Figure:
-    """Replicas of each composition that passed each check of the glass, of those that were made.
-    Orange: at least one did not pass; trajectories of such a glass are flagged.
-    """
+    """A matrix of compositions and checks."""
     data = _by_role(tables.glasses("glass_checks"), tables)
     names, checks = tables.compositions(), list(dict.fromkeys(data["check"]))
     passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
@@ -87,19 +81,16 @@ def _history(tables: CampaignTables, quantity: str, label: str, target: str = ""
     return figure
 
 
-@_figure("Melt and quench: temperature")
 def quench_temperature(tables: CampaignTables) -> Figure:
-    """Temperature of every glass from packing to anneal."""
+    """Temperature against time, one panel for each composition."""
     return _history(tables, "temperature_K", "temperature (K)", target="target_temperature_K")
 
 
-@_figure("Melt and quench: density")
 def quench_density(tables: CampaignTables) -> Figure:
-    """Density of every glass from packing to anneal."""
+    """Density against time, one panel for each composition."""
     return _history(tables, "density_g_cm3", "density (g/cm³)")
 
 
-@_figure("Melt and quench: energy")
 def quench_energy(tables: CampaignTables) -> Figure:
-    """Potential energy of every glass from packing to anneal."""
+    """Potential energy against time, one panel for each composition."""
     return _history(tables, "potential_energy_eV_atom", "energy (eV/atom)")

@@ -6,17 +6,11 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import color, legend_above, say_nothing
 
-_figure = figure_of("Potential")
 
-
-@_figure("Learning curves")
 def learning(tables: CampaignTables) -> Figure:
-    """Mean absolute errors of the potential on training and validation frames, by epoch. Epoch 0 is
-    the start model.
-    """
+    """Errors against epoch, one panel for each of energy, forces and stress."""
     data = tables.potential("learning")
     figure, axes = plt.subplots(1, 3, figsize=(8.4, 2.7), layout="constrained")
     quantities = (
@@ -37,11 +31,8 @@ def learning(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Parity of the potential")
 def parity(tables: CampaignTables) -> Figure:
-    """Predicted against DFT forces, before and after fine-tuning, on each split. The slope of the
-    forces is 1 for a potential that is neither too soft nor too stiff.
-    """
+    """Predicted against DFT forces, one panel for each split."""
     data = tables.potential("parity")
     metrics = tables.potential("model_metrics")
     forces = data[data["quantity"] == "force"]

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from vitrion.paper.verdict import CLAIMS
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.figures.structure import by_role, main_environments
 from vitrion.report.style import (
     MARKERS,
@@ -22,15 +21,11 @@ from vitrion.report.style import (
     straight_line,
 )
 
-_figure = figure_of("Residence")
 SHOWN = 4
 
 
-@_figure("Residence of the alkali by environment")
 def residence(tables: CampaignTables) -> Figure:
-    """Probability that an alkali has not left the first shell of a metal, by the metal's
-    commonest environments at the start, at the highest temperature (one standard error shaded).
-    """
+    """P(t) by environment, one panel for each composition."""
     data = tables.summary("residence_curve")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     data = data.assign(role=by_role(data["environment"], data["ligands"]))
@@ -61,11 +56,8 @@ def residence(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Residence times against temperature")
 def residence_times(tables: CampaignTables) -> Figure:
-    """Residence time by the metal's commonest environments, over replicas, with the Arrhenius line
-    where three temperatures have enough departures.
-    """
+    """Residence times against 1000 K / T, one panel for each composition."""
     environments = main_environments(tables, SHOWN)
     pooled, fits = (_stays(tables.summary(name)) for name in ("pooled", "arrhenius"))
     figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="τ (ps)")
@@ -108,12 +100,8 @@ def _stays(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(role=by_role(names, rows["ligands"]))
 
 
-@_figure("Activation energies of diffusion and of residence")
-def barriers(tables: CampaignTables) -> Figure:
-    """Activation energy of the alkali's diffusion against that of its residence (over all
-    environments), one point for each composition. On the line they are equal; the band is the
-    margin within which the verdict calls them equal. Open: fits with a flag.
-    """
+def activation_energies(tables: CampaignTables) -> Figure:
+    """Activation energy of diffusion against that of residence, one point a composition."""
     fits = tables.summary("arrhenius")
     fits = fits[fits["Ea_eV"].notna()].set_index("composition")
     stay = fits.loc[fits["quantity"] == "residence:all", ["Ea_eV", "Ea_err_eV", "flags"]]

@@ -11,18 +11,11 @@ from matplotlib.figure import Figure
 
 from vitrion.paper.family import halide
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import color, legend_above, panels, say_nothing
 
-_figure = figure_of("Structure")
 
-
-@_figure("Neighbours of the alkali")
 def mobile_neighbors(tables: CampaignTables) -> Figure:
-    """g(r) around each alkali (above) and the number of neighbours within r (below), by halogen and
-    oxygen, at the highest temperature. Compositions and replicas with that alkali are averaged;
-    oxygen over all halogens.
-    """
+    """g(r) and coordination numbers, one column for each mobile ion."""
     data = tables.summary("rdf")
     data = data[data["species"] == data["mobile"]]
     data = data[data["temperature_K"] == data["temperature_K"].max()]
@@ -56,11 +49,8 @@ def mobile_neighbors(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Radial distribution functions")
 def radial_distribution(tables: CampaignTables) -> Figure:
-    """g(r) around the metal (oxygen, halogen) and the alkali, at the highest temperature. Replicas
-    are averaged.
-    """
+    """g(r) by pair of roles, one panel for each composition."""
     data = tables.summary("rdf")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     figure, panel_list = panels(tables.compositions(), x="r (Å)", y="g(r)")
@@ -107,11 +97,8 @@ def main_environments(tables: CampaignTables, most: int) -> list[str]:
     return list(table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most).index)
 
 
-@_figure("Environments of the metal")
 def environments(tables: CampaignTables) -> Figure:
-    """Share of the metals by the ligands in their first shell, averaged over temperatures and
-    replicas.
-    """
+    """Bars of the most common environments, one panel for each composition."""
     data = tables.summary("coordination")
     figure, panel_list = panels(tables.compositions(), x="fraction of metals", y="")
     for composition, panel in panel_list:
@@ -128,11 +115,8 @@ def environments(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Fragments of the network")
 def network(tables: CampaignTables) -> Figure:
-    """Share of the metals in fragments of corner-sharing polyhedra, by the number of metals in the
-    fragment, averaged over temperatures and replicas.
-    """
+    """Bars of the fragment sizes, one panel for each composition."""
     data = tables.summary("network")
     figure, panel_list = panels(
         tables.compositions(), x="metals in the fragment", y="fraction of metals"

@@ -9,7 +9,6 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from vitrion.paper.family import halide
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures.kinds import figure_of
 from vitrion.report.style import (
     MARKERS,
     PlainNumbers,
@@ -23,8 +22,6 @@ from vitrion.report.style import (
     temperature_colors,
 )
 
-_figure = figure_of("Transport")
-
 METHODS = {
     "nernst_einstein": "Nernst-Einstein",
     "cluster_nernst_einstein": "cluster Nernst-Einstein",
@@ -32,11 +29,8 @@ METHODS = {
 }
 
 
-@_figure("Displacements by temperature")
 def mean_squared_displacement(tables: CampaignTables) -> Figure:
-    """MSD of the alkali, every replica, by temperature (one standard error shaded). The dashed
-    guide has the slope of diffusion.
-    """
+    """MSD against lag, one panel for each composition."""
     data = tables.summary("msd")
     data = data[(data["species"] == data["mobile"]) & (data["lag_ps"] > 0)]
     temperatures = temperature_colors(data["temperature_K"].unique())
@@ -72,11 +66,8 @@ def _guide(panel: Axes, run) -> None:
     panel.plot(lag_ps, 2 * slope * lag_ps, color="0.5", linestyle="--", linewidth=0.8)
 
 
-@_figure("Displacements by species")
 def displacement_by_species(tables: CampaignTables) -> Figure:
-    """MSD of the alkali, metal, halogen and oxygen at the highest temperature, averaged over
-    replicas. The dashed guide has the slope of diffusion.
-    """
+    """MSD against lag by role, one panel for each composition."""
     data = tables.summary("msd")
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
     figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="MSD (Å²)")
@@ -98,11 +89,8 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Diffusion against temperature")
 def diffusion(tables: CampaignTables) -> Figure:
-    """Tracer diffusion of the alkali, with its Arrhenius line where at least three temperatures are
-    diffusive. Trajectories without a diffusive window are not shown: they have no D.
-    """
+    """D against 1000 K / T, one panel for each composition."""
     data = tables.summary("diffusion")
     alkali = data[data["species"] == data["mobile"]]
     fits = tables.summary("arrhenius")
@@ -163,11 +151,8 @@ def _by_method(tables: CampaignTables, quantity: str, label: str) -> Figure:
     return figure
 
 
-@_figure("Conductivity by three methods")
 def conductivity(tables: CampaignTables) -> Figure:
-    """Ionic conductivity from tracer diffusion (Nernst-Einstein), from the diffusion of clusters,
-    and from all correlations (Einstein), over replicas, with one standard error.
-    """
+    """Conductivity against temperature, one panel for each composition."""
     figure = _by_method(tables, "sigma", "conductivity (mS/cm)")
     figure.axes[0].set_yscale("symlog", linthresh=1.0)
     figure.axes[0].yaxis.set_major_locator(
@@ -177,22 +162,16 @@ def conductivity(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Transference number of the alkali")
 def transference(tables: CampaignTables) -> Figure:
-    """Share of the conductivity that the alkali carries, by the three methods, over replicas, with
-    one standard error.
-    """
+    """Transference number against temperature, one panel for each composition."""
     figure = _by_method(tables, "t_mobile", "alkali transference number")
     low, high = figure.axes[0].get_ylim()
     figure.axes[0].set_ylim(max(low, -1), min(high, 3))
     return figure
 
 
-@_figure("Haven ratio of the alkali")
 def haven_ratio(tables: CampaignTables) -> Figure:
-    """Self part over the whole of the alkali's Onsager coefficient, over replicas; 1 without
-    correlations between different ions.
-    """
+    """Haven ratio against temperature, one panel for each composition."""
     data = tables.summary("pooled")
     data = data[(data["quantity"] == "haven_ratio") & data["value"].notna()]
     figure, panel_list = panels(tables.compositions(), x="temperature (K)", y="Haven ratio")
@@ -210,12 +189,8 @@ def haven_ratio(tables: CampaignTables) -> Figure:
     return figure
 
 
-@_figure("Correlations between ions")
 def correlations(tables: CampaignTables) -> Figure:
-    """Correlated motion over the alkali's own at the highest temperature, averaged over replicas:
-    of different alkalis (distinct), and of the alkali with each other element, as the scalar
-    product of their summed displacements over the alkali's self part. At 0 ions move on their own.
-    """
+    """Correlated over self displacements against lag, one panel for each composition."""
     data = tables.summary("correlation")
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
     figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="correlated / self")
@@ -262,12 +237,8 @@ CONVERGING = {
 }
 
 
-@_figure("Convergence with length")
 def convergence(tables: CampaignTables) -> Figure:
-    """What the first part of the trajectories says, over what their whole length says, at the
-    highest temperature, averaged over replicas with one standard error. Converged quantities lie on
-    the line well before the end.
-    """
+    """Relative values against the length used, one panel for each composition."""
     data = tables.summary("convergence")
     data = data[data["temperature_K"] == data["temperature_K"].max()].dropna(subset=["value"])
     figure, panel_list = panels(tables.compositions(), x="length used (ps)", y="value over last")

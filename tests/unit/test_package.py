@@ -1,0 +1,79 @@
+"""The package as a whole: which of its packages imports which, and what is light to import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# A package imports from those before it, never from those after it.
+ORDER = (
+    "base", "tables", "structure", "config", "campaign", "runtime", "trajectory", "potential",
+    "dynamics", "dataset", "training", "transport", "statistics", "paper", "report", "bench",
+    "commands",
+)  # fmt: skip
+# Imports that run back up, to be removed.
+EXCEPTIONS = {
+    ("campaign/status.py", "runtime"),
+    ("statistics/summary.py", "paper"),
+    ("structure/neighbors.py", "trajectory"),
+    ("structure/rdf.py", "trajectory"),
+    ("trajectory/h5md.py", "dynamics"),
+    ("campaign/doctor.py", "potential"),
+}
+HEAVY = ("torch", "matplotlib", "scipy", "pymatgen", "pandas", "chgnet")
+MOST_CPU_S = 1.5
+
+
+def imported_packages(path: Path) -> Iterator[str]:
+    """Packages of Vitrion that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "vitrion":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vitrion."):
+            yield str(node.module).split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("vitrion."))
+
+
+def test_every_package_has_its_place() -> None:
+    found = {path.parent.name for path in (ROOT / "vitrion").glob("*/__init__.py")}
+    assert found - {"data"} == set(ORDER)
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_point_down(package: str) -> None:
+    later = ORDER[ORDER.index(package) + 1 :]
+    folder = ROOT / "vitrion"
+    upward = {
+        (path.relative_to(folder).as_posix(), imported)
+        for path in (folder / package).rglob("*.py")
+        for imported in imported_packages(path)
+        if imported in later
+    }
+    assert upward <= EXCEPTIONS
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "vitrion.campaign.figures",
+        "vitrion.campaign.jobs, vitrion.campaign.plan, vitrion.campaign.stopping",
+        "vitrion.campaign.status, vitrion.campaign.doctor, vitrion.cli",
+        "vitrion.tables, vitrion.config, vitrion.base.seeds",
+    ],
+)
+def test_what_names_things_is_light(modules: str) -> None:
+    """Rules, plans and status name figures, tables and jobs thousands of times a campaign."""
+    code = (
+        f"import sys, time, {modules}\n"
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

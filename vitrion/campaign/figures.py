@@ -1,0 +1,175 @@
+"""The figures of a campaign's report: names, titles, groups and captions, in the report's order.
+
+Plain data without Matplotlib, so that rules, `vitrion plan` and `vitrion status` name figures
+without the cost of drawing. The drawing functions are in `vitrion.report.figures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMATS = ("svg", "png", "pdf")
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure of the report.
+
+    Attributes:
+        title: its heading.
+        group: the chapter of the report that shows it.
+        caption: what it shows.
+    """
+
+    title: str
+    group: str
+    caption: str
+
+
+_CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
+    "Compositions": {
+        "maps": (
+            "Maps over mobile ion, central cation and ligands",
+            "Diffusion of the mobile ion, Einstein conductivity extrapolated to 300 K, activation "
+            "energy of diffusion, transference number (Einstein) and Haven ratio, with the error "
+            "of the last digits in brackets. Framed: the value differs from the mean of all others "
+            "by more than the errors allow (Holm's method at 0.05). At the right: whether the "
+            "quantity depends on mobile ion, central cation and ligands (table of differences), "
+            "with the corrected probability and the largest ratio or difference. White: no value.",
+        ),
+        "compositions": (
+            "Compositions side by side, and experiments",
+            "The same quantities with one standard error, one line for each composition. Filled: "
+            "significant outliers. Grey line: weighted mean. Empty line: no value. Diamonds: "
+            "measured conductivities at room temperature of glasses of this family, on the "
+            "composition's own line where there is one, else below.",
+        ),
+    },
+    "Transport": {
+        "mean_squared_displacement": (
+            "Displacements by temperature",
+            "Mean squared displacement (MSD) of the mobile ion, every replica, by temperature (one "
+            "standard error shaded). The dashed guide has the slope of diffusion.",
+        ),
+        "displacement_by_species": (
+            "Displacements by species",
+            "MSD of the mobile ion, central cation, halide and oxygen at the highest temperature, "
+            "averaged over replicas. The dashed guide has the slope of diffusion.",
+        ),
+        "diffusion": (
+            "Diffusion against temperature",
+            "Tracer diffusion of the mobile ion, with its Arrhenius line where at least three "
+            "temperatures are diffusive. Trajectories without a diffusive window have no D and "
+            "are not shown.",
+        ),
+        "conductivity": (
+            "Conductivity by three methods",
+            "Ionic conductivity from tracer diffusion (Nernst-Einstein), from the diffusion of "
+            "clusters, and from all correlations (Einstein), over replicas, with one standard "
+            "error.",
+        ),
+        "transference": (
+            "Transference number of the mobile ion",
+            "Share of the conductivity that the mobile ion carries, by the three methods, over "
+            "replicas, with one standard error.",
+        ),
+        "haven_ratio": (
+            "Haven ratio of the mobile ion",
+            "Self part of the mobile ion's Onsager coefficient divided by the whole coefficient, "
+            "over replicas; 1 without correlations between different ions.",
+        ),
+        "correlations": (
+            "Correlations between ions",
+            "Correlated displacements divided by the mobile ion's self part, at the highest "
+            "temperature, averaged over replicas: of different mobile ions (distinct), and of the "
+            "mobile ion with each other element (scalar product of their summed displacements). "
+            "0: the ions move independently.",
+        ),
+        "convergence": (
+            "Convergence with length",
+            "Values from the first part of the trajectories divided by those from their whole "
+            "length, at the highest temperature, averaged over replicas with one standard error. "
+            "Converged quantities lie on the line well before the end.",
+        ),
+    },
+    "Residence": {
+        "residence": (
+            "Residence of the mobile ion by environment",
+            "Probability that a mobile ion has not left the first shell of a central cation, by "
+            "the cation's most common environments at the start, at the highest temperature (one "
+            "standard error shaded).",
+        ),
+        "residence_times": (
+            "Residence times against temperature",
+            "Residence time by the central cation's most common environments, over replicas, with "
+            "the Arrhenius line where three temperatures have enough departures.",
+        ),
+        "activation_energies": (
+            "Activation energies of diffusion and of residence",
+            "Activation energy of the mobile ion's diffusion against that of its residence (over "
+            "all environments), one point for each composition. On the line they are equal; the "
+            "band is the margin within which the verdict calls them equal. Open: fits with a flag.",
+        ),
+    },
+    "Structure": {
+        "mobile_neighbors": (
+            "Neighbours of the mobile ion",
+            "g(r) around each mobile ion (above) and the number of neighbours within r (below), by "
+            "halide and oxygen, at the highest temperature. Compositions and replicas with that "
+            "ion are averaged; oxygen over all halides.",
+        ),
+        "radial_distribution": (
+            "Radial distribution functions",
+            "g(r) around the central cation M (oxygen, halide X) and the mobile ion A, at the "
+            "highest temperature. Replicas are averaged.",
+        ),
+        "environments": (
+            "Environments of the central cation",
+            "Share of the central cations by the ligands in their first shell, averaged over "
+            "temperatures and replicas.",
+        ),
+        "network": (
+            "Fragments of the network",
+            "Share of the central cations in fragments of corner-sharing polyhedra, by the number "
+            "of cations in the fragment, averaged over temperatures and replicas.",
+        ),
+    },
+    "Glasses": {
+        "glass_checks": (
+            "Checks of the glasses",
+            "Replicas of each composition that passed each check of the glass, out of those that "
+            "were made. Orange: at least one did not pass; trajectories of such a glass are "
+            "flagged.",
+        ),
+        "quench_temperature": (
+            "Melt and quench: temperature",
+            "Temperature of every glass from packing to anneal.",
+        ),
+        "quench_density": (
+            "Melt and quench: density",
+            "Density of every glass from packing to anneal.",
+        ),
+        "quench_energy": (
+            "Melt and quench: energy",
+            "Potential energy of every glass from packing to anneal.",
+        ),
+    },
+    "Potential": {
+        "learning": (
+            "Learning curves",
+            "Mean absolute errors of the potential on training and validation frames, by epoch. "
+            "Epoch 0 is the start model.",
+        ),
+        "parity": (
+            "Parity of the potential",
+            "Predicted against DFT forces, before and after fine-tuning, on each split. The slope "
+            "of the forces is 1 for a potential that is neither too soft nor too stiff.",
+        ),
+    },
+}
+GROUPS = tuple(_CATALOGUE)
+FIGURES = {
+    name: FigureKind(title, group, caption)
+    for group, figures in _CATALOGUE.items()
+    for name, (title, caption) in figures.items()
+}
