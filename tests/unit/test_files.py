@@ -1,9 +1,10 @@
 import os
+import time
 from multiprocessing import get_context
 
 import pytest
 
-from vitrion.base.files import whole_file
+from vitrion.base.files import LEFTOVER_AGE_S, whole_file
 
 
 def test_file_takes_its_place_when_written(tmp_path):
@@ -43,3 +44,35 @@ def test_killed_writer_leaves_the_file_and_the_next_one_goes_on(tmp_path):
         partial.write_text("next")
     assert path.read_text() == "next"
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_two_writers_of_one_file_have_names_of_their_own(tmp_path):
+    path = tmp_path / "table.txt"
+    with whole_file(path) as first, whole_file(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the block that ended last
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_partial_files_of_living_writers_stay(tmp_path):
+    """Of this process, and young ones of other machines; those of the dead and old ones go."""
+    path = tmp_path / "a.h5"
+    other_file = tmp_path / ".a.h5.txt.node7-11-0123abcd.partial"
+    young, old, legacy = (
+        tmp_path / f".a.h5.{writer}partial"
+        for writer in ("node7-11-0123abcd.", "node7-12-0123abcd.", "")
+    )
+    for leftover in (other_file, young, old, legacy):
+        leftover.write_text("half")
+    day_ago = time.time() - LEFTOVER_AGE_S - 60
+    for leftover in (other_file, old, legacy):
+        os.utime(leftover, (day_ago, day_ago))
+    with whole_file(path) as mine:
+        mine.write_text("1")
+        with whole_file(path) as again:
+            again.write_text("2")
+        assert mine.exists()
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {"a.h5", young.name, other_file.name}

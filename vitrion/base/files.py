@@ -1,29 +1,38 @@
-"""Files that are there whole or not at all, whatever kills the writer."""
+"""Files that appear whole or not at all, whatever ends the writer."""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A partial file of another machine may have a living writer. It is removed when it is this old.
+LEFTOVER_AGE_S = 24 * 3600.0
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """A name beside `path` to write to; when the block ends well, that file takes `path`'s place.
+    """Write a file under another name; it takes the place of `path` when the block ends well.
 
     The folder is made, the content is on the disk before it gets its name, and an error leaves
-    `path` as it was. A killed writer leaves `.<name>.partial`, which the next one overwrites.
+    `path` as it was. The other name belongs to this call alone, so that two writers never share
+    one. What killed writers of the same file left behind is removed.
 
     Args:
         path: the file to make or replace.
 
     Yields:
-        The name to write to.
+        The name to write to, in the same folder; hidden, and ending in `.partial`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    _remove_leftovers(path)
+    writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial = path.with_name(f".{path.name}.{writer}.partial")
     try:
         yield partial
         _sync(partial)
@@ -32,6 +41,39 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def _machine() -> str:
+    """Name of this machine, in characters that any file name can have."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", os.uname().nodename)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove partial files of `path` whose writer is dead, or on another machine and old."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.(?:([^.]+)-(\d+)-[0-9a-f]{{8}}\.)?partial")
+    with os.scandir(path.parent) as entries:
+        found = [match for entry in entries if (match := ours.fullmatch(entry.name))]
+    for match in found:
+        partial = path.with_name(match[0])
+        try:
+            if match[1] == _machine():
+                is_left = not _is_alive(int(match[2]))
+            else:
+                is_left = time.time() - partial.stat().st_mtime > LEFTOVER_AGE_S
+            if is_left:
+                partial.unlink()
+        except FileNotFoundError:  # another process has removed or renamed it
+            continue
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

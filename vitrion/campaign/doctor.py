@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import platform
@@ -10,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitrion import __version__
+from vitrion.base import locks
 from vitrion.base.errors import InputError
 from vitrion.campaign.jobs import WORKFLOW, open_campaign
 from vitrion.campaign.plan import n_atoms, storage_GB
@@ -157,8 +156,7 @@ def _lock(folder: Path) -> Finding:
 def _locking(folder: Path) -> Finding:
     """Jobs lock their logs, so that two processes never work on one job."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.check(folder)
     except OSError as error:
         return Finding(
             "file locks",

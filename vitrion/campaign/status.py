@@ -6,13 +6,13 @@ Works on any machine that sees the folder, while jobs run anywhere.
 from __future__ import annotations
 
 import csv
-import fcntl
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vitrion.base.locks import is_locked
 from vitrion.campaign.jobs import MD_RULES, Job, campaign_jobs
 from vitrion.campaign.plan import Plan, format_rows
 from vitrion.campaign.stopping import decided_segments
@@ -190,7 +190,7 @@ def compare(plan: Plan, status: Status) -> list[str]:
 
 def _job_status(job: Job, results: Path) -> JobStatus:
     log = results / job.log
-    if _is_locked(log):
+    if is_locked(attempts_path(log)):
         return JobStatus(job, "running", _share(job, results))
     if all((results / output).exists() for output in job.outputs):
         return JobStatus(job, "done", 1.0, _benchmark_s(results / job.benchmark))
@@ -200,18 +200,6 @@ def _job_status(job: Job, results: Path) -> JobStatus:
     failed = "Traceback (most recent call last)" in attempt or " ERROR " in attempt
     message = attempt.rstrip().rpartition("\n")[2] if failed else ""
     return JobStatus(job, "failed" if failed else "stopped", _share(job, results), None, message)
-
-
-def _is_locked(log: Path) -> bool:
-    """Whether a process holds the job's lock (see `vitrion.runtime.job.job_log`)."""
-    try:
-        with attempts_path(log).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # never begun, or a file system without locks
-        return False
-    return False
 
 
 def _last_attempt(log: Path) -> str | None:

@@ -7,7 +7,6 @@ blocks stay until the run's output is complete, so a damaged one costs only what
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import io
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from vitrion import __version__
+from vitrion.base import locks
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
 from vitrion.dynamics.samples import Samples
@@ -73,16 +73,12 @@ class Journal:
                 logger.info("removing restart data of other inputs: %s", other)
                 shutil.rmtree(other)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = locks.acquire(self.folder / "lock")
         except BlockingIOError:
-            self._lock.close()
             raise InputError(
                 "output", str(output), "another process is making it; wait for it or end it"
             ) from None
-        except OSError as error:
-            logger.warning("%s: this file system has no locks (%s)", self.folder, error)
         self._paths = self._sound_paths()
         self.state = _read(self._paths[-1]).state if self._paths else None
 

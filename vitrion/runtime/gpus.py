@@ -7,7 +7,6 @@ the scheduler has chosen already, and its choice stands.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -18,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from vitrion.base import locks
 
 logger = logging.getLogger("vitrion")
 
@@ -76,11 +77,9 @@ def _take(gpus: list[str]) -> tuple[str, TextIO]:
     told = False
     while True:
         for gpu in gpus:
-            lock = (folder / re.sub(r"[^\w-]", "_", gpu)).open("w")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock = locks.acquire(folder / re.sub(r"[^\w-]", "_", gpu))
             except BlockingIOError:
-                lock.close()
                 continue
             logger.info("on GPU %s", gpu)
             return gpu, lock

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
 
+from vitrion.base import locks
 from vitrion.base.errors import InputError
 from vitrion.runtime.deadline import warning_before_limit
 from vitrion.runtime.gpus import own_gpu
@@ -42,10 +41,9 @@ def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = sys.stderr
     with ExitStack() as stack:
-        attempts = stack.enter_context(attempts_path(path).open("a", buffering=1))
-        _lock(
-            attempts,
-            lambda: terminal.write(f"{title}: waiting for the process that still runs it\n"),
+        waiting = f"{title}: waiting for the process that still runs it\n"
+        attempts = stack.enter_context(
+            locks.acquire(attempts_path(path), on_wait=lambda: terminal.write(waiting))
         )
         file = stack.enter_context(path.open("a", buffering=1))
         to_file = logging.StreamHandler(file)
@@ -87,14 +85,3 @@ def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.
 def attempts_path(log: Path) -> Path:
     """Where a job's attempts are listed, one line each; locked while the job runs."""
     return log.with_name(f".{log.name}.attempts")
-
-
-def _lock(file: TextIO, on_wait: Callable[[], object]) -> None:
-    """Lock a file until this process ends; file systems that cannot lock go without."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        on_wait()
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        logging.getLogger("vitrion").warning("%s cannot be locked on this file system", file.name)
