@@ -284,7 +284,7 @@ class TestVaspRuns:
     @pytest.mark.parametrize(
         ("command", "reason"),
         [
-            ("exit 3", "exit code 3"),
+            ('sh -c "echo no licence; exit 3"', r"exit code 3 \(see .*vasp.out\): no licence"),
             ("true", "not a readable vasprun.xml"),
             (f"cp {VASP / 'vasprun_pstress.xml'} vasprun.xml", "other atoms than POSCAR"),
         ],
@@ -292,3 +292,25 @@ class TestVaspRuns:
     def test_failures_have_their_reason(self, tmp_path, command, reason):
         with pytest.raises(LabelError, match=reason):
             run_vasp(ase.io.read(self.reference), tmp_path / "run", Vasp(command=command))
+
+    @pytest.mark.parametrize(
+        ("command", "remedy"),
+        [
+            ("mpirun -n 4 vasp_std > log", "no shell"),
+            ("module load vasp; vasp_std", "bash -c"),
+            ("mpirun -n $SLURM_NTASKS vasp_std", "no shell"),
+            ("vasp_std 'unclosed", "cannot be split"),
+            ("", "name the program"),
+            ("vasp_of_nowhere -x", "no program vasp_of_nowhere"),
+            ("./vasp_of_nowhere", "no program .*run/vasp_of_nowhere"),
+        ],
+    )
+    def test_command_that_cannot_run_ends_with_one_message(self, tmp_path, command, remedy):
+        with pytest.raises(InputError, match=remedy) as caught:
+            run_vasp(ase.io.read(self.reference), tmp_path / "run", Vasp(command=command))
+        assert caught.value.key == "dataset.label.vasp.command"
+
+    def test_shell_syntax_works_in_a_shell_that_the_user_names(self, tmp_path):
+        command = f"bash -c 'cp {self.reference} there.xml && mv there.xml vasprun.xml'"
+        labelled = run_vasp(ase.io.read(self.reference), tmp_path / "run", Vasp(command=command))
+        assert str(labelled.symbols) == "NaCl"

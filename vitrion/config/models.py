@@ -82,7 +82,10 @@ class Gpaw(Section):
 class Vasp(Section):
     """DFT with the user's own VASP, with inputs as for CHGNet's training set."""
 
-    command: str = Field("vasp_std", description="shell command that runs VASP in its folder")
+    command: str = Field(
+        "vasp_std",
+        description="runs VASP in its folder; no shell reads it, so write bash -c for shell syntax",
+    )
     input_set: Literal["MPStaticSet", "MPScanStaticSet"] = Field(
         "MPStaticSet", description="pymatgen input set; MPScanStaticSet for r2SCAN"
     )

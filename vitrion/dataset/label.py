@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,12 @@ from vitrion.base.progress import Progress
 from vitrion.config import AseCalculator, Gpaw, Label
 from vitrion.dataset.frame import LabelError, write_frames
 from vitrion.dataset.vasp import run_vasp
+from vitrion.runtime.processes import run_guarded, stop_guarded
 
 logger = logging.getLogger("vitrion")
 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
-# Threads gain nothing in cells this small; one calculation a core does.
+# Threads gain nothing in cells this small; one calculation per core does.
 SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _THREAD = threading.local()  # calculators are not made for use by several threads
 
@@ -118,6 +120,9 @@ def label_frames(
             for labelled in pool.map(label, jobs):
                 failed += not labelled
                 bar.update(note=f"{failed} failed" if failed else "")
+    except KeyboardInterrupt:
+        stop_guarded()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return len(jobs) - failed, failed
@@ -140,17 +145,19 @@ def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
 def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) -> None:
     """One calculation in a process of its own, which writes `out`."""
     python = settings.python or sys.executable
+    if shutil.which(python) is None:
+        raise InputError("dataset.label.gpaw.python", python, "no such interpreter")
     request = json.dumps({**settings.model_dump(exclude={"python"}), "safer": safer})
-    try:
-        run = subprocess.run(
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        code = run_guarded(
             [python, str(WORKER), str(source), str(index), str(out), request],
-            capture_output=True, text=True, env={**os.environ, **SERIAL}, check=False,
-        )  # fmt: skip
-    except OSError as error:
-        raise InputError("dataset.label.gpaw.python", python, f"cannot be run: {error}") from None
-    if run.returncode == 0:
+            output=output,
+            env={**os.environ, **SERIAL},
+        )
+        output.seek(0)
+        lines = output.read().strip().splitlines() or [f"GPAW ended with exit code {code}"]
+    if code == 0:
         return
-    lines = run.stderr.strip().splitlines() or [f"GPAW ended with exit code {run.returncode}"]
     if lines[-1].startswith(("ModuleNotFoundError", "ImportError")):
         raise InputError(
             "dataset.label.gpaw.python",

@@ -6,7 +6,9 @@ labelled here with `MPStaticSet` need no other level of theory than the potentia
 
 from __future__ import annotations
 
-import subprocess
+import re
+import shlex
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +25,17 @@ from pymatgen.io.vasp.sets import MPScanStaticSet, MPStaticSet, VaspInputSet
 from vitrion.base.errors import InputError
 from vitrion.config import Vasp
 from vitrion.dataset.frame import LabelError
+from vitrion.runtime.processes import run_guarded
 
 INPUT_SETS = {"MPStaticSet": MPStaticSet, "MPScanStaticSet": MPScanStaticSet}
 # The sets' default smearing, the tetrahedron method, needs a mesh of several k-points, which a
-# large cell does not get; Gaussian smearing is the same for every cell. Nobody reads the densities.
+# large cell does not get; Gaussian smearing is the same for every cell. The densities are not used.
 INCAR = {"ISMEAR": 0, "SIGMA": 0.05, "LCHARG": False, "LAECHG": False, "LVTOT": False}
 # Plain damped mixing with the robust minimiser: slower, and converges where the default does not.
 SAFER = {"ALGO": "All", "NELM": 300, "TIME": 0.2}
+# What only a shell understands, and the quoted words in which it is plain text.
+SHELL_SYNTAX = re.compile(r"[|&;<>()$`*?~\n]")
+QUOTED = re.compile(r"""'[^']*'|"[^"$`]*"|\\.""")
 
 
 def input_set(atoms: Atoms, settings: Vasp, *, safer: bool = False) -> VaspInputSet:
@@ -49,7 +55,7 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = Fa
     POTCAR comes last, so the rest is there to look at when no pseudopotentials are installed.
 
     Raises:
-        InputError: no pseudopotentials (VASP's licence lets nobody ship them).
+        InputError: no pseudopotentials (VASP's licence forbids shipping them).
     """
     folder.mkdir(parents=True, exist_ok=True)
     inputs = input_set(atoms, settings, safer=safer)
@@ -69,23 +75,53 @@ def write_inputs(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = Fa
     potcar.write_file(str(folder / "POTCAR"))
 
 
+def split_command(command: str, folder: Path) -> list[str]:
+    """Program and arguments of the VASP command, which runs without a shell.
+
+    Args:
+        command: `dataset.label.vasp.command`.
+        folder: where it will run.
+
+    Raises:
+        InputError: shell syntax outside quotes, quotes that do not match, no such program.
+    """
+    key, remedy = "dataset.label.vasp.command", f"for shell syntax write bash -c {shlex.quote('…')}"
+    if SHELL_SYNTAX.search(QUOTED.sub("", command)):
+        raise InputError(key, command, f"no shell reads it; {remedy}")
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(key, command, f"cannot be split into words: {error}") from None
+    if not words:
+        raise InputError(key, command, "name the program that runs VASP")
+    program = str(folder / words[0]) if "/" in words[0] else words[0]
+    if shutil.which(program) is None:
+        raise InputError(key, command, f"no program {program}; give its path, or load its module")
+    return words
+
+
 def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False) -> Atoms:
     """Label a frame with the user's VASP command.
 
+    Its processes end with it, and when this process ends. `vasp.out` in the folder holds what it
+    prints.
+
     Raises:
-        InputError: no pseudopotentials.
+        InputError: no pseudopotentials, or a command that cannot be run.
         LabelError: VASP failed or did not converge.
     """
     # POSCAR groups atoms by element; the labels are put back in the frame's own order.
     rank = {element: number for number, element in enumerate(dict.fromkeys(atoms.symbols))}
     order = np.argsort([rank[element] for element in atoms.symbols], kind="stable")
+    command = split_command(settings.command, folder)
     write_inputs(atoms[order], folder, settings, safer=safer)
-    with (folder / "vasp.out").open("w") as log:
-        run = subprocess.run(
-            settings.command, shell=True, cwd=folder, stdout=log, stderr=log, check=False
-        )
-    if run.returncode != 0:
-        raise LabelError(f"{settings.command} ended with exit code {run.returncode}")
+    log = folder / "vasp.out"
+    with log.open("w") as output:
+        code = run_guarded(command, output=output, cwd=folder)
+    if code != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        last = f": {lines[-1]}" if lines else ""
+        raise LabelError(f"{settings.command} ended with exit code {code} (see {log}){last}")
     try:
         *_, (result, fault) = read_vasprun(folder / "vasprun.xml")
     except ValueError as error:
