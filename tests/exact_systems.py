@@ -10,10 +10,9 @@ import pandas as pd
 
 from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
-from vitrion.structure.neighbors import Contacts
 from vitrion.trajectory.unwrapping import Source
 from vitrion.transport.analyze import Roles, transport_tables
-from vitrion.transport.residence import ContactRecorder, Encounters
+from vitrion.transport.contacts import ContactRecorder, Contacts, Encounters
 
 # Between clusters, and between centres: they never meet.
 SPACING_A = 25.0

@@ -1,17 +1,14 @@
-"""g(r), cutoffs, contacts, environments, fragments and clusters."""
+"""Contacts, environments, fragments and clusters."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.geometry.rdf import get_rdf
 from exact_systems import analyze, estimates, rigid_clusters
 
-from vitrion.structure.neighbors import follow_contacts
-from vitrion.structure.rdf import BIN_A, first_minimum_A, radial_distributions
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
 from vitrion.transport.analyze import Roles
+from vitrion.transport.contacts import follow_contacts
 from vitrion.transport.network import network
 
 
@@ -20,69 +17,6 @@ def still(symbols, positions_A, cell_A, frames: int = 3) -> Trajectory:
     return Trajectory.read(
         Source.of_arrays(symbols, positions_A, cell_A, 0.1), reference_frame="none"
     )
-
-
-def test_coordination_of_rock_salt_beyond_half_the_cell():
-    """One cubic cell of NaCl: 6, 12, 8 and 6 neighbours, most of them images."""
-    corners = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
-    positions_A = 5.6 * np.concatenate([corners, corners + np.array([0.5, 0, 0])])
-    with still(["Na"] * 4 + ["Cl"] * 4, positions_A, np.eye(3) * 5.6) as t:
-        rdf = radial_distributions(t, cutoff_A=5.3)
-    near = rdf.r_A.searchsorted
-    assert rdf.coordination["Na", "Cl"][near(3.2)] == pytest.approx(6)
-    assert rdf.coordination["Na", "Cl"][near(5.2)] == pytest.approx(6 + 8)
-    assert rdf.coordination["Na", "Na"][near(4.4)] == pytest.approx(12)
-
-
-def test_ideal_gas_has_g_of_one():
-    positions_A = np.random.default_rng(0).uniform(0, 12, (40, 300, 3))
-    source = Source.of_arrays(["O"] * 200 + ["Li"] * 100, positions_A, np.eye(3) * 12, 0.1)
-    with Trajectory.read(source, reference_frame="none") as t:
-        rdf = radial_distributions(t, cutoff_A=5.0)
-    for g in rdf.g.values():
-        assert g[30:].mean() == pytest.approx(1, abs=0.01)
-
-
-def test_g_of_r_equals_ases():
-    rng = np.random.default_rng(1)
-    cell_A = np.array([[11.0, 0, 0], [2.0, 12.0, 0], [-1.0, 3.0, 11.5]])
-    atoms = Atoms(
-        ["O"] * 60 + ["Li"] * 40, rng.uniform(0, 1, (100, 3)) @ cell_A, cell=cell_A, pbc=True
-    )
-    bins = round(4.5 / BIN_A)
-    with still(atoms.get_chemical_symbols(), atoms.positions, cell_A) as t:
-        rdf = radial_distributions(t, cutoff_A=4.5)
-    theirs, r_A = get_rdf(atoms, 4.5, bins, elements=(8, 3))
-    assert rdf.r_A == pytest.approx(r_A)
-    assert rdf.g["O", "Li"] == pytest.approx(theirs, abs=1e-6)
-
-
-def test_g_of_r_equals_mdanalysis():
-    mda = pytest.importorskip("MDAnalysis")
-    from MDAnalysis.analysis.rdf import InterRDF
-
-    positions_A = np.random.default_rng(2).uniform(0, 12, (5, 90, 3)).astype(np.float32)
-    universe = mda.Universe.empty(90, trajectory=True)
-    universe.load_new(positions_A, order="fac", dimensions=np.array([12, 12, 12, 90, 90, 90.0]))
-    theirs = InterRDF(
-        universe.atoms[:50], universe.atoms[50:], nbins=100, range=(0, 5), norm="rdf"
-    ).run()
-    source = Source.of_arrays(["O"] * 50 + ["Li"] * 40, positions_A, np.eye(3) * 12, 0.1)
-    with Trajectory.read(source, reference_frame="none") as t:
-        rdf = radial_distributions(t, cutoff_A=5.0)
-    # A few pairs lie within single precision of a bin's edge.
-    assert np.abs(rdf.g["O", "Li"] - theirs.results.rdf).mean() < 1e-3
-
-
-def test_first_minimum_is_found_through_noise_and_in_a_gap():
-    r_A = np.arange(0.025, 8, 0.05)
-    shells = 5 * np.exp(-(((r_A - 2.2) / 0.15) ** 2)) + 1.5 * np.exp(-(((r_A - 4.6) / 0.5) ** 2))
-    noisy = np.abs(shells + np.random.default_rng(0).normal(0, 0.1, len(r_A)))
-    assert first_minimum_A(r_A, noisy) == pytest.approx(3.0, abs=0.4)
-    gap = 8 * np.exp(-(((r_A - 2) / 0.1) ** 2)) + 2 * np.exp(-(((r_A - 6) / 0.2) ** 2))
-    assert first_minimum_A(r_A, gap) == pytest.approx(3.9, abs=0.3)
-    assert np.isnan(first_minimum_A(r_A, np.zeros_like(r_A)))
-    assert np.isnan(first_minimum_A(r_A, np.minimum(r_A / 4, 1.0)))
 
 
 @pytest.mark.parametrize("breathing", [0.0, 0.02])

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from ase.data import atomic_numbers
-from scipy.ndimage import gaussian_filter1d
-from vesin import NeighborList
+from ase.data import atomic_numbers, chemical_symbols
 
 from vitrion.base.units import U_A3_TO_G_CM3
 from vitrion.config import Dynamics, GlassLimits
 from vitrion.dynamics.samples import Samples
 from vitrion.structure.compositions import Composition
+from vitrion.structure.neighbors import bonds, neighbor_distances
+from vitrion.structure.rdf import first_shell_cutoffs, radial_distributions
 
 # Order is judged by g(r) of the commonest element between these distances, in such bins;
 # nearer than this a glass has order of its own.
 LONG_RANGE_A = (7.0, 10.0)
 LONG_RANGE_BIN_A = 0.25
-BOND_BIN_A = 0.05
 BOND_CUTOFF_A = 6.0
 MOST_FRAMES = 100
 
@@ -182,33 +181,36 @@ def _coordinated(low: int, high: int) -> str:
 
 def _coordinated_fraction(frames: Samples, numbers: np.ndarray, composition: Composition) -> float:
     """Mean share of centres with as many ligands as expected within the first minima of g(r)."""
-    metal = atomic_numbers[composition.center]
-    ligands = [atomic_numbers[ligand] for ligand in composition.ligands]
-    bonds: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {ligand: [] for ligand in ligands}
-    for frame, (i, j, distance) in enumerate(_pairs(frames, BOND_CUTOFF_A)):
-        for center, other in ((i, j), (j, i)):
-            for ligand in ligands:
-                chosen = (numbers[center] == metal) & (numbers[other] == ligand)
-                place = frame * len(numbers) + center[chosen]
-                bonds[ligand].append((place, distance[chosen]))
     if not len(frames):
         return math.nan
-    coordination = np.zeros(len(frames) * len(numbers), dtype=int)
-    for found in bonds.values():
-        place, distance = (np.concatenate(part) for part in zip(*found, strict=True))
-        bonded = distance < _first_minimum_A(distance)
-        coordination += np.bincount(place[bonded], minlength=len(coordination))
-    found = coordination.reshape(len(frames), -1)[:, numbers == metal]
+    symbols = np.array(chemical_symbols)[numbers]
+    rdf = radial_distributions(_snapshots(frames), symbols, cutoff_A=BOND_CUTOFF_A)
+    pairs = rdf.g.keys() & {(composition.center, ligand) for ligand in composition.ligands}
+    cutoffs_A = {
+        pair: cutoff_A
+        for pair, cutoff_A in first_shell_cutoffs(rdf, pairs, {}).items()
+        if math.isfinite(cutoff_A)
+    }
+    is_center = symbols == composition.center
     low, high = composition.coordination
-    return float(((low <= found) & (found <= high)).mean())
+    coordinated = 0
+    for positions_A, cell_A in _snapshots(frames) if cutoffs_A else ():
+        ((i, j),) = bonds(symbols, positions_A, cell_A, cutoffs_A)
+        ligands = np.bincount(np.concatenate([i, j]), minlength=len(symbols))[is_center]
+        coordinated += np.count_nonzero((low <= ligands) & (ligands <= high))
+    return coordinated / (len(frames) * np.count_nonzero(is_center))
+
+
+def _snapshots(frames: Samples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions (atoms, 3) and cell (3, 3) of each frame."""
+    for positions_A, cell_A in zip(frames.positions_A, frames.cell_A, strict=True):
+        yield positions_A.astype(np.float64), cell_A
 
 
 def _pairs(frames: Samples, cutoff_A: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Each pair of atoms (with images) within a cutoff once: atoms i, j and distances, by frame."""
-    for positions, cell in zip(frames.positions_A, frames.cell_A, strict=True):
-        yield NeighborList(cutoff=cutoff_A, full_list=False).compute(
-            points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
-        )
+    for positions_A, cell_A in _snapshots(frames):
+        yield neighbor_distances(positions_A, cell_A, cutoff_A)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -243,14 +245,3 @@ def _displacement_A(samples: Samples, chosen: np.ndarray) -> float:
         samples.positions_A[i][chosen] @ np.linalg.inv(samples.cell_A[i]) for i in (0, -1)
     )
     return float(np.sqrt((((last - first) @ samples.cell_A[-1]) ** 2).sum(axis=1).mean()))
-
-
-def _first_minimum_A(distances_A: np.ndarray) -> float:
-    """Distance of the first minimum of g(r): the middle of the lowest stretch after the peak."""
-    edges = np.arange(0, BOND_CUTOFF_A, BOND_BIN_A)
-    middles = (edges[1:] + edges[:-1]) / 2
-    smooth = gaussian_filter1d(np.histogram(distances_A, edges)[0] / middles**2, 2.0)
-    peak = int(smooth.argmax())
-    after = smooth[peak : int(1.7 * peak) + 1]
-    lowest = np.flatnonzero(after <= after.min() + 0.01 * after.max())
-    return float(middles[peak + int(np.median(lowest))])

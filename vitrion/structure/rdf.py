@@ -1,22 +1,25 @@
-"""Radial distribution functions, running coordination, and first-shell cutoffs."""
+"""Radial distribution functions, running coordination numbers and first-shell cutoffs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from vitrion.structure.neighbors import neighbor_distances
-from vitrion.trajectory.unwrapping import Trajectory
 
 BIN_A = 0.05
-# Width of the smoothing before a minimum is looked for; thermal peaks are wider.
+# Standard deviation of the Gaussian that smooths g(r) before a minimum is looked for.
 SMOOTH_A = 0.1
-RDF_FRAMES = 200
+# A maximum or minimum of g(r) counts when g changes by this share of the height beyond it.
+SIGNIFICANT_CHANGE = 0.1
+# g(r) tends to 1, so a higher first peak sets no higher standard for the rise of the second shell.
+HIGHEST_SCALE = 3.0
+# Into an empty gap behind the first shell a cutoff goes this far, or to its middle if that is less.
+INTO_GAP_A = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Rdf:
     Attributes:
         r_A: (bins,) middles.
         g: by (center, neighbor), (bins,).
-        coordination: by (center, neighbor), neighbours of one centre within r.
-        n_frames: snapshots averaged over.
+        coordination: by (center, neighbor), (bins,) neighbours of one centre within r.
+        n_frames: frames averaged over.
     """
 
     r_A: np.ndarray
@@ -36,83 +39,104 @@ class Rdf:
     n_frames: int
 
 
-def evenly(n_frames: int, most: int) -> np.ndarray:
-    """At most `most` frames, evenly spaced over a trajectory and a whole number of frames apart."""
-    stride = -(-n_frames // most)
-    return np.arange(0, n_frames, stride)
-
-
 def radial_distributions(
-    trajectory: Trajectory, *, cutoff_A: float, frames: Iterable[int] | None = None
+    frames: Iterable[tuple[np.ndarray, np.ndarray]],
+    symbols: Sequence[str] | np.ndarray,
+    *,
+    cutoff_A: float,
 ) -> Rdf:
-    """g(r) = n(r) / (4π r² dr ρ) averaged over snapshots.
+    """g(r) = n(r) / (4π r² dr ρ) averaged over frames, and N(r), the integral of n.
 
-    Every periodic image counts as a neighbour, so that g is right beyond half the cell as well; an
+    Every periodic image counts as a neighbour, so that g is right beyond half the cell as well. An
     atom's own images do not count. ρ is N/V, or (N − 1)/V for an element with itself, so that an
     ideal gas has g = 1.
+
+    Args:
+        frames: positions (atoms, 3) and cell (3, 3) in Å of each frame, read once.
+        symbols: (atoms,) element of each atom.
+        cutoff_A: largest distance.
     """
-    frames = evenly(trajectory.n_frames, RDF_FRAMES) if frames is None else np.asarray(frames)
-    species, counts = trajectory.species, trajectory.counts()
+    species = list(dict.fromkeys(symbols))
+    kinds = np.array([species.index(symbol) for symbol in symbols])
+    counts = np.bincount(kinds)
     edges_A = np.arange(0, cutoff_A + BIN_A / 2, BIN_A)
     n_bins, n_species = len(edges_A) - 1, len(species)
-    kind = trajectory.kinds
     histogram = np.zeros(n_species * n_species * n_bins)
-    density = 0.0
-    for _, positions_A, cell_A in trajectory.snapshots(frames):
-        i, j, distance_A = neighbor_distances(positions_A, cell_A, edges_A[-1])
-        # An atom's own images fall into a bin of their own, which is thrown away.
-        bins = np.minimum((distance_A / BIN_A).astype(np.int64), n_bins - 1)
-        code = (kind[i] * n_species + kind[j]) * n_bins + bins
+    inverse_volume, n_frames = 0.0, 0
+    for positions_A, cell_A in frames:
+        i, j, distances_A = neighbor_distances(positions_A, cell_A, edges_A[-1])
+        bins = np.minimum((distances_A / BIN_A).astype(np.int64), n_bins - 1)
+        code = (kinds[i] * n_species + kinds[j]) * n_bins + bins
+        # An atom's own images go into a bin of their own, which is left out.
         code[i == j] = histogram.size
         histogram += np.bincount(code, minlength=histogram.size + 1)[:-1]
-        density += 1 / abs(np.linalg.det(cell_A))
-    found = histogram.reshape(n_species, n_species, n_bins) / len(frames)
-    found += found.transpose(1, 0, 2)
-    density /= len(frames)
+        inverse_volume += 1 / abs(np.linalg.det(cell_A))
+        n_frames += 1
+    pairs = histogram.reshape(n_species, n_species, n_bins) / n_frames
+    # Each pair was found once, in either order of its elements.
+    pairs += pairs.transpose(1, 0, 2)
     shells_A3 = 4 / 3 * np.pi * np.diff(edges_A**3)
     g, coordination = {}, {}
     for (k, a), (m, b) in product(enumerate(species), repeat=2):
-        per_center = found[k, m] / counts[a]
-        neighbors = counts[b] - (a == b)
-        g[a, b] = per_center / (shells_A3 * density * max(neighbors, 1))
+        per_center = pairs[k, m] / counts[k]
+        neighbors = max(counts[m] - (a == b), 1)
+        g[a, b] = per_center / (shells_A3 * neighbors * inverse_volume / n_frames)
         coordination[a, b] = np.cumsum(per_center) - per_center / 2
-    return Rdf((edges_A[1:] + edges_A[:-1]) / 2, g, coordination, len(frames))
+    return Rdf((edges_A[1:] + edges_A[:-1]) / 2, g, coordination, n_frames)
 
 
 def first_minimum_A(r_A: np.ndarray, g: np.ndarray) -> float:
-    """End of the first shell: the first minimum of the smoothed g(r) after its first peak.
+    """End of the first shell: where g(r) is lowest between its first peak and the next rise.
 
-    Where g stays near zero between two shells, the middle of that gap.
+    The smoothed g is followed outwards. Its first peak is the highest value before a significant
+    fall, the first minimum the lowest value before the next significant rise, so nothing beyond
+    that rise matters. Where g is zero over a gap, every point of it has the same coordination
+    number; the cutoff then is the middle of the gap, but no more than 0.5 Å into it, so that
+    it depends on the first shell alone.
+
+    Args:
+        r_A: (bins,) middles, evenly spaced.
+        g: (bins,) normalised so that it tends to 1.
 
     Returns:
-        The distance in Å, or NaN when there is no peak with a minimum behind it.
+        The distance in Å, or NaN where no peak above 1 has a minimum behind it.
     """
     smooth = gaussian_filter1d(g, SMOOTH_A / (r_A[1] - r_A[0]))
-    peaks, _ = find_peaks(smooth, height=1.0, prominence=0.1 * smooth.max())
-    if not len(peaks):
+    peak = _first_peak(smooth)
+    if peak is None:
         return float("nan")
-    first = peaks[0]
-    # Ends where g has risen again by more than noise: a tenth of the first peak above the valley.
-    lowest = np.minimum.accumulate(smooth[first:])
-    risen = np.flatnonzero(smooth[first:] > lowest + 0.1 * smooth[first])
-    stop = first + (risen[0] if len(risen) else len(lowest))
-    valley = smooth[first:stop]
-    floor = valley.min()
-    if not len(risen) and floor > 0.9 * smooth[first]:
-        return float("nan")
-    bottom = np.flatnonzero(valley <= floor + 0.01 * smooth[first])
-    lowest_at = int(np.argmin(valley))
-    # The contiguous stretch of bins around the minimum that are as low.
-    breaks = np.flatnonzero(np.diff(bottom) > 1)
-    runs = np.split(bottom, breaks + 1)
-    run = next(run for run in runs if lowest_at in run)
-    return float(r_A[first + run].mean())
+    scale = min(smooth[peak], HIGHEST_SCALE)
+    lowest = np.minimum.accumulate(smooth[peak:])
+    risen = np.flatnonzero(smooth[peak:] > lowest + SIGNIFICANT_CHANGE * (scale + lowest))
+    valley = smooth[peak : peak + int(risen[0]) if len(risen) else None]
+    at = int(valley.argmin())
+    flat = valley <= valley[at] + 0.01 * scale
+    above = np.flatnonzero(~flat)
+    first = peak + int(max(above[above < at], default=-1)) + 1
+    last = peak + int(min(above[above > at], default=len(flat))) - 1
+    return float(min((r_A[first] + r_A[last]) / 2, r_A[first] + INTO_GAP_A))
+
+
+def _first_peak(smooth: np.ndarray) -> int | None:
+    """Index of the highest value before the first significant fall from above 1, if there is."""
+    highest = np.maximum.accumulate(smooth)
+    fallen = np.flatnonzero((highest >= 1) & (smooth < (1 - SIGNIFICANT_CHANGE) * highest))
+    return int(smooth[: fallen[0]].argmax()) if len(fallen) else None
 
 
 def first_shell_cutoffs(
-    rdf: Rdf, pairs: Iterable[tuple[str, str]], given_A: dict[str, float]
+    rdf: Rdf, pairs: Iterable[tuple[str, str]], given_A: Mapping[str, float]
 ) -> dict[tuple[str, str], float]:
-    """Cutoff of each pair: given (`Al-Cl` or `Cl-Al`), else from g(r); NaN where there is none."""
+    """First-shell cutoff of each pair of elements in Å.
+
+    Args:
+        rdf: g(r) of the pairs.
+        pairs: which.
+        given_A: cutoffs that replace the first minimum, by `Al-Cl` or `Cl-Al`.
+
+    Returns:
+        The given cutoff, else the first minimum of g(r), NaN where there is none.
+    """
     return {
         (a, b): given_A.get(f"{a}-{b}", given_A.get(f"{b}-{a}"))
         or first_minimum_A(rdf.r_A, rdf.g[a, b])

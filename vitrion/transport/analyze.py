@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -21,9 +21,10 @@ from vitrion.tables import TABLES, TRAJECTORY_KEY
 from vitrion.tables.io import write_table
 from vitrion.trajectory.sources import read_segments
 from vitrion.trajectory.unwrapping import Source, Trajectory
-from vitrion.transport.blocks import BLOCKS
+from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
 from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
+from vitrion.transport.contacts import ContactRecorder, Encounters
 from vitrion.transport.diffusion import (
     Diffusion,
     Window,
@@ -38,7 +39,7 @@ from vitrion.transport.environments import (
 from vitrion.transport.msd import Displacements, displacements, relative_covariance
 from vitrion.transport.network import network
 from vitrion.transport.quantities import quantities
-from vitrion.transport.residence import ContactRecorder, Encounters, residence
+from vitrion.transport.residence import residence
 
 logger = logging.getLogger("vitrion")
 
@@ -46,6 +47,7 @@ MS_CM_TO_S_CM = 1e-3
 # Parts from the start that are analysed as if the trajectory had ended there.
 CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2, 1)
 # Fewer frames than this are no trajectory.
+RDF_FRAMES = 200
 LEAST_FRAMES = 2 * BLOCKS
 # Changes of all cutoffs that show what the cluster Nernst-Einstein conductivity owes to them.
 CUTOFF_SHIFTS_A = (-0.3, -0.15, 0.15, 0.3)
@@ -289,6 +291,12 @@ def transport_tables(
     return analysis.tables
 
 
+def _snapshots(trajectory: Trajectory, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions and cells of at most so many frames."""
+    for _, positions_A, cell_A in trajectory.snapshots(evenly_spaced(len(trajectory), most)):
+        yield positions_A, cell_A
+
+
 class _Analysis:
     """The steps of the analysis, in order; each adds tables."""
 
@@ -370,7 +378,11 @@ class _Analysis:
 
     def structure(self) -> None:
         """g(r), cutoffs and the network."""
-        rdf = radial_distributions(self.trajectory, cutoff_A=self.settings.rdf_cutoff_A)
+        rdf = radial_distributions(
+            _snapshots(self.trajectory, RDF_FRAMES),
+            self.trajectory.symbols,
+            cutoff_A=self.settings.rdf_cutoff_A,
+        )
         self.add(
             "rdf",
             pd.concat(

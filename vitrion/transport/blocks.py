@@ -16,6 +16,11 @@ def block_edges(n_frames: int) -> np.ndarray:
     return np.linspace(0, n_frames, BLOCKS + 1).round().astype(int)
 
 
+def evenly_spaced(n_frames: int, most: int) -> np.ndarray:
+    """At most `most` frames over a whole trajectory, the same number of frames apart."""
+    return np.arange(0, n_frames, -(-n_frames // most))
+
+
 @dataclass(frozen=True)
 class BlockSums:
     """Sums over the origins of each block.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.structure.rdf import evenly
+from vitrion.structure.neighbors import bonds
 from vitrion.trajectory.unwrapping import Trajectory
-from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, resampling_weights
+from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, evenly_spaced, resampling_weights
 from vitrion.transport.diffusion import slope_weights
 from vitrion.transport.msd import relative_covariance
-from vitrion.transport.network import bonds, components
+from vitrion.transport.network import components
 
 # Snapshots kept in memory for clusters.
 CLUSTER_FRAMES = 500
@@ -84,14 +84,14 @@ def clusters(
         mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the diffusive window in frames.
     """
-    frames = evenly(trajectory.n_frames, CLUSTER_FRAMES)
+    frames = evenly_spaced(trajectory.n_frames, CLUSTER_FRAMES)
     stride = int(frames[1] - frames[0])
     last = min(max(fit_stop // stride, 2), len(frames) - 1)
     first = min(-(-fit_start // stride), max(last // 2, 1))
     lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
     found = [_Types(trajectory) for _ in definitions]
     for _, positions_A, cell_A in trajectory.snapshots(frames):
-        by_definition = bonds(trajectory, positions_A, cell_A, *definitions)
+        by_definition = bonds(trajectory.symbols, positions_A, cell_A, *definitions)
         for types, (i, j) in zip(found, by_definition, strict=True):
             types.add(*components(trajectory.n_atoms, i, j))
     displacement_A = trajectory.displacements_A(frames)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.structure.neighbors import Contacts, follow_contacts
 from vitrion.trajectory.unwrapping import Trajectory
+from vitrion.transport.contacts import Contacts, follow_contacts
 
 # Counts of ligands are digits of a code to this base.
 BASE = 16

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from vitrion.structure.neighbors import neighbor_distances
-from vitrion.structure.rdf import evenly
+from vitrion.structure.neighbors import bonds
 from vitrion.trajectory.unwrapping import Trajectory
+from vitrion.transport.blocks import evenly_spaced
 
 NETWORK_FRAMES = 1000
-
-
-def bonds(
-    trajectory: Trajectory,
-    positions_A: np.ndarray,
-    cell_A: np.ndarray,
-    *definitions: Mapping[tuple[str, str], float],
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Atoms i, j of every bond, each once, by each definition in turn.
-
-    Args:
-        trajectory: the trajectory.
-        positions_A: (atoms, 3) of a snapshot.
-        cell_A: its cell.
-        definitions: pairs of elements that bond, and how near.
-    """
-    longest_A = max(cutoff_A for cutoffs_A in definitions for cutoff_A in cutoffs_A.values())
-    i, j, distance_A = neighbor_distances(positions_A, cell_A, longest_A)
-    n_species, number = len(trajectory.species), trajectory.species.index
-    pair = trajectory.kinds[i] * n_species + trajectory.kinds[j]
-    for cutoffs_A in definitions:
-        limit_A = np.zeros((n_species, n_species))
-        for (a, b), cutoff_A in cutoffs_A.items():
-            limit_A[number(a), number(b)] = limit_A[number(b), number(a)] = cutoff_A
-        bonded = distance_A < limit_A.ravel()[pair]
-        yield i[bonded], j[bonded]
 
 
 def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndarray]:
@@ -76,10 +50,10 @@ def network(
     is_bridge = np.isin(trajectory.symbols, list(bridges))
     centers_by_size = np.zeros(n_centers + 1)
     bridging = fragments = 0
-    frames = evenly(trajectory.n_frames, NETWORK_FRAMES)
+    frames = evenly_spaced(trajectory.n_frames, NETWORK_FRAMES)
     pairs = {(center, bridge): cutoffs_A[bridge] for bridge in bridges}
     for _, positions_A, cell_A in trajectory.snapshots(frames):
-        ((i, j),) = bonds(trajectory, positions_A, cell_A, pairs)
+        ((i, j),) = bonds(trajectory.symbols, positions_A, cell_A, pairs)
         _, component = components(trajectory.n_atoms, i, j)
         size = np.bincount(component[is_center], minlength=component.max() + 1)
         size = size[size > 0]

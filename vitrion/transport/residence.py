@@ -8,142 +8,18 @@ together do not count like pairs that are together all the time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.structure.neighbors import Contacts
+from vitrion.transport.contacts import Encounters
 from vitrion.transport.msd import lag_grid
 
-# Origins of survival curves; neighbouring frames say the same.
-RESIDENCE_ORIGINS = 4000
 INTERMITTENT_ORIGINS = 400
 # Groups of mobile ions that are resampled for errors.
 GROUPS = 48
 LEAST_EVENTS = 10
 RESAMPLES = 400
-
-
-class ContactRecorder:
-    """Collects when pairs come together and part, stretch after stretch.
-
-    Memory: 16 bytes per encounter, then 12 in `Encounters`, about 80 at the peak (measured, in
-    benchmarks/analyze.md); and four bytes per centre and origin for environments.
-    """
-
-    def __init__(self, n_centers: int, n_mobile: int, n_frames: int) -> None:
-        self.n_centers, self.n_mobile, self.n_frames = n_centers, n_mobile, n_frames
-        self.stride = max(1, -(-n_frames // RESIDENCE_ORIGINS))
-        self._together = np.zeros(n_centers * n_mobile, dtype=bool)
-        self._starts: list[np.ndarray] = []
-        self._stops: list[np.ndarray] = []
-        self._codes: list[np.ndarray] = []
-
-    def add(self, contacts: Contacts, codes: np.ndarray) -> None:
-        """Add a stretch: contacts of centres with mobile ions and environment codes."""
-        pair = contacts.center * self.n_mobile + contacts.neighbor
-        before = self._together.copy()
-        self._together[:] = False
-        if len(pair):
-            self._together[pair] = contacts.inside[:, -1]
-        known = np.concatenate([before[pair][:, None], contacts.inside], axis=1)
-        for found, change in (
-            (self._starts, ~known[:, :-1] & known[:, 1:]),
-            (self._stops, known[:, :-1] & ~known[:, 1:]),
-        ):
-            row, frame = np.nonzero(change)
-            found.append(self._key(pair[row], frame + contacts.start))
-        # Pairs that are no longer even candidates parted before the stretch began.
-        before[pair] = False
-        self._stops.append(self._key(np.flatnonzero(before), contacts.start))
-        offset = -contacts.start % self.stride
-        self._codes.append(codes[:, offset :: self.stride])
-
-    def _key(self, pair: np.ndarray, frame: np.ndarray | int) -> np.ndarray:
-        return pair * (self.n_frames + 1) + frame
-
-    def _sorted(self, keys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs and frames of the keys, sorted; takes the list's memory."""
-        every = np.concatenate(keys)
-        keys.clear()
-        every.sort()
-        pair = (every // (self.n_frames + 1)).astype(np.int32)
-        every %= self.n_frames + 1
-        return pair, every.astype(np.int32)
-
-    def result(self) -> Encounters:
-        """All encounters; the recorder is empty afterwards."""
-        self._stops.append(self._key(np.flatnonzero(self._together), self.n_frames))
-        pair, start = self._sorted(self._starts)
-        _, stop = self._sorted(self._stops)
-        return Encounters(
-            pair=pair,
-            start=start,
-            stop=stop,
-            codes=np.concatenate(self._codes, axis=1),
-            stride=self.stride,
-            n_mobile=self.n_mobile,
-            n_frames=self.n_frames,
-        )
-
-
-@dataclass(frozen=True)
-class Encounters:
-    """Stretches of time that a pair is together, sorted by pair and time.
-
-    Attributes:
-        pair: centre times n_mobile plus mobile ion, int32.
-        start, stop: first frame together, first frame apart, int32.
-        codes: (centers, origins) environment of each centre at every origin.
-        stride: frames between origins.
-        n_mobile: mobile ions.
-        n_frames: length of the trajectory.
-    """
-
-    pair: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    codes: np.ndarray
-    stride: int
-    n_mobile: int
-    n_frames: int
-
-    def first(self, n_frames: int) -> Encounters:
-        """The encounters as they would have been seen in a shorter trajectory."""
-        seen = self.start < n_frames
-        return replace(
-            self,
-            pair=self.pair[seen],
-            start=self.start[seen],
-            stop=np.minimum(self.stop[seen], n_frames),
-            codes=self.codes[:, : -(-n_frames // self.stride)],
-            n_frames=n_frames,
-        )
-
-    def departures(self, tolerance: int) -> tuple[np.ndarray, np.ndarray]:
-        """When the ion of each encounter leaves, absences up to `tolerance` frames forgiven.
-
-        Returns:
-            The frame of departure of each encounter, and whether the encounter is the last before
-            it. Departures within `tolerance` of the end may yet be forgiven.
-        """
-        last = np.ones(len(self.pair), dtype=bool)
-        last[:-1] = self.pair[1:] != self.pair[:-1]
-        last[:-1] |= self.start[1:] - self.stop[:-1] > tolerance
-        ends = self.stop[last]
-        return ends[np.cumsum(last, dtype=np.int32) - last], last
-
-    def key(self, encounter: np.ndarray | slice) -> np.ndarray:
-        """Numbers of (pair, frame 0) that, with a frame added, sort as encounters do."""
-        return self.pair[encounter].astype(np.int64) * (self.n_frames + 1)
-
-    def origins(self, stride: int) -> tuple[np.ndarray, np.ndarray]:
-        """Encounter and frame of every origin, a multiple of `stride`, that a pair is together."""
-        first, stop = -(-self.start // stride), -(-self.stop // stride)
-        count = stop - first
-        encounter = np.repeat(np.arange(len(count)), count)
-        within = np.arange(len(encounter)) - np.repeat(np.cumsum(count) - count, count)
-        return encounter, (first[encounter] + within) * stride
 
 
 @dataclass(frozen=True)
