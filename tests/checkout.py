@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -10,19 +9,27 @@ import sys
 from pathlib import Path
 
 import yaml
+from workflow import ROOT
 
 from vitrion.config import merge
 
-ROOT = Path(__file__).parents[1]
 TOY = "tests/toy/config.yaml"
 OWN = "tests/toy/yttrium.yaml"
+SMALLEST = "tests/toy/smallest.yaml"
 # What the tutorial types, so that a test of it and of the campaign share one run.
-RUN_TOY = f"snakemake --configfile {TOY}"
+RUN_TOY = "make toy"
 RUN_OWN = f"snakemake --configfile {TOY} {OWN}"
 
 
-def make_checkout(folder: Path) -> Path:
-    """Copy the files that git knows or would add; the toy becomes as small as it can be."""
+def make_checkout(folder: Path) -> None:
+    """Copy the files that git knows or would add, and run both campaigns there.
+
+    The toy is made as small as it can be. Of the paper's campaign, which documents only plan, one
+    replica and one segment of each trajectory are left: its whole graph takes Snakemake long.
+
+    Raises:
+        RuntimeError: a campaign failed.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -31,14 +38,25 @@ def make_checkout(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    toy, smallest, own = (
-        yaml.safe_load((folder / name).read_text())
-        for name in (TOY, "tests/toy/smallest.yaml", OWN)
-    )
-    small = merge(merge(toy, smallest), {"campaign": toy["campaign"]})
-    (folder / TOY).write_text(yaml.safe_dump(small))
-    (folder / OWN).write_text(yaml.safe_dump({**own, "temperatures_K": [1200]}))
-    return folder
+    for file, changes in (
+        (TOY, {**_load(SMALLEST), "campaign": "toy"}),
+        (OWN, {"temperatures_K": [1200]}),
+        ("config.yaml", {"replicas": 1, "production": {"segment_ps": 10000.0}}),
+    ):
+        small = merge(_load(file), changes)
+        (folder / file).write_text(yaml.safe_dump(small, sort_keys=False, allow_unicode=True))
+    # The environment that `make` would set up is the one that runs the tests.
+    (folder / ".venv").mkdir()
+    (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (folder / ".venv/.ready").touch()
+    for command in (RUN_TOY, RUN_OWN):
+        ended = run(command, folder)
+        if ended.returncode:
+            raise RuntimeError(f"{command}: {ended.stdout[-3000:]}{ended.stderr[-3000:]}")
+
+
+def _load(name: str) -> dict:
+    return yaml.safe_load((ROOT / name).read_text())
 
 
 def run(command: str, folder: Path, *, timeout_s: float = 1500) -> subprocess.CompletedProcess[str]:
@@ -49,24 +67,3 @@ def run(command: str, folder: Path, *, timeout_s: float = 1500) -> subprocess.Co
         ["bash", "-euc", command],
         cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=timeout_s,
     )  # fmt: skip
-
-
-def shared_checkout(shared: Path) -> Path:
-    """The checkout that all test processes share, with both campaigns finished.
-
-    Args:
-        shared: folder that all of them see.
-    """
-    shared.mkdir(parents=True, exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder, done = shared / "checkout", shared / "done"
-        if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            make_checkout(folder)
-            for command in (RUN_TOY, RUN_OWN):
-                ended = run(command, folder)
-                if ended.returncode:
-                    raise RuntimeError(f"{command}: {ended.stdout[-3000:]}{ended.stderr[-3000:]}")
-            done.touch()
-    return folder

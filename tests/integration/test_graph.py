@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PAPER, ROOT, TOY
+from workflow import PAPER, ROOT, TOY
 
 
 def job_counts(output: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import PAPER, ROOT, TOY
+from workflow import PAPER, ROOT, TOY
 
 from vitrion.campaign.jobs import campaign_jobs, open_campaign
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
-from conftest import PAPER, SMALLEST, TOY, Workflow
+from workflow import PAPER, SMALLEST, TOY, Workflow
 
 # Coarse and far from converged: what is tested is the path.
 COARSE = """

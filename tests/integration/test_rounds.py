@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ase.io import read
-from conftest import PAPER, ROOT, SMALLEST, TOY, Workflow
+from workflow import PAPER, ROOT, SMALLEST, TOY, Workflow
 
 from vitrion.potential import model_hash
 from vitrion.tables.io import read_table

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Workflow
+from workflow import Workflow
 
 from vitrion.campaign.figures import FIGURES
 from vitrion.tables import SUMMARY_TABLES, TABLES
