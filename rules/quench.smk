@@ -1,4 +1,5 @@
-# One glass for every composition and replica: pack, melt, quench, anneal, check.
+# One glass for every composition and replica: pack, melt, quench, anneal, measure. Limits are laid over the
+# measurements afterwards, so that a changed limit runs no dynamics.
 
 
 rule quench_glass:
@@ -8,7 +9,7 @@ rule quench_glass:
     output:
         glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
         thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",
-        checks="<results>/quench/{composition}/r{replica}/glass_checks.parquet",
+        measurements="<results>/quench/{composition}/r{replica}/glass_measurements.parquet",
     log:
         "<results>/logs/quench_glass/{composition}-r{replica}.log",
     benchmark:
@@ -27,6 +28,29 @@ rule quench_glass:
         seed=seed("quench"),
     script:
         "../scripts/quench_glass.py"
+
+
+rule check_glass:
+    input:
+        measurements=rules.quench_glass.output.measurements,
+    output:
+        checks="<results>/quench/{composition}/r{replica}/glass_checks.parquet",
+    log:
+        "<results>/logs/check_glass/{composition}-r{replica}.log",
+    benchmark:
+        "<results>/benchmarks/check_glass/{composition}-r{replica}.tsv"
+    conda:
+        "../envs/vitrion.yaml"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
+    script:
+        "../scripts/check_glass.py"
 
 
 # Only for the command line: the glasses and their checks, and nothing after them.

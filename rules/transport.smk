@@ -6,7 +6,7 @@
 rule analyze_trajectory:
     input:
         segments=all_segments,
-        checks=rules.quench_glass.output.checks,
+        measurements=rules.quench_glass.output.measurements,
         modules=package_modules("transport", "trajectory", "structure") if KEEPS_FRAMES else [],
     output:
         **{
@@ -26,6 +26,7 @@ rule analyze_trajectory:
     params:
         composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
         settings=settings("transport"),
+        limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
         provenance=provenance(),
     script:
         "../scripts/analyze_trajectory.py"

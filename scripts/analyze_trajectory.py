@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vitrion.config import Config, Transport
+from vitrion.config import Config, GlassLimits, Transport
 from vitrion.runtime.job import job_log
 from vitrion.trajectory.history import run_history
 from vitrion.transport.analyze import analyze_trajectory
@@ -10,7 +10,12 @@ from vitrion.transport.analyze import analyze_trajectory
 title = "analyze {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title):
     segments = [Path(segment) for segment in snakemake.input.segments]
-    history = run_history(segments, Path(snakemake.input.checks))
+    history = run_history(
+        segments,
+        Path(snakemake.input.measurements),
+        snakemake.params.composition,
+        GlassLimits(**snakemake.params.limits),
+    )
     analyze_trajectory(
         segments,
         Path(snakemake.output.trajectories).parent,

@@ -63,18 +63,20 @@ def use_cheap_potential():
     Engine.model_hash = "lennard-jones"
 
 
+QUENCH = Quench(
+    melt_ps=0.1,
+    quench_rate_K_ps=8000,
+    anneal_ps=0.1,
+    melt_temperature_K=1500,
+    attempts=2,
+    limits=GlassLimits(least_melt_displacement_A=50),
+)
+
+
 def quench(folder):
     """Two attempts, the first of which must fail."""
-    settings = Quench(
-        melt_ps=0.1,
-        quench_rate_K_ps=8000,
-        anneal_ps=0.1,
-        melt_temperature_K=1500,
-        attempts=2,
-        limits=GlassLimits(least_melt_displacement_A=50),
-    )
     quench_glass(
-        SALT, folder, formula_units=4, settings=settings, dynamics=DYNAMICS, model="x", seed=1
+        SALT, folder, formula_units=4, settings=QUENCH, dynamics=DYNAMICS, model="x", seed=1
     )
 
 

@@ -46,7 +46,13 @@ def test_toy_campaign_dry_run(workflow) -> None:
         (
             "glasses",
             "quench_glasses",
-            {"use_model": 1, "quench_glass": 27, "quench_glasses": 1, "total": 29},
+            {
+                "use_model": 1,
+                "quench_glass": 27,
+                "check_glass": 27,
+                "quench_glasses": 1,
+                "total": 56,
+            },
         ),
     ],
 )

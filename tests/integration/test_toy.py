@@ -164,5 +164,5 @@ def test_another_family_needs_two_files(checkout: Path) -> None:
     assert analysis["roles"]["ligands"] == ["Cl", "O"]
     assert analysis["transport"]["charges"]["Y"] == 3
     checks = read_table(results / "quench/LiYClO/r0/glass_checks.parquet").set_index("check")
-    assert {"melt displacement of Y", "metals with 5 to 7 ligands"} <= set(checks.index)
+    assert {"melt displacement of Y", "central atoms with 5 to 7 ligands"} <= set(checks.index)
     assert "LiYClO" in (results / "report/index.html").read_text()

@@ -27,6 +27,7 @@ from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNP
 from vitrion.dynamics.run import BlowUp, Interrupted, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples
 from vitrion.tables.io import read_table
+from vitrion.trajectory.checks import check_glass
 from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
 WORKER = Path(dynamics_worker.__file__)
@@ -340,12 +341,13 @@ def test_nothing_but_the_outputs_is_left(tmp_path, monkeypatch):
     dynamics_worker.quench(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "glass.extxyz",
-        "glass_checks.parquet",
+        "glass_measurements.parquet",
         "thermo.parquet",
     ]
-    checks = read_table(tmp_path / "glass_checks.parquet")
-    assert checks.attrs["attempts"] == 2
-    assert not checks["passed"].all()
+    measurements = read_table(tmp_path / "glass_measurements.parquet")
+    assert measurements.attrs["attempts"] == 2
+    limits = dynamics_worker.QUENCH.limits
+    assert not check_glass(measurements, dynamics_worker.SALT, limits)["passed"].all()
     glass = ase.io.read(tmp_path / "glass.extxyz")
     assert glass.info["composition"] == "LiAlCl"
     assert len(glass) == 21
@@ -358,8 +360,10 @@ def test_a_glass_that_always_blows_up_is_written_and_flagged(tmp_path, monkeypat
         lambda self, numbers: Fragile(30, lambda: (_ for _ in ()).throw(PotentialError("gone"))),
     )
     dynamics_worker.quench(tmp_path)
-    checks = read_table(tmp_path / "glass_checks.parquet").set_index("check")
-    assert "gone" in checks.attrs["fault"]
+    measurements = read_table(tmp_path / "glass_measurements.parquet")
+    assert "gone" in measurements.attrs["blow_up"]
+    limits = dynamics_worker.QUENCH.limits
+    checks = check_glass(measurements, dynamics_worker.SALT, limits).set_index("check")
     assert checks.loc["part of the protocol done", "value"] < 0.2
     assert not checks.loc["part of the protocol done", "passed"]
     assert (tmp_path / "glass.extxyz").exists()

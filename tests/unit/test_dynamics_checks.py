@@ -1,6 +1,10 @@
-"""Glass checks: figures known by construction, faults found, small cells not blamed for scatter."""
+"""Checks: values known by construction, errors found, small cells not flagged for scatter."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,14 +12,20 @@ import pytest
 from ase.build import bulk
 
 from vitrion.base.units import U_A3_TO_G_CM3
-from vitrion.config import Dynamics, GlassLimits
-from vitrion.dynamics.checks import check_energy, check_glass, check_temperature
+from vitrion.config import GlassLimits
+from vitrion.dynamics.measurements import (
+    measure_energy_drift,
+    measure_glass,
+    measure_temperature,
+)
 from vitrion.dynamics.samples import Samples
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import random_packing
+from vitrion.tables.io import read_table, write_table
+from vitrion.trajectory.checks import check_glass, check_segment, measurements_table
 
 LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
-DYNAMICS = Dynamics(timestep_fs=2.0, thermostat_tau_fs=100)
+TIMESTEP_PS, TAU_PS = 0.002, 0.1
 LIMITS = GlassLimits()
 
 
@@ -40,11 +50,11 @@ def samples_of(positions_A, cell_A, stage="anneal", temperature_K=300.0, conserv
     )
 
 
-def check(melt, anneal, atoms):
-    """The table by name, for a run whose stages were done."""
+def measure(melt, anneal, atoms):
+    """The table of measurements, for a run whose stages were done."""
     joined = Samples.join([melt, anneal])
     joined.step[:] = 50 * np.arange(1, len(joined) + 1)
-    table = check_glass(
+    measurements = measure_glass(
         joined,
         stages={"melt": 50 * len(melt), "anneal": 50 * len(anneal)},
         melt="melt",
@@ -52,10 +62,15 @@ def check(melt, anneal, atoms):
         numbers=atoms.numbers,
         masses_u=atoms.get_masses(),
         composition=LIALCL,
-        dynamics=DYNAMICS,
-        limits=LIMITS,
+        timestep_ps=TIMESTEP_PS,
+        thermostat_tau_ps=TAU_PS,
     )
-    return table.set_index("check")
+    return measurements_table(measurements)
+
+
+def check(melt, anneal, atoms, limits=LIMITS):
+    """The table of checks by name."""
+    return check_glass(measure(melt, anneal, atoms), LIALCL, limits).set_index("check")
 
 
 def thermal(atoms, frames=12, width_A=0.15, seed=0):
@@ -94,7 +109,7 @@ def test_displacement_in_the_melt(packing):
 def test_fourfold_metals(prototype, fraction):
     crystal = bulk("AlCl", prototype, a=5.5, cubic=True).repeat(3)
     found = check(still(crystal), samples_of(thermal(crystal), crystal.cell[:]), crystal)
-    assert found.loc["metals with four ligands", "value"] == fraction
+    assert found.loc["central atoms with 4 ligands", "value"] == fraction
 
 
 @pytest.mark.parametrize("repeat", [4, 6])
@@ -151,7 +166,10 @@ def test_scatter_of_the_temperature_is_allowed_for(n_atoms, length_ps):
         for seed in range(100):
             series = kinetic_series(n_atoms, length_ps, kelvin, seed)
             samples = samples_of(np.zeros((len(series), 1, 3)), np.eye(3), temperature_K=series)
-            passed[kelvin] += check_temperature(samples, n_atoms, DYNAMICS, LIMITS).passed
+            measured = measure_temperature(
+                samples, n_atoms, timestep_ps=TIMESTEP_PS, thermostat_tau_ps=TAU_PS
+            )
+            passed[kelvin] += check_segment([measured], LIMITS)[0].passed
     assert passed[300.0] == 100
     if n_atoms > 21 or length_ps > 1:
         assert passed[500.0] == 0
@@ -164,6 +182,45 @@ def test_drift_of_the_conserved_energy():
     for drift, passed in ((0.0, True), (0.5, True), (3.0, False), (-3.0, False)):
         conserved = -50 + noise + 21 * drift / 1000 * time_ps
         samples = samples_of(np.zeros((200, 1, 3)), np.eye(3), conserved_eV=conserved)
-        found = check_energy(samples, 21, DYNAMICS, LIMITS)
-        assert found.value == pytest.approx(drift, abs=0.1)
-        assert found.passed is passed
+        measured = measure_energy_drift(samples, 21, timestep_ps=TIMESTEP_PS)
+        assert measured.value == pytest.approx(drift, abs=0.1)
+        (judged,) = check_segment([measured], LIMITS)
+        assert judged.passed is passed
+        wider = GlassLimits(energy_drift_meV_atom_ps=5.0)
+        assert check_segment([measured], wider)[0].passed
+
+
+def test_limits_judge_a_table_that_was_stored(tmp_path, packing):
+    """Any limit can change after the run; what was measured stays."""
+    measured = measure(still(packing), samples_of(thermal(packing), packing.cell[:]), packing)
+    write_table(tmp_path / "m.parquet", "glass_measurements", measured)
+    stored = read_table(tmp_path / "m.parquet")
+    for limits in (LIMITS, LIMITS.model_copy(update={"least_distance_A": 99.0})):
+        expected = check_glass(measured, LIALCL, limits)
+        pd.testing.assert_frame_equal(check_glass(stored, LIALCL, limits), expected)
+    failed = expected.set_index("check").loc["least distance of two atoms"]
+    assert not failed["passed"]
+    assert failed["limit_low"] == 99.0
+    heavier = replace(LIALCL, density_guess_g_cm3=4.0, coordination=(4, 6))
+    again = check_glass(stored, heavier, LIMITS).set_index("check")
+    assert again.loc["density over its guess", "value"] == pytest.approx(0.5)
+    shares = stored.set_index("quantity")["value"]
+    counted = [shares.get(f"central atoms with {count} ligands", 0.0) for count in (4, 5, 6)]
+    assert again.loc["central atoms with 4 to 6 ligands", "value"] == pytest.approx(sum(counted))
+
+
+def test_a_segment_too_short_to_measure_is_not_flagged():
+    samples = samples_of(np.zeros((2, 1, 3)), np.eye(3))
+    measured = measure_energy_drift(samples, 21, timestep_ps=TIMESTEP_PS)
+    assert np.isnan(measured.value)
+    assert check_segment([measured], LIMITS) == []
+
+
+def test_checks_import_no_torch():
+    """Flags are made by many small jobs."""
+    code = (
+        "import sys, vitrion.trajectory.checks; "
+        "print([m for m in ('torch', 'vesin', 'chgnet') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

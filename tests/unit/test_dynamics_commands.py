@@ -98,7 +98,7 @@ def test_quench_by_name(tmp_path, capsys, monkeypatch):
     assert main(["quench", "LiAlCl", "--formula-units", "3", *common]) == 2
     assert "multiple of 4" in capsys.readouterr().err
     assert main(["quench", "LiAlCl", "--formula-units", "4", "--seed", "1", *common]) == 0
-    assert "metals with four ligands" in capsys.readouterr().out
+    assert "central atoms with 4 ligands" in capsys.readouterr().out
     checks = read_table(tmp_path / "out" / "glass_checks.parquet")
     assert np.isfinite(checks["value"]).all()
     assert len(ase.io.read(tmp_path / "out" / "glass.extxyz")) == 21

@@ -163,7 +163,7 @@ def test_command(campaign: Campaign, capsys: pytest.CaptureFixture) -> None:
     assert status["by_stage"]["quench"] == {
         **dict.fromkeys(("running", "failed", "stopped"), 0),
         "done": 1,
-        "waiting": 2,
+        "waiting": 5,
     }
     assert "1 of" in capsys.readouterr().out
 

@@ -27,6 +27,7 @@ STAGES = {
     "evaluate_model": "finetune",
     "validate_model": "finetune",
     "quench_glass": "quench",
+    "check_glass": "quench",
     "equilibrate_glass": "production",
     "produce_segment": "production",
     "produce_batch": "production",
@@ -194,9 +195,10 @@ def _dynamics_jobs(
     quench_steps = _steps(melt_and_anneal_ps + cooling_K / quench.quench_rate_K_ps, config.dynamics)
     for replica in range(config.replicas):
         folder = f"quench/{name}/r{replica}"
-        files = ("glass.extxyz", "thermo.parquet", "glass_checks.parquet")
+        files = ("glass.extxyz", "thermo.parquet", "glass_measurements.parquet")
         outputs = tuple(f"{folder}/{file}" for file in files)
         yield Job("quench_glass", f"{name}-r{replica}", outputs, name, quench_steps)
+        yield Job("check_glass", f"{name}-r{replica}", (f"{folder}/glass_checks.parquet",), name)
         for temperature_K in config.temperatures_K:
             folder = f"{name}/T{temperature_K:04d}/r{replica}"
             trajectory = f"{name}-T{temperature_K:04d}-r{replica}"

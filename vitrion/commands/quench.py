@@ -1,7 +1,7 @@
 """Make one glass: pack, melt, quench, anneal and check it.
 
-Writes glass.extxyz, thermo.parquet and glass_checks.parquet into DIR. Given again after a kill, the
-command goes on where it was.
+Writes glass.extxyz, thermo.parquet, glass_measurements.parquet and glass_checks.parquet into DIR.
+Given again after a kill, the command continues where it was.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.base.seeds import derive_seed
     from vitrion.config import load_config, validate_config
     from vitrion.dynamics import quench_glass
-    from vitrion.tables.io import read_table
+    from vitrion.tables.io import read_table, write_table
     from vitrion.training.models import resolve_model
+    from vitrion.trajectory.checks import check_glass
 
     defaults = validate_config({"campaign": "single"})
     config = load_config(*args.configfile) if args.configfile else defaults
@@ -67,5 +68,7 @@ def run(args: argparse.Namespace) -> None:
         model=resolve_model(args.model),
         seed=derive_seed(config.seed, "quench") if args.seed is None else args.seed,
     )
-    checks = read_table(args.out / "glass_checks.parquet")
+    measurements = read_table(args.out / "glass_measurements.parquet")
+    checks = check_glass(measurements, compositions[args.composition], config.quench.limits)
+    write_table(args.out / "glass_checks.parquet", "glass_checks", checks, measurements.attrs)
     print(checks.to_string(index=False, na_rep="", float_format="{:.3g}".format))

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,17 @@ from ase import Atoms
 
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
-from vitrion.config import Dynamics, GlassLimits
+from vitrion.config import Dynamics
 from vitrion.dynamics.batch import Member, step_together
 from vitrion.dynamics.checkpoint import Block, Journal
-from vitrion.dynamics.checks import (
-    check_distance,
-    check_energy,
-    check_order,
-    check_temperature,
-    chosen_frames,
-)
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
+from vitrion.dynamics.measurements import (
+    chosen_frames,
+    measure_energy_drift,
+    measure_least_distance,
+    measure_order,
+    measure_temperature,
+)
 from vitrion.dynamics.run import Interrupted, Stage
 from vitrion.dynamics.state import State
 from vitrion.tables.io import write_table
@@ -124,7 +124,6 @@ def produce_segment(
     position_precision_A: float,
     dynamics: Dynamics,
     model: str,
-    limits: GlassLimits | None = None,
 ) -> None:
     """Produce the next segment of a trajectory in NVT.
 
@@ -137,7 +136,6 @@ def produce_segment(
         position_precision_A: precision of stored positions.
         dynamics: settings of the dynamics.
         model: what `vitrion.potential.load_model` takes.
-        limits: what is allowed; the metadata's `flags` tell which figures are outside.
 
     Raises:
         InputError: `previous` cannot be read, or segments of another length led to it.
@@ -150,7 +148,6 @@ def produce_segment(
         segment_ps=segment_ps,
         frame_interval_ps=frame_interval_ps,
         position_precision_A=position_precision_A,
-        limits=limits or GlassLimits(),
     )
     segment.run()
     segment.journal.discard()
@@ -166,7 +163,6 @@ def produce_segments(
     position_precision_A: float,
     dynamics: Dynamics,
     model: str,
-    limits: GlassLimits | None = None,
 ) -> None:
     """Produce the next segments of several trajectories that step together.
 
@@ -178,7 +174,7 @@ def produce_segments(
         previous: for each trajectory, the segment before or the equilibrated checkpoint.
         outs: segments to write.
         temperatures_K: temperature of each.
-        segment_ps, frame_interval_ps, position_precision_A, dynamics, model, limits: as for
+        segment_ps, frame_interval_ps, position_precision_A, dynamics, model: as for
             `produce_segment`.
 
     Raises:
@@ -195,7 +191,6 @@ def produce_segments(
                 segment_ps=segment_ps,
                 frame_interval_ps=frame_interval_ps,
                 position_precision_A=position_precision_A,
-                limits=limits or GlassLimits(),
             )
             segments.append(segment)
         potential = engine.batch_potential([segment.state.numbers for segment in segments])
@@ -230,7 +225,6 @@ class _Segment:
     temperature_K: float
     frame_interval_ps: float
     position_precision_A: float
-    limits: GlassLimits
 
     @classmethod
     def begin(
@@ -243,7 +237,6 @@ class _Segment:
         segment_ps: float,
         frame_interval_ps: float,
         position_precision_A: float,
-        limits: GlassLimits,
     ) -> _Segment:
         """Read where it starts and open its journal; see `produce_segment`."""
         state, history = read_checkpoint(previous)
@@ -266,7 +259,7 @@ class _Segment:
         )
         return cls(
             *(engine, out, state, history, journal, steps),
-            *(temperature_K, frame_interval_ps, position_precision_A, limits),
+            *(temperature_K, frame_interval_ps, position_precision_A),
         )
 
     def run(self, member: Member | None = None) -> None:
@@ -285,7 +278,6 @@ class _Segment:
             temperature_K=self.temperature_K,
             frame_interval_ps=self.frame_interval_ps,
             precision_A=self.position_precision_A,
-            limits=self.limits,
             glass=True,
             history=self.history,
         )
@@ -361,7 +353,6 @@ def simulate(
         temperature_K=temperature_K,
         frame_interval_ps=frame_interval_ps,
         precision_A=position_precision_A,
-        limits=GlassLimits(),
         glass=False,
         history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
     )
@@ -377,28 +368,22 @@ def _write_segment(
     temperature_K: float,
     frame_interval_ps: float,
     precision_A: float,
-    limits: GlassLimits,
     glass: bool,
     history: Mapping[str, object],
 ) -> None:
     """Write a segment from its journal."""
     n_atoms = len(state.numbers)
     rows = journal.rows()
-    checks = {"energy_drift": check_energy(rows, n_atoms, engine.dynamics, limits)}
+    timestep_ps = engine.timestep_ps
+    measurements = [measure_energy_drift(rows, n_atoms, timestep_ps=timestep_ps)]
     if history.get("ensemble") != "nve":
-        checks["temperature"] = check_temperature(rows, n_atoms, engine.dynamics, limits)
+        tau_ps = engine.dynamics.thermostat_tau_fs / 1000
+        measurements.append(
+            measure_temperature(rows, n_atoms, timestep_ps=timestep_ps, thermostat_tau_ps=tau_ps)
+        )
     if glass:
         frames = journal.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
-        checks["least_distance"] = check_distance(frames, limits)
-        checks["long_range_order"] = check_order(frames, state.numbers, limits)
-    # A run of a few frames may be too short to judge, which is no fault of it.
-    judged = {flag: check for flag, check in checks.items() if not math.isnan(check.value)}
-    failed = {flag: check for flag, check in judged.items() if not check.passed}
-    for check in failed.values():
-        logger.warning(
-            "%s is flagged: %s is %.3g %s, not within %.3g to %.3g",
-            *(out, check.name, check.value, check.unit, check.low, check.high),
-        )
+        measurements += [measure_least_distance(frames), measure_order(frames, state.numbers)]
     wall_s, steps = journal.wall_s(), state.step - journal.first_step
     write_segment(
         out,
@@ -416,8 +401,7 @@ def _write_segment(
             "model_hash": engine.model_hash,
             "dynamics": engine.dynamics.model_dump(mode="json"),
             "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
-            "checks": {name: (check.value, check.unit) for name, check in judged.items()},
-            "flags": list(failed),
+            "measurements": [asdict(measurement) for measurement in measurements],
             "wall_s": wall_s,
             "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
         },

@@ -1,4 +1,4 @@
-"""Melt and quench: from a packing of ions to a glass that one can trust, or is told about."""
+"""Melt and quench: from a packing of ions to a glass and the measurements that judge it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ase import Atoms
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Quench
 from vitrion.dynamics.checkpoint import Journal
-from vitrion.dynamics.checks import check_glass
 from vitrion.dynamics.engine import Engine, write_structure
 from vitrion.dynamics.integrators import BussiNVT
+from vitrion.dynamics.measurements import measure_glass
 from vitrion.dynamics.run import BlowUp, Potential, Stage
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import ionic_packing
 from vitrion.tables.io import write_table
+from vitrion.trajectory.checks import check_glass, measurements_table
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -44,17 +45,19 @@ def quench_glass(
     model: str,
     seed: int,
 ) -> None:
-    """Make one glass: pack, relax, melt and quench (NVT), anneal (NPT), and check it.
+    """Make one glass: pack, relax, melt and quench (NVT), anneal (NPT), and measure it.
 
-    A glass that blows up or fails a check is tried again with the next seed. When no attempt
-    passes, the one with the fewest failed checks is written; its table tells which. Called again
-    after a kill, it goes on and writes what an undisturbed call would have written.
+    An attempt that blows up or lies outside `settings.limits` is followed by one with the next
+    seed. When no attempt passes, the one with the fewest failed checks is written. Only the
+    measurements are stored; `vitrion.trajectory.checks.check_glass` judges them, with these limits
+    or others. Called again after a kill, it continues and writes what an undisturbed call would
+    have written.
 
     Args:
         composition: what to make.
-        out: folder for glass.extxyz, thermo.parquet and glass_checks.parquet.
+        out: folder for glass.extxyz, thermo.parquet and glass_measurements.parquet.
         formula_units: size.
-        settings: protocol and limits.
+        settings: protocol, number of attempts, and the limits that ask for another attempt.
         dynamics: settings of the dynamics.
         model: what `vitrion.potential.load_model` takes.
         seed: seed of the first attempt; those of the others derive from it.
@@ -84,20 +87,25 @@ def quench_glass(
             },
         )
         title = f"quench {composition.composition}, attempt {number + 1}"
-        state, fault = _melt_and_quench(packing, stages, engine, journal, attempt_seed, title)
+        state, blow_up = _melt_and_quench(packing, stages, engine, journal, attempt_seed, title)
         samples = journal.samples(len(packing))
-        checks = check_glass(
-            samples,
-            stages={stage.name: stage.steps for stage in stages},
-            melt=MELT,
-            anneal=ANNEAL,
-            numbers=state.numbers,
-            masses_u=state.masses_u,
-            composition=composition,
-            dynamics=dynamics,
-            limits=settings.limits,
+        measurements = measurements_table(
+            measure_glass(
+                samples,
+                stages={stage.name: stage.steps for stage in stages},
+                melt=MELT,
+                anneal=ANNEAL,
+                numbers=state.numbers,
+                masses_u=state.masses_u,
+                composition=composition,
+                timestep_ps=engine.timestep_ps,
+                thermostat_tau_ps=dynamics.thermostat_tau_fs / 1000,
+            )
         )
-        attempts.append(_Attempt(attempt_seed, state, samples, checks, fault, journal))
+        checks = check_glass(measurements, composition, settings.limits)
+        attempts.append(
+            _Attempt(attempt_seed, state, samples, measurements, checks, blow_up, journal)
+        )
         if not attempts[-1].failed:
             break
         logger.warning("%s: %s", composition.composition, attempts[-1].describe())
@@ -106,20 +114,18 @@ def quench_glass(
         "composition": composition.composition,
         "seed": best.seed,
         "attempts": len(attempts),
-        "failed_checks": best.failed,
-        "fault": best.fault,
+        "blow_up": best.blow_up,
         "model_hash": engine.model_hash,
         "wall_s": sum(attempt.journal.wall_s() for attempt in attempts),
     }
     thermo = best.samples.thermo(masses_u=best.state.masses_u, timestep_ps=engine.timestep_ps)
     write_table(out / "thermo.parquet", "thermo", thermo, metadata)
-    write_table(out / "glass_checks.parquet", "glass_checks", best.checks, metadata)
+    write_table(
+        out / "glass_measurements.parquet", "glass_measurements", best.measurements, metadata
+    )
     glass = best.state.to_atoms()
     glass.info.update(
-        composition=composition.composition,
-        seed=best.seed,
-        model_hash=engine.model_hash,
-        failed_checks=", ".join(best.failed),
+        composition=composition.composition, seed=best.seed, model_hash=engine.model_hash
     )
     write_structure(out / "glass.extxyz", glass)
     for attempt in attempts:
@@ -128,13 +134,24 @@ def quench_glass(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One try at a glass."""
+    """One attempt at a glass.
+
+    Attributes:
+        seed: of packing, velocities and noise.
+        state: the last one.
+        samples: of the whole run.
+        measurements: the table `glass_measurements`.
+        checks: the table `glass_checks`.
+        blow_up: why the run ended early; empty when it did not.
+        journal: restart data of the run.
+    """
 
     seed: int
     state: State
     samples: Samples
+    measurements: pd.DataFrame
     checks: pd.DataFrame
-    fault: str
+    blow_up: str
     journal: Journal
 
     @property
@@ -146,7 +163,7 @@ class _Attempt:
         """What went wrong, in one line."""
         failed = self.checks[~self.checks["passed"]]
         found = ", ".join(f"{row.check} {row.value:.3g}" for row in failed.itertuples())
-        return f"seed {self.seed} failed {found}" + (f" ({self.fault})" if self.fault else "")
+        return f"seed {self.seed} failed {found}" + (f" ({self.blow_up})" if self.blow_up else "")
 
 
 def quench_stages(settings: Quench, engine: Engine) -> list[Stage]:

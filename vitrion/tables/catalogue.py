@@ -358,6 +358,12 @@ TABLES: dict[str, dict[str, Column]] = {
         "bytes": _count("size of its file before"),
         "bytes_kept": _count("size of its file"),
     },
+    "glass_measurements": {
+        "quantity": _text("what was measured"),
+        "value": _real("as unit says", "NaN when the run ended before it could be measured"),
+        "value_err": _real("as unit says", f"{_STANDARD_ERROR}; 0 where there is none"),
+        "unit": _text("unit of the value; empty for ratios and shares"),
+    },
     "glass_checks": {
         "check": _text("what was checked"),
         "value": _real("", "what was found"),

@@ -22,8 +22,8 @@ from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Validation
 from vitrion.dynamics.checkpoint import Journal
-from vitrion.dynamics.checks import slope
 from vitrion.dynamics.integrators import NVE, BussiNVT
+from vitrion.dynamics.measurements import slope
 from vitrion.dynamics.quench import relax
 from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
 from vitrion.dynamics.samples import Samples

@@ -1,4 +1,4 @@
-"""What a run's own files tell about it: checks it failed, its temperature, what it cost."""
+"""The history of a trajectory: checks that failed, mean temperature, wall time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitrion.config import GlassLimits
+from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
+from vitrion.trajectory.checks import Measurement, check_glass, check_segment
 from vitrion.trajectory.h5md import read_checkpoint
 
 
@@ -29,21 +32,33 @@ class RunHistory:
     model_hash: str
 
 
-def run_history(segments: Sequence[Path], glass_checks: Path) -> RunHistory:
-    """Read the history of a trajectory.
+def run_history(
+    segments: Sequence[Path],
+    measurements: Path,
+    composition: Composition,
+    limits: GlassLimits,
+) -> RunHistory:
+    """Read what was measured of a trajectory and of its glass, and judge it.
 
     Args:
         segments: of one trajectory, all of one length.
-        glass_checks: table of the glass that it started from.
+        measurements: table `glass_measurements` of the glass that it started from.
+        composition: what the glass is made of.
+        limits: what is allowed, of the glass and of its production alike.
 
     Raises:
         InputError: a file that cannot be read.
     """
-    checks = read_table(glass_checks)
+    checks = check_glass(read_table(measurements), composition, limits)
     flags = [f"glass: {check}" for check in checks.loc[~checks["passed"], "check"]]
     runs = [read_checkpoint(segment)[1] for segment in segments]
     for run in runs:
-        flags += [f"production: {flag}" for flag in run["flags"]]
+        measured = [Measurement(**measurement) for measurement in run["measurements"]]
+        flags += [
+            f"production: {check.name}"
+            for check in check_segment(measured, limits)
+            if not check.passed
+        ]
     wall_s = sum(run["wall_s"] for run in runs)
     steps = sum(run["steps_per_s"] * run["wall_s"] for run in runs)
     return RunHistory(
