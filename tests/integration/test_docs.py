@@ -22,6 +22,7 @@ import yaml
 from ase import Atoms
 from checkout import ROOT, run
 
+from vitrion.campaign.jobs import compositions_path
 from vitrion.cli import build_parser
 from vitrion.config import load_config, merge, validate_config
 from vitrion.trajectory.h5md import read_samples
@@ -30,6 +31,7 @@ DOCS = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "resources").rglob("*.md")),
+    ROOT / "vitrion/data/README.md",
 ]
 WRITTEN = ("configuration.md", "tables.md")  # by the code; other tests hold them to it
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -201,7 +203,7 @@ def test_python(prepared: Path, block: Block, tmp_path: Path) -> None:
 def test_configuration(block: Block) -> None:
     toy = merge(yaml.safe_load((ROOT / "config.yaml").read_text()), {"campaign": "x"})
     config = validate_config(merge(toy, yaml.safe_load(block.text)))
-    config.read_compositions(ROOT / config.compositions)
+    config.read_compositions(compositions_path(config))
 
 
 def test_tutorial_shows_the_files_that_are_shipped() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vitrion.base.seeds import derive_seed
+from vitrion.campaign.jobs import compositions_path
 from vitrion.config import Dynamics, load_config
 from vitrion.potential import model_hash
 from vitrion.structure.compositions import Composition
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = resolve_model("shipped")
 CONFIG = load_config(ROOT / "config.yaml")
 LIMITS = CONFIG.finetune.validation
-COMPOSITIONS = CONFIG.read_compositions(ROOT / CONFIG.compositions)
+COMPOSITIONS = CONFIG.read_compositions(compositions_path(CONFIG))
 
 pytestmark = pytest.mark.physics
 

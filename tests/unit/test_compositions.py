@@ -55,13 +55,13 @@ def read(tmp_path: Path, *rows: dict[str, str], formula_units: int = 4) -> dict[
 
 
 def test_paper_glass_has_1302_atoms() -> None:
-    composition = read_compositions(ROOT / "resources/compositions.tsv")["LiAlCl"]
+    composition = read_compositions("shipped")["LiAlCl"]
     assert composition.counts(248) == {"Li": 248, "Al": 248, "Cl": 620, "O": 186}
     assert sum(composition.counts(4).values()) == 21
 
 
 def test_all_are_neutral_and_complete() -> None:
-    compositions = read_compositions(ROOT / "resources/compositions.tsv")
+    compositions = read_compositions("shipped")
     charges = {
         "Li": 1,
         "Na": 1,
@@ -79,14 +79,14 @@ def test_all_are_neutral_and_complete() -> None:
 
 
 def test_volume_gives_the_density() -> None:
-    composition = read_compositions(ROOT / "resources/compositions.tsv")["LiAlCl"]
+    composition = read_compositions("shipped")["LiAlCl"]
     # Molar mass of LiAlCl2.5O0.75: 6.94 + 26.982 + 2.5·35.45 + 0.75·15.999 = 134.546 g/mol.
     expected_A3 = 4 * 134.546 / 6.02214076e23 / 2.0 * 1e24
     assert composition.volume_A3(4, 2.0) == pytest.approx(expected_A3, rel=1e-4)
 
 
 def test_broken_number_of_formula_units() -> None:
-    composition = read_compositions(ROOT / "resources/compositions.tsv")["LiAlCl"]
+    composition = read_compositions("shipped")["LiAlCl"]
     with pytest.raises(InputError, match="multiple of 4"):
         composition.counts(6)
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from vitrion.base.errors import InputError
+from vitrion.campaign.jobs import compositions_path
 from vitrion.campaign.reference import config_reference
 from vitrion.config import Config, load_config, merge, validate_config
 from vitrion.config.yaml_text import config_schema, config_yaml
@@ -55,13 +56,13 @@ def test_schema_refuses_unknown_keys() -> None:
 def test_paper_campaign() -> None:
     config = load_config(ROOT / "config.yaml")
     assert config.production.segments == 10
-    assert len(config.read_compositions(ROOT / config.compositions)) == 27
+    assert len(config.read_compositions(compositions_path(config))) == 27
 
 
 def test_overlay_replaces_compositions_and_merges_sections() -> None:
     config = load_config(ROOT / "config.yaml", ROOT / "tests/toy/config.yaml")
     assert config.campaign == "toy"
-    assert set(config.read_compositions(ROOT / config.compositions)) == {"LiAlCl", "NaGaBr", "KInI"}
+    assert set(config.read_compositions(compositions_path(config))) == {"LiAlCl", "NaGaBr", "KInI"}
     assert config.dynamics.timestep_fs == PAPER["dynamics"]["timestep_fs"]
 
 
@@ -108,7 +109,7 @@ def test_all_faults_are_told_at_once() -> None:
 def test_charged_composition_is_refused() -> None:
     config = validate_config(merge(PAPER, {"transport": {"charges": {"Al": 2}}}))
     with pytest.raises(InputError, match="not neutral"):
-        config.read_compositions(ROOT / config.compositions)
+        config.read_compositions(compositions_path(config))
 
 
 def test_element_without_charge_is_refused(tmp_path: Path) -> None:

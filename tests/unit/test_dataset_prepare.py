@@ -23,7 +23,7 @@ from vitrion.tables.io import read_table
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "resources" / "dft"
-COMPOSITIONS = read_compositions(ROOT / "resources" / "compositions.tsv")
+COMPOSITIONS = read_compositions("shipped")
 TOY = ("LiAlCl", "NaGaBr", "KInI")
 
 

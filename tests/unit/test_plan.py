@@ -20,6 +20,7 @@ from vitrion.cli import main
 from vitrion.config import Production
 from vitrion.dynamics.samples import Samples
 from vitrion.dynamics.state import State
+from vitrion.structure.compositions import SHIPPED_TABLE
 from vitrion.trajectory.h5md import write_segment
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
@@ -54,8 +55,7 @@ def test_batches_are_fewer_longer_jobs(tmp_path: Path) -> None:
 
 
 def test_larger_glasses_cost_more_in_proportion(tmp_path: Path) -> None:
-    table = Path("resources/compositions.tsv")
-    lines = (Path(__file__).parents[2] / table).read_text().splitlines()
+    lines = SHIPPED_TABLE.read_text().splitlines()
     mixed = [lines[0], lines[1], "Big\tLi\tAl\tCl\tLi2Al2Cl5O1.5\t2.2"]
     (tmp_path / "two.tsv").write_text("\n".join(mixed))
     overlay = tmp_path / "mine.yaml"

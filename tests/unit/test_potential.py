@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ from vitrion.potential.padded import PaddedEvaluation
 from vitrion.structure.compositions import read_compositions
 from vitrion.structure.packing import random_packing
 
-COMPOSITIONS = read_compositions(Path(__file__).parents[2] / "resources" / "compositions.tsv")
+COMPOSITIONS = read_compositions("shipped")
 
 loaded = functools.cache(load_model)
 

@@ -150,7 +150,7 @@ def test_reference_values_name_their_source() -> None:
         assert table["doi"].str.match(r"10\.\d{4,}/").all()
         assert (table[["source", "read_in"]] != "").all(axis=None)
     assert known["conductivity_mS_cm"].between(1e-6, 100).all()
-    names = set(read_compositions(ROOT / "resources/compositions.tsv"))
+    names = set(read_compositions("shipped"))
     assert set(known["composition"]) <= names | {""}
     assert set(said["claim"]) <= {claim.name for claim in CLAIMS}
 

@@ -16,7 +16,7 @@ from vitrion.statistics.summary import of_campaign
 from vitrion.structure.compositions import read_compositions
 
 ROOT = Path(__file__).parents[2]
-PAPER = list(read_compositions(ROOT / "resources/compositions.tsv").values())
+PAPER = list(read_compositions("shipped").values())
 TOY = list(read_compositions(ROOT / "tests/toy/compositions.tsv").values())
 
 

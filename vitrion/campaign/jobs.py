@@ -14,7 +14,7 @@ from pathlib import Path
 from vitrion.campaign.figures import FIGURES, FORMATS
 from vitrion.campaign.stopping import decision_name
 from vitrion.config import Config, Dynamics, load_config
-from vitrion.structure.compositions import Composition
+from vitrion.structure.compositions import Composition, table_path
 from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
 
 WORKFLOW = Path(__file__).parents[2]  # where the Snakefile lies
@@ -108,8 +108,8 @@ def open_campaign(configfiles: Sequence[Path | str]) -> tuple[Config, dict[str, 
 
 
 def compositions_path(config: Config) -> Path:
-    """Where the table of compositions lies: from the working folder, or beside the workflow."""
-    table = Path(config.compositions)
+    """The table of compositions: shipped, from the working folder, or beside the workflow."""
+    table = table_path(config.compositions)
     beside = WORKFLOW / table
     return beside if beside.exists() and not table.exists() else table
 

@@ -146,8 +146,7 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _compositions(config: Config) -> dict[str, Composition]:
-    """The table of the working directory, else the one that comes with Vitrion."""
-    table = Path(config.compositions)
-    return config.read_compositions(
-        table if table.exists() else Path(__file__).parents[2] / config.compositions
-    )
+    """The compositions of the configuration."""
+    from vitrion.campaign.jobs import compositions_path
+
+    return config.read_compositions(compositions_path(config))

@@ -400,7 +400,8 @@ class Config(Section):
     )
     seed: Annotated[int, Field(ge=0)] = Field(20260106, description="seed of the campaign")
     compositions: str = Field(
-        "resources/compositions.tsv", description="table of the compositions to run"
+        "shipped",
+        description="tab-separated table of the compositions to run; shipped: the paper's 27",
     )
     formula_units: PositiveInt = Field(248, description="size of a glass; 248 give 1302 atoms")
     replicas: PositiveInt = Field(3, description="independent glasses of each composition")

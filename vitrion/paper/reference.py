@@ -1,4 +1,4 @@
-"""What others published on this family of glasses: `resources/reference` of the checkout."""
+"""What others published on this family of glasses (`vitrion/data`, with sources and DOIs)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-REFERENCE = Path(__file__).parents[2] / "resources/reference"
+DATA = Path(__file__).parents[1] / "data"
 CONDUCTIVITY_COLUMNS = (
     "name",
     "composition",
@@ -24,7 +24,7 @@ STATEMENT_COLUMNS = ("claim", "statement", "source", "doi", "read_in")
 
 @cache
 def conductivities() -> pd.DataFrame:
-    """Measured room-temperature conductivities; no rows outside of a checkout."""
+    """Measured room-temperature conductivities."""
     return _read("conductivities.tsv", CONDUCTIVITY_COLUMNS)
 
 
@@ -35,7 +35,4 @@ def statements() -> pd.DataFrame:
 
 
 def _read(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    path = REFERENCE / name
-    if not path.is_file():
-        return pd.DataFrame(columns=list(columns))
-    return pd.read_csv(path, sep="\t", keep_default_na=False)[list(columns)]
+    return pd.read_csv(DATA / name, sep="\t", keep_default_na=False)[list(columns)]

@@ -38,6 +38,8 @@ COLUMNS = {
 ROLES = ("mobile", "center", "ligands")
 REQUIRED = ("composition", "formula", "density_guess_g_cm3", *ROLES)
 RETIRED = {"alkali": "mobile", "metal": "center", "halogen": "ligands, such as Cl,O"}
+# The paper's 27 glasses, named `shipped` in a configuration.
+SHIPPED, SHIPPED_TABLE = "shipped", Path(__file__).parents[1] / "data/compositions.tsv"
 # CHGNet has an embedding for each element up to plutonium.
 HEAVIEST = 94
 
@@ -158,15 +160,27 @@ def parse_formula(formula: str) -> dict[str, Fraction]:
     return groups[0]
 
 
-def read_compositions(path: Path | str) -> dict[str, Composition]:
+def table_path(table: Path | str) -> Path:
+    """The file of a table of compositions: the one that comes with Vitrion for `shipped`."""
+    return SHIPPED_TABLE if str(table) == SHIPPED else Path(table)
+
+
+def read_compositions(table: Path | str) -> dict[str, Composition]:
     """Read a tab-separated table of compositions, keyed by name in the order of the file.
+
+    Args:
+        table: the file, or `shipped` for the paper's 27 glasses.
 
     Raises:
         InputError: names the row, the column, the value and the remedy.
     """
-    path = Path(path)
+    path = table_path(table)
     if not path.is_file():
-        raise InputError("compositions", str(path), "no such file; give a tab-separated table")
+        raise InputError(
+            "compositions",
+            str(path),
+            f"no such file; give a tab-separated table, or {SHIPPED} for the paper's 27 glasses",
+        )
     try:
         # Spreadsheets put a byte order mark before the first column.
         with path.open(newline="", encoding="utf-8-sig") as file:
