@@ -15,11 +15,18 @@ from vitrion.config.models import Config
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another as Snakemake does: dictionaries merge, others replace."""
+    """Lay one configuration over another as Snakemake does: dictionaries merge, others replace.
+
+    An empty dictionary changes nothing, also where there was none before.
+    """
     merged = dict(base)
     for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            value = merge(merged[key], value)
+        if isinstance(value, Mapping):
+            below = merged.get(key, {})
+            if isinstance(below, Mapping):
+                value = merge(below, value)
+            elif not value:
+                value = below
         merged[key] = value
     return merged
 
