@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from vitrion.dynamics.state import State
+from vitrion.trajectory.state import State
 
 
 @dataclass

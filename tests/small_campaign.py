@@ -85,7 +85,7 @@ def attempts(folder: Path) -> int:
 
 def blocks(folder: Path) -> list[Path]:
     """Restart data of the unfinished segment, in order."""
-    return sorted(folder.glob(str(SEGMENT.with_name(f".{SEGMENT.name}.*") / "*.block")))
+    return sorted(folder.glob(str(SEGMENT.with_name(f".{SEGMENT.name}.*") / "*.record")))
 
 
 def assert_same_segment(found: Path, expected: Path) -> None:

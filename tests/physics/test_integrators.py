@@ -15,7 +15,7 @@ from scipy import stats
 
 from vitrion.base.units import EV_A3_TO_GPA, BOLTZMANN_eV_K, U_A2_PS2_eV
 from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT, pressure_eV_A3
-from vitrion.dynamics.state import State
+from vitrion.trajectory.state import State
 
 BAROSTAT = {"pressure_eV_A3": 0.01, "barostat_tau_ps": 0.5, "compressibility_A3_eV": 50.0}
 

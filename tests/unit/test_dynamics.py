@@ -1,4 +1,4 @@
-"""The run loop, its journal and the protocols: the same trajectory, whatever happens on the way."""
+"""The run loop, its checkpoint log and the protocols: interruptions do not change a trajectory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from potentials import LennardJones, argon
 
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.dynamics import equilibrate, produce_segment, simulate
-from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.engine import Engine
 from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT
 from vitrion.dynamics.run import BlowUp, Interrupted, Intervals, Stage, run
-from vitrion.dynamics.samples import Samples
 from vitrion.tables.io import read_table
 from vitrion.trajectory.checks import check_glass
 from vitrion.trajectory.h5md import read_checkpoint, read_samples
+from vitrion.trajectory.samples import Samples
 
 WORKER = Path(dynamics_worker.__file__)
 INTERVALS = Intervals(sample=3, checkpoint=5)
@@ -41,7 +41,13 @@ def stages():
         Stage("nve", 7, NVE(0.004), 80),
         Stage("bussi", 8, BussiNVT(0.004, 0.1), 80),
         Stage("npt", 9, npt, 80, 40),
-        Stage("chain", 6, NoseHooverNVT(0.004, 0.1), 40, prepare=lambda s, j: s.scaled_to(750.0)),
+        Stage(
+            "chain",
+            6,
+            NoseHooverNVT(0.004, 0.1),
+            40,
+            prepare=lambda state, log: state.scaled_to(750.0),
+        ),
     ]
 
 
@@ -69,12 +75,12 @@ def crash():
 
 def go(folder, potential, intervals=INTERVALS):
     """One call of the run; gives its final state and samples."""
-    journal = Journal(folder / "out.h5", {"test": 1})
+    checkpoints = CheckpointLog(folder / "out.h5", {"test": 1})
     try:
-        state = run(argon(repeat=1), stages(), potential, journal, intervals)
-        return state.fingerprint(), journal.samples(4)
+        state = run(argon(repeat=1), stages(), potential, checkpoints, intervals)
+        return state.fingerprint(), checkpoints.samples(4)
     finally:
-        journal.close()
+        checkpoints.close()
 
 
 def same(samples, others):
@@ -144,7 +150,7 @@ def test_blocks_by_wall_time_change_nothing(tmp_path, undisturbed):
     assert found == undisturbed[0]
     assert same(samples, undisturbed[1])
     (folder,) = (tmp_path / "wall").glob(".out.h5.*")
-    assert len(list(folder.glob("*.block"))) == 30
+    assert len(list(folder.glob("*.record"))) == 30
 
 
 @pytest.mark.parametrize("failing", [1, 4, 6])
@@ -169,7 +175,7 @@ def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage,
     with pytest.raises(Crash):
         go(tmp_path, Fragile(25, crash))
     (folder,) = tmp_path.glob(".out.h5.*")
-    *_, path, _ = sorted(folder.glob("*.block"))
+    *_, path, _ = sorted(folder.glob("*.record"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     if damage == "remove":
@@ -186,13 +192,13 @@ def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage,
 
 
 def test_blocks_of_other_inputs_are_not_used(tmp_path):
-    first = Journal(tmp_path / "out.h5", {"temperature_K": 300})
+    first = CheckpointLog(tmp_path / "out.h5", {"temperature_K": 300})
     run(argon(repeat=1), stages()[:1], LennardJones(cutoff_A=4.0), first, INTERVALS)
     with pytest.raises(InputError, match="another process"):
-        Journal(tmp_path / "out.h5", {"temperature_K": 300})
+        CheckpointLog(tmp_path / "out.h5", {"temperature_K": 300})
     first.close()
-    assert Journal(tmp_path / "out.h5", {"temperature_K": 300}).state.step == 7
-    assert Journal(tmp_path / "out.h5", {"temperature_K": 400}).state is None
+    assert CheckpointLog(tmp_path / "out.h5", {"temperature_K": 300}).state.step == 7
+    assert CheckpointLog(tmp_path / "out.h5", {"temperature_K": 400}).state is None
     assert not first.folder.exists()
 
 
@@ -217,14 +223,14 @@ def test_a_blow_up_ends_with_the_last_good_state(tmp_path, fault, message):
             return found
 
     potential = Exploding(cutoff_A=4.0)
-    journal = Journal(tmp_path / "out.h5", {})
+    checkpoints = CheckpointLog(tmp_path / "out.h5", {})
     stage = Stage("nvt", 50, BussiNVT(0.004, 0.1), 80)
     with pytest.raises(BlowUp, match=message) as blow_up:
-        run(argon(repeat=1), [stage], potential, journal, INTERVALS)
+        run(argon(repeat=1), [stage], potential, checkpoints, INTERVALS)
     state = blow_up.value.state
     assert np.isfinite(state.positions_A).all()
     assert state.temperature_K < 5000
-    assert journal.state.step == 5  # what was sound stays
+    assert checkpoints.state.step == 5  # what was sound stays
 
 
 def test_what_the_potential_refuses_is_a_blow_up(tmp_path, monkeypatch):

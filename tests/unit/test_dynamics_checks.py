@@ -18,11 +18,11 @@ from vitrion.dynamics.measurements import (
     measure_glass,
     measure_temperature,
 )
-from vitrion.dynamics.samples import Samples
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import random_packing
 from vitrion.tables.io import read_table, write_table
 from vitrion.trajectory.checks import check_glass, check_segment, measurements_table
+from vitrion.trajectory.samples import Samples
 
 LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
 TIMESTEP_PS, TAU_PS = 0.002, 0.1

@@ -11,13 +11,13 @@ from potentials import argon
 from real_motion import lialcl_motion
 
 from vitrion.base.errors import InputError
-from vitrion.dynamics.samples import Samples
 from vitrion.trajectory.h5md import (
     read_checkpoint,
     read_samples,
     write_checkpoint,
     write_segment,
 )
+from vitrion.trajectory.samples import Samples
 
 
 def samples_of(positions_A, cell_A, first=1):

@@ -23,7 +23,6 @@ EXCEPTIONS = {
     ("statistics/summary.py", "paper"),
     ("structure/neighbors.py", "trajectory"),
     ("structure/rdf.py", "trajectory"),
-    ("trajectory/h5md.py", "dynamics"),
     ("campaign/doctor.py", "potential"),
 }
 HEAVY = ("torch", "matplotlib", "scipy", "pymatgen", "pandas", "chgnet")

@@ -18,10 +18,10 @@ from vitrion.campaign.plan import (
 )
 from vitrion.cli import main
 from vitrion.config import Production
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
 from vitrion.structure.compositions import SHIPPED_TABLE
 from vitrion.trajectory.h5md import write_segment
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 

@@ -15,10 +15,10 @@ from vitrion.campaign.plan import START_S, make_plan
 from vitrion.campaign.status import Status, compare, read_status
 from vitrion.cli import main
 from vitrion.config import Config
-from vitrion.dynamics.checkpoint import Block, Journal
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
+from vitrion.dynamics.checkpoint import CheckpointLog, Record
 from vitrion.runtime.job import job_log
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 
@@ -49,9 +49,9 @@ class Campaign:
         """Restart data of an unfinished job."""
         atoms = Atoms("LiCl", [[0, 0, 0], [1, 1, 1]], cell=np.eye(3) * 4, pbc=True)
         state = State.from_atoms(atoms, temperature_K=300, seed=1)
-        journal = Journal(self.results / job.outputs[0], {"inputs": 1})
-        journal.append(Block(0, replace(state, step=step), Samples.none(2), 1.0))
-        journal.close()
+        checkpoints = CheckpointLog(self.results / job.outputs[0], {"inputs": 1})
+        checkpoints.append(Record(0, replace(state, step=step), Samples.none(2), 1.0))
+        checkpoints.close()
 
     def status(self) -> Status:
         return read_status(self.config, self.compositions, self.folder)

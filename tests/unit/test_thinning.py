@@ -15,11 +15,11 @@ from vitrion.base.errors import InputError
 from vitrion.campaign.jobs import open_campaign
 from vitrion.campaign.plan import make_plan, segment_bytes
 from vitrion.config import Production, validate_config
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
 from vitrion.trajectory import h5md as module
 from vitrion.trajectory.h5md import read_checkpoint, read_samples, thin_segment, write_segment
+from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.sources import read_segments
+from vitrion.trajectory.state import State
 
 FRAMES, ATOMS, INTERVAL = 600, 84, 50
 Make = Callable[[int], Path]

@@ -9,11 +9,11 @@ import torch
 from vitrion.config import Config
 from vitrion.dynamics.integrators import BussiNVT
 from vitrion.dynamics.quench import relax
-from vitrion.dynamics.state import State
 from vitrion.potential import CHGNetPotential
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import random_packing
 from vitrion.training import resolve_model, start_model
+from vitrion.trajectory.state import State
 
 
 def measure_steps_per_s(

@@ -1,4 +1,4 @@
-"""How far a campaign is, read from its results folder alone: outputs, logs, benchmarks, journals.
+"""How far a campaign is, read from its results folder: outputs, logs, benchmarks, checkpoints.
 
 Works on any machine that sees the folder, while jobs run anywhere.
 """
@@ -214,15 +214,15 @@ def _last_attempt(log: Path) -> str | None:
 
 
 def _share(job: Job, results: Path) -> float:
-    """Share of a job's steps that its journal holds (see `vitrion.dynamics.checkpoint`)."""
+    """Share of a job's steps that its checkpoint log holds (see `vitrion.dynamics.checkpoint`)."""
     if not job.md_steps:
         return 0.0
     output = results / job.outputs[0]
     stem = "attempt-*" if job.rule == "quench_glass" else output.name
-    blocks = sorted(output.parent.glob(f".{stem}.*/*.block"))
-    if not blocks:
+    records = sorted(output.parent.glob(f".{stem}.*/*.record"))
+    if not records:
         return 0.0
-    done = int(blocks[-1].stem.partition("-")[2]) - job.first_step
+    done = int(records[-1].stem.partition("-")[2]) - job.first_step
     return done / (job.md_steps / job.trajectories)
 
 

@@ -1,6 +1,6 @@
 """Several trajectories that step together, so that one evaluation of the potential serves all.
 
-Each trajectory runs in a thread of its own, with its own state, seed and journal, exactly as it
+Each trajectory runs in a thread of its own, with its own state, seed and checkpoints, exactly as it
 runs alone. They take turns: each goes on until it asks for forces, and when all have asked, the
 calling thread answers all of them at once. A trajectory that has ended asks no more, and the others
 go on without it.

@@ -1,8 +1,8 @@
-"""Restart data of an unfinished run: a journal of blocks that are written whole or not at all.
+"""Restart data of an unfinished run: a checkpoints of records that are written whole or not at all.
 
-A block holds a stretch of the trajectory: its samples, and the state at its end. A run that was
-killed goes on from the end of its last sound block, so samples are neither lost nor doubled. All
-blocks stay until the run's output is complete, so a damaged one costs only what came after it.
+A record holds a stretch of the trajectory: its samples, and the state at its end. A run that was
+killed goes on from the end of its last sound record, so samples are neither lost nor doubled. All
+records stay until the run's output is complete, so a damaged one costs only what came after it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from vitrion import __version__
 from vitrion.base import locks
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
 
 
 @dataclass(frozen=True)
-class Block:
+class Record:
     """A stretch of a trajectory.
 
     Attributes:
@@ -46,14 +46,14 @@ class Block:
     wall_s: float
 
 
-class DamagedBlock(Exception):
-    """A block file whose checksum does not fit."""
+class DamagedRecord(Exception):
+    """A record file whose checksum does not fit."""
 
 
-class Journal:
-    """The blocks of one run, in a hidden folder beside its output.
+class CheckpointLog:
+    """The records of one run, in a hidden folder beside its output.
 
-    The folder's name holds a hash of the run's inputs, so blocks of other inputs are never used;
+    The folder's name holds a hash of the run's inputs, so records of other inputs are never used;
     they are removed. A lock keeps two processes from working on one run.
 
     Args:
@@ -82,46 +82,46 @@ class Journal:
         self._paths = self._sound_paths()
         self.state = _read(self._paths[-1]).state if self._paths else None
 
-    def append(self, block: Block) -> None:
-        """Add a block; it survives anything from here on."""
-        path = self.folder / f"{len(self._paths):06d}-{block.state.step:015d}.block"
-        _write(path, block)
+    def append(self, record: Record) -> None:
+        """Add a record; it survives anything from here on."""
+        path = self.folder / f"{len(self._paths):06d}-{record.state.step:015d}.record"
+        _write(path, record)
         self._paths.append(path)
-        self.state = block.state
+        self.state = record.state
 
-    def blocks(self) -> Iterator[Block]:
-        """The blocks in order, read one by one."""
+    def records(self) -> Iterator[Record]:
+        """The records in order, read one by one."""
         return map(_read, self._paths)
 
     def samples(self, n_atoms: int, at: np.ndarray | None = None) -> Samples:
         """All samples, or those at some steps."""
-        parts = (block.samples for block in self.blocks())
+        parts = (record.samples for record in self.records())
         if at is not None:
             parts = (part.where(np.isin(part.step, at)) for part in parts)
         return Samples.join([Samples.none(n_atoms), *parts])
 
     def rows(self) -> Samples:
         """All samples, with frames of no atoms: small however long the run."""
-        parts = (block.samples.without_positions() for block in self.blocks())
+        parts = (record.samples.without_positions() for record in self.records())
         return Samples.join([Samples.none(0), *parts])
 
     @property
     def first_step(self) -> int:
-        """Step at which the first block begins (0 without blocks)."""
+        """Step at which the first record begins (0 without records)."""
         return _read(self._paths[0]).first_step if self._paths else 0
 
     def wall_s(self) -> float:
-        """Wall time spent on the blocks."""
-        return sum(block.wall_s for block in self.blocks())
+        """Wall time spent on the records."""
+        return sum(record.wall_s for record in self.records())
 
     def clear(self) -> None:
-        """Forget all blocks."""
+        """Forget all records."""
         for path in self._paths:
             path.unlink()
         self._paths, self.state = [], None
 
     def discard(self) -> None:
-        """Remove the journal: its output is complete."""
+        """Remove the checkpoints: its output is complete."""
         shutil.rmtree(self.folder)
         self._lock.close()
 
@@ -130,16 +130,16 @@ class Journal:
         self._lock.close()
 
     def _sound_paths(self) -> list[Path]:
-        """Block files up to the first damaged or missing one; what follows it is removed."""
+        """Record files up to the first damaged or missing one; what follows it is removed."""
         for leftover in self.folder.glob("*.partial"):
             leftover.unlink()
-        paths = sorted(self.folder.glob("*.block"))
+        paths = sorted(self.folder.glob("*.record"))
         step: int | None = None
         for number, path in enumerate(paths):
             try:
-                block = _read(path)
-                sound = int(path.stem[:6]) == number and step in (None, block.first_step)
-            except DamagedBlock:
+                record = _read(path)
+                sound = int(path.stem[:6]) == number and step in (None, record.first_step)
+            except DamagedRecord:
                 sound = False
             if not sound:
                 logger.warning(
@@ -149,18 +149,18 @@ class Journal:
                 for lost in paths[number:]:
                     lost.unlink()
                 return paths[:number]
-            step = block.state.step
+            step = record.state.step
         return paths
 
 
-def _write(path: Path, block: Block) -> None:
+def _write(path: Path, record: Record) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        first_step=block.first_step,
-        wall_s=block.wall_s,
-        **{f"state_{name}": array for name, array in block.state.to_arrays().items()},
-        **{f"samples_{name}": array for name, array in block.samples.to_arrays().items()},
+        first_step=record.first_step,
+        wall_s=record.wall_s,
+        **{f"state_{name}": array for name, array in record.state.to_arrays().items()},
+        **{f"samples_{name}": array for name, array in record.samples.to_arrays().items()},
     )
     content = buffer.getbuffer()
     with whole_file(path) as partial, partial.open("wb") as file:
@@ -168,17 +168,17 @@ def _write(path: Path, block: Block) -> None:
         file.write(content)
 
 
-def _read(path: Path) -> Block:
+def _read(path: Path) -> Record:
     content = path.read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise DamagedBlock(path)
+        raise DamagedRecord(path)
     with np.load(io.BytesIO(content[32:]), allow_pickle=False) as arrays:
         parts: dict[str, dict[str, np.ndarray]] = {"state": {}, "samples": {}}
         for key in arrays.files:
             part, _, name = key.partition("_")
             if part in parts:
                 parts[part][name] = arrays[key]
-        return Block(
+        return Record(
             first_step=int(arrays["first_step"]),
             state=State.from_arrays(parts["state"]),
             samples=Samples.from_arrays(parts["samples"]),

@@ -17,10 +17,10 @@ from vitrion.base.files import whole_file
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import Dynamics
 from vitrion.dynamics.batch import BatchPotential, Member
-from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
 from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
-from vitrion.dynamics.state import State
+from vitrion.trajectory.state import State
 
 Ensemble = Literal["nve", "nvt", "npt"]
 
@@ -91,16 +91,16 @@ class Engine:
         thermostats = {"bussi": BussiNVT, "nose_hoover": NoseHooverNVT}
         return thermostats[self.dynamics.thermostat](self.timestep_ps, tau_ps)
 
-    def journal(self, out: Path, inputs: Mapping[str, object]) -> Journal:
-        """The journal of a run, keyed by all that determines its trajectory."""
+    def checkpoint_log(self, out: Path, inputs: Mapping[str, object]) -> CheckpointLog:
+        """The checkpoints of a run, keyed by all that determines its trajectory."""
         settings = self.dynamics.model_dump(mode="json", exclude=_HOW)
-        return Journal(out, {**inputs, "model": self.model_hash, "dynamics": settings})
+        return CheckpointLog(out, {**inputs, "model": self.model_hash, "dynamics": settings})
 
     def run(
         self,
         state: State,
         stages: Sequence[Stage],
-        journal: Journal,
+        checkpoints: CheckpointLog,
         *,
         title: str,
         sample_ps: float | None = None,
@@ -110,9 +110,9 @@ class Engine:
         """Run stages (see `vitrion.dynamics.run.run`).
 
         Args:
-            state: where to start when the journal is empty.
+            state: where to start when the checkpoints is empty.
             stages: the whole run.
-            journal: where samples and states are kept.
+            checkpoints: where samples and states are kept.
             title: what the progress is called.
             sample_ps: time between samples; the settings' by default.
             out: output of the run; after a blow-up the last good frame is written beside it.
@@ -126,19 +126,19 @@ class Engine:
         try:
             potential = member.potential if member else self.potential(state.numbers)
             return run(
-                *(state, stages, potential, journal, intervals),
+                *(state, stages, potential, checkpoints, intervals),
                 title=title,
                 stopping=member.stopping if member else None,
             )
         except BlowUp as blow_up:
-            journal.close()
+            checkpoints.close()
             if out is None:
                 raise
             frame = out.with_name(f"{out.stem}.last_good.extxyz")
             write_structure(frame, blow_up.state.to_atoms())
             raise BlowUp(f"{blow_up}; the last good frame is {frame}", blow_up.state) from None
         except BaseException:
-            journal.close()
+            checkpoints.close()
             raise
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from vitrion.base.units import BOLTZMANN_eV_K, U_A2_PS2_eV
-from vitrion.dynamics.state import State, noise, without_drift
+from vitrion.trajectory.state import State, noise, without_drift
 
 
 class Forces(Protocol):

@@ -12,7 +12,6 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from vitrion.base.units import U_A3_TO_G_CM3
-from vitrion.dynamics.samples import Samples
 from vitrion.structure.compositions import Composition
 from vitrion.structure.neighbors import bonds, neighbor_distances
 from vitrion.structure.rdf import first_shell_cutoffs, radial_distributions
@@ -29,6 +28,7 @@ from vitrion.trajectory.checks import (
     TEMPERATURE,
     Measurement,
 )
+from vitrion.trajectory.samples import Samples
 
 # Long-range order is the deviation of g(r) of the commonest element from 1 between these distances,
 # in bins of this width; at shorter distances a glass has order too.

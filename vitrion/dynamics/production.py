@@ -1,8 +1,8 @@
 """From a glass to a trajectory: equilibrate, then produce segment after segment.
 
 Each call is one job, of one trajectory or of several that step together. Called again after a kill
-with the same arguments, it goes on from its journal (see `vitrion.dynamics.checkpoint`) and writes
-what an undisturbed call would have written.
+with the same arguments, it continues from its checkpoint log (see `vitrion.dynamics.checkpoint`)
+and writes what an undisturbed call would have written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics
 from vitrion.dynamics.batch import Member, step_together
-from vitrion.dynamics.checkpoint import Block, Journal
+from vitrion.dynamics.checkpoint import CheckpointLog, Record
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
 from vitrion.dynamics.measurements import (
     chosen_frames,
@@ -31,9 +31,9 @@ from vitrion.dynamics.measurements import (
     measure_temperature,
 )
 from vitrion.dynamics.run import Interrupted, Stage
-from vitrion.dynamics.state import State
 from vitrion.tables.io import write_table
 from vitrion.trajectory.h5md import read_checkpoint, read_samples, write_checkpoint, write_segment
+from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -66,7 +66,7 @@ def equilibrate(
     """
     engine = Engine(model, dynamics)
     atoms = read_structure(glass)
-    journal = engine.journal(
+    checkpoints = engine.checkpoint_log(
         out,
         {
             "glass": hashlib.sha256(glass.read_bytes()).hexdigest(),
@@ -83,11 +83,11 @@ def equilibrate(
     ]
     state = engine.run(
         State.from_atoms(atoms, temperature_K=temperature_K, seed=seed),
-        *(stages, journal),
+        *(stages, checkpoints),
         title=f"equilibrate at {temperature_K:g} K",
         out=out,
     )
-    samples = journal.rows()
+    samples = checkpoints.rows()
     metadata = {
         "glass": {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0},
         "temperature_K": temperature_K,
@@ -95,12 +95,12 @@ def equilibrate(
         "seed": seed,
         "model_hash": engine.model_hash,
         "dynamics": dynamics.model_dump(mode="json"),
-        "wall_s": journal.wall_s(),
+        "wall_s": checkpoints.wall_s(),
     }
     thermo = samples.thermo(masses_u=state.masses_u, timestep_ps=engine.timestep_ps)
     write_table(out.parent / "thermo.parquet", "thermo", thermo, metadata)
     write_checkpoint(out, replace(state, step=0, seed=derive_seed(seed, "produce")), metadata)
-    journal.discard()
+    checkpoints.discard()
 
 
 def _plain(value: object) -> object:
@@ -108,9 +108,9 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _to_mean_volume(state: State, journal: Journal) -> State:
+def _to_mean_volume(state: State, checkpoints: CheckpointLog) -> State:
     """Scale to the mean volume of the last half of the stage before."""
-    volumes = journal.rows().volume_A3
+    volumes = checkpoints.rows().volume_A3
     return state.scaled_to(float(volumes[len(volumes) // 2 :].mean())) if len(volumes) else state
 
 
@@ -150,7 +150,7 @@ def produce_segment(
         position_precision_A=position_precision_A,
     )
     segment.run()
-    segment.journal.discard()
+    segment.checkpoints.discard()
 
 
 def produce_segments(
@@ -200,16 +200,16 @@ def produce_segments(
             raise min(faults, key=lambda fault: isinstance(fault, Interrupted))
     except BaseException:
         for segment in segments:
-            segment.journal.close()
+            segment.checkpoints.close()
         raise
     # Not before all segments are there: what makes one of them again makes all of them.
     for segment in segments:
-        segment.journal.discard()
+        segment.checkpoints.discard()
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """A segment to produce, with its journal open.
+    """A segment to produce, with its checkpoints open.
 
     Attributes:
         state: at the end of the segment before.
@@ -220,7 +220,7 @@ class _Segment:
     out: Path
     state: State
     history: Mapping[str, object]
-    journal: Journal
+    checkpoints: CheckpointLog
     steps: int
     temperature_K: float
     frame_interval_ps: float
@@ -238,7 +238,7 @@ class _Segment:
         frame_interval_ps: float,
         position_precision_A: float,
     ) -> _Segment:
-        """Read where it starts and open its journal; see `produce_segment`."""
+        """Read where it starts and open its checkpoints; see `produce_segment`."""
         state, history = read_checkpoint(previous)
         steps = engine.steps(segment_ps)
         if state.step % steps:
@@ -248,7 +248,7 @@ class _Segment:
                 f"{previous} ends at step {state.step}, which is no multiple of {steps}; keep "
                 "production.segment_ps and dynamics.timestep_fs of the segments before",
             )
-        journal = engine.journal(
+        checkpoints = engine.checkpoint_log(
             out,
             {
                 "previous": state.fingerprint(),
@@ -258,23 +258,23 @@ class _Segment:
             },
         )
         return cls(
-            *(engine, out, state, history, journal, steps),
+            *(engine, out, state, history, checkpoints, steps),
             *(temperature_K, frame_interval_ps, position_precision_A),
         )
 
     def run(self, member: Member | None = None) -> None:
-        """Run to the end of the segment and write it; the journal stays."""
+        """Run to the end of the segment and write it; the checkpoints stays."""
         nvt = self.engine.integrator("nvt")
         stage = Stage("produce", self.state.step + self.steps, nvt, self.temperature_K)
         state = self.engine.run(
-            *(self.state, [stage], self.journal),
+            *(self.state, [stage], self.checkpoints),
             title=f"produce {self.out.stem} at {self.temperature_K:g} K",
             sample_ps=self.frame_interval_ps,
             out=self.out,
             member=member,
         )
         _write_segment(
-            *(self.out, self.journal, state, self.engine),
+            *(self.out, self.checkpoints, state, self.engine),
             temperature_K=self.temperature_K,
             frame_interval_ps=self.frame_interval_ps,
             precision_A=self.position_precision_A,
@@ -323,7 +323,7 @@ def simulate(
     if steps < engine.steps(frame_interval_ps):
         raise InputError("steps", steps, f"no frame in so few; a frame is {frame_interval_ps:g} ps")
     start = State.from_atoms(atoms, temperature_K=temperature_K, seed=seed)
-    journal = engine.journal(
+    checkpoints = engine.checkpoint_log(
         out,
         {
             "start": start.fingerprint(),
@@ -333,35 +333,37 @@ def simulate(
         },
     )
     if not resume:
-        if journal.state is not None:
-            logger.warning("starting anew; --resume would go on from step %d", journal.state.step)
-        journal.clear()
-    elif journal.state is None and out.exists():
+        if checkpoints.state is not None:
+            logger.warning(
+                "starting anew; --resume would go on from step %d", checkpoints.state.step
+            )
+        checkpoints.clear()
+    elif checkpoints.state is None and out.exists():
         state, history = read_checkpoint(out)
         if history.get("start") != start.fingerprint():
             raise InputError(
                 "resume", str(out), "began with another structure, seed or temperature"
             )
         samples = read_samples(out)
-        journal.append(Block(0, state, samples, float(history.get("wall_s", 0.0))))
+        checkpoints.append(Record(0, state, samples, float(history.get("wall_s", 0.0))))
     stage = Stage(ensemble, steps, engine.integrator(ensemble), temperature_K)
     state = engine.run(
-        *(start, [stage], journal), title=f"md {ensemble}", sample_ps=frame_interval_ps, out=out
+        *(start, [stage], checkpoints), title=f"md {ensemble}", sample_ps=frame_interval_ps, out=out
     )
     _write_segment(
-        *(out, journal, state, engine),
+        *(out, checkpoints, state, engine),
         temperature_K=temperature_K,
         frame_interval_ps=frame_interval_ps,
         precision_A=position_precision_A,
         glass=False,
         history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
     )
-    journal.discard()
+    checkpoints.discard()
 
 
 def _write_segment(
     out: Path,
-    journal: Journal,
+    checkpoints: CheckpointLog,
     state: State,
     engine: Engine,
     *,
@@ -371,9 +373,9 @@ def _write_segment(
     glass: bool,
     history: Mapping[str, object],
 ) -> None:
-    """Write a segment from its journal."""
+    """Write a segment from its checkpoints."""
     n_atoms = len(state.numbers)
-    rows = journal.rows()
+    rows = checkpoints.rows()
     timestep_ps = engine.timestep_ps
     measurements = [measure_energy_drift(rows, n_atoms, timestep_ps=timestep_ps)]
     if history.get("ensemble") != "nve":
@@ -382,12 +384,12 @@ def _write_segment(
             measure_temperature(rows, n_atoms, timestep_ps=timestep_ps, thermostat_tau_ps=tau_ps)
         )
     if glass:
-        frames = journal.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
+        frames = checkpoints.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
         measurements += [measure_least_distance(frames), measure_order(frames, state.numbers)]
-    wall_s, steps = journal.wall_s(), state.step - journal.first_step
+    wall_s, steps = checkpoints.wall_s(), state.step - checkpoints.first_step
     write_segment(
         out,
-        (block.samples for block in journal.blocks()),
+        (record.samples for record in checkpoints.records()),
         state,
         n_frames=len(rows),
         timestep_ps=engine.timestep_ps,

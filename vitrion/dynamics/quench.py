@@ -13,17 +13,17 @@ from ase import Atoms
 
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Quench
-from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.engine import Engine, write_structure
 from vitrion.dynamics.integrators import BussiNVT
 from vitrion.dynamics.measurements import measure_glass
 from vitrion.dynamics.run import BlowUp, Potential, Stage
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import ionic_packing
 from vitrion.tables.io import write_table
 from vitrion.trajectory.checks import check_glass, measurements_table
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -76,7 +76,7 @@ def quench_glass(
     for number in range(settings.attempts):
         attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
         packing = ionic_packing(counts, volume_A3, attempt_seed, charges=composition.charges)
-        journal = engine.journal(
+        checkpoints = engine.checkpoint_log(
             out / f"attempt-{number}",
             {
                 "quench": protocol,
@@ -87,8 +87,8 @@ def quench_glass(
             },
         )
         title = f"quench {composition.composition}, attempt {number + 1}"
-        state, blow_up = _melt_and_quench(packing, stages, engine, journal, attempt_seed, title)
-        samples = journal.samples(len(packing))
+        state, blow_up = _melt_and_quench(packing, stages, engine, checkpoints, attempt_seed, title)
+        samples = checkpoints.samples(len(packing))
         measurements = measurements_table(
             measure_glass(
                 samples,
@@ -104,7 +104,7 @@ def quench_glass(
         )
         checks = check_glass(measurements, composition, settings.limits)
         attempts.append(
-            _Attempt(attempt_seed, state, samples, measurements, checks, blow_up, journal)
+            _Attempt(attempt_seed, state, samples, measurements, checks, blow_up, checkpoints)
         )
         if not attempts[-1].failed:
             break
@@ -116,7 +116,7 @@ def quench_glass(
         "attempts": len(attempts),
         "blow_up": best.blow_up,
         "model_hash": engine.model_hash,
-        "wall_s": sum(attempt.journal.wall_s() for attempt in attempts),
+        "wall_s": sum(attempt.checkpoints.wall_s() for attempt in attempts),
     }
     thermo = best.samples.thermo(masses_u=best.state.masses_u, timestep_ps=engine.timestep_ps)
     write_table(out / "thermo.parquet", "thermo", thermo, metadata)
@@ -129,7 +129,7 @@ def quench_glass(
     )
     write_structure(out / "glass.extxyz", glass)
     for attempt in attempts:
-        attempt.journal.discard()
+        attempt.checkpoints.discard()
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Attempt:
         measurements: the table `glass_measurements`.
         checks: the table `glass_checks`.
         blow_up: why the run ended early; empty when it did not.
-        journal: restart data of the run.
+        checkpoints: restart data of the run.
     """
 
     seed: int
@@ -152,7 +152,7 @@ class _Attempt:
     measurements: pd.DataFrame
     checks: pd.DataFrame
     blow_up: str
-    journal: Journal
+    checkpoints: CheckpointLog
 
     @property
     def failed(self) -> list[str]:
@@ -189,17 +189,17 @@ def _melt_and_quench(
     packing: Atoms,
     stages: Sequence[Stage],
     engine: Engine,
-    journal: Journal,
+    checkpoints: CheckpointLog,
     seed: int,
     title: str,
 ) -> tuple[State, str]:
     """The state at the end, or the last good one and what happened after it."""
-    state = journal.state
+    state = checkpoints.state
     if state is None:
         relax(packing, engine.potential(packing.numbers))
         state = State.from_atoms(packing, temperature_K=stages[0].temperature_K, seed=seed)
     try:
-        return engine.run(state, stages, journal, title=title), ""
+        return engine.run(state, stages, checkpoints, title=title), ""
     except BlowUp as blow_up:
         return blow_up.state, str(blow_up)
 

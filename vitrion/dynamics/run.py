@@ -17,10 +17,11 @@ import numpy as np
 
 from vitrion.base.errors import PotentialError
 from vitrion.base.progress import Progress
-from vitrion.dynamics.checkpoint import Block, Journal
-from vitrion.dynamics.integrators import Forces, Integrator
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
+from vitrion.base.units import EV_A3_TO_GPA
+from vitrion.dynamics.checkpoint import CheckpointLog, Record
+from vitrion.dynamics.integrators import Forces, Integrator, pressure_eV_A3
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
 
@@ -72,7 +73,7 @@ class Stage:
     integrator: Integrator
     temperature_K: float
     final_temperature_K: float | None = None
-    prepare: Callable[[State, Journal], State] | None = None
+    prepare: Callable[[State, CheckpointLog], State] | None = None
 
     def target_K(self, done: int) -> float:
         """Temperature asked for after some of its steps."""
@@ -88,8 +89,8 @@ class Intervals:
 
     Attributes:
         sample: steps between samples, which are taken at multiples of it.
-        checkpoint: most steps between blocks of the journal.
-        checkpoint_wall_s: most wall time between blocks.
+        checkpoint: most steps between records of the checkpoints.
+        checkpoint_wall_s: most wall time between records.
     """
 
     sample: int
@@ -101,35 +102,35 @@ def run(
     state: State,
     stages: Sequence[Stage],
     potential: Potential,
-    journal: Journal,
+    checkpoints: CheckpointLog,
     intervals: Intervals,
     *,
     title: str = "md",
     stopping: threading.Event | None = None,
 ) -> State:
-    """Run stages one after another, from where the journal ends.
+    """Run stages one after another, from where the checkpoints ends.
 
     The stages count from step 0; a state that is already inside one goes on there. What is
     computed depends on the step alone, never on when the process began, so stopping and going on
     at any step gives the same trajectory.
 
     Args:
-        state: where to start when the journal is empty.
+        state: where to start when the checkpoints is empty.
         stages: the whole run.
         potential: what moves the atoms.
-        journal: where samples and states are kept.
+        checkpoints: where samples and states are kept.
         intervals: how often.
         title: what the progress is called.
         stopping: asks to stop when it is set; by default signals do.
 
     Returns:
-        The state at the end, which is also the journal's.
+        The state at the end, which is also the checkpoints's.
 
     Raises:
         BlowUp: the trajectory has left physics.
         Interrupted: asked to stop, with the state saved.
     """
-    state = journal.state or state
+    state = checkpoints.state or state
     total = sum(stage.steps for stage in stages)
     if state.step >= total:
         return state
@@ -138,7 +139,7 @@ def run(
     with Progress(total - state.step, title) as progress, signals as stopping:
         for stage in stages:
             if first <= state.step < first + stage.steps:
-                recorder = _Recorder(journal, intervals, stage.name, state)
+                recorder = _Recorder(checkpoints, intervals, stage.name, state)
                 for reached in _steps(state, stage, first, potential, recorder):
                     state = reached
                     progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
@@ -163,7 +164,7 @@ def _steps(
 
     if state.step == first:
         if stage.prepare is not None:
-            state = stage.prepare(state, recorder.journal)
+            state = stage.prepare(state, recorder.checkpoints)
         state = integrator.start(state)
     try:
         forces = evaluate(state)
@@ -181,10 +182,12 @@ def _steps(
 
 
 class _Recorder:
-    """Takes the samples of a stage and puts them into blocks of the journal when it is time."""
+    """Takes the samples of a stage and adds them to the checkpoint log, a record at a time."""
 
-    def __init__(self, journal: Journal, intervals: Intervals, stage: str, state: State) -> None:
-        self.journal, self._intervals, self._stage = journal, intervals, stage
+    def __init__(
+        self, checkpoints: CheckpointLog, intervals: Intervals, stage: str, state: State
+    ) -> None:
+        self.checkpoints, self._intervals, self._stage = checkpoints, intervals, stage
         self._begin(state)
 
     def samples_at(self, step: int) -> bool:
@@ -196,7 +199,7 @@ class _Recorder:
         if self.samples_at(state.step):
             conserved_eV = integrator.conserved_eV(state, forces, target_K)
             self._taken.append(
-                Samples.take(
+                _sample(
                     state, forces, stage=self._stage, target_K=target_K, conserved_eV=conserved_eV
                 )
             )
@@ -207,17 +210,34 @@ class _Recorder:
             self.save(state)
 
     def save(self, state: State) -> None:
-        """Make what was not yet saved a block."""
+        """Make what was not yet saved a record."""
         if state.step == self._first_step:
             return
         samples = Samples.join([Samples.none(len(state.numbers)), *self._taken])
         wall_s = time.monotonic() - self._began
-        self.journal.append(Block(self._first_step, state, samples, wall_s))
+        self.checkpoints.append(Record(self._first_step, state, samples, wall_s))
         self._begin(state)
 
     def _begin(self, state: State) -> None:
         self._first_step, self._began = state.step, time.monotonic()
         self._taken: list[Samples] = []
+
+
+def _sample(
+    state: State, forces: Forces, *, stage: str, target_K: float, conserved_eV: float
+) -> Samples:
+    """One sample of a state."""
+    return Samples(
+        step=np.array([state.step]),
+        stage=np.array([stage]),
+        target_K=np.array([target_K]),
+        temperature_K=np.array([state.temperature_K]),
+        energy_eV=np.array([forces.energy_eV]),
+        conserved_eV=np.array([conserved_eV]),
+        pressure_GPa=np.array([pressure_eV_A3(state, forces) * EV_A3_TO_GPA]),
+        cell_A=state.cell_A[None],
+        positions_A=state.positions_A[None].astype(np.float32),
+    )
 
 
 def _fault(state: State, forces: Forces, target_K: float) -> str:

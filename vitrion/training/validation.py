@@ -21,18 +21,18 @@ from vesin import NeighborList
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Validation
-from vitrion.dynamics.checkpoint import Journal
+from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.integrators import NVE, BussiNVT
 from vitrion.dynamics.measurements import slope
 from vitrion.dynamics.quench import relax
 from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import ionic_packing
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table, write_table
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion")
 
@@ -191,17 +191,17 @@ def stability(
         Stage("nve", _steps(length_ps, nve_timestep_ps), NVE(nve_timestep_ps), temperature_K),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "stability", {})
+        checkpoints = CheckpointLog(Path(folder) / "stability", {})
         try:
             run(
-                *(state, stages, potential, journal),
+                *(state, stages, potential, checkpoints),
                 Intervals(sample=SAMPLE_STEPS, checkpoint=10 * SAMPLE_STEPS),
                 title=f"hot MD {composition.composition}",
             )
         except BlowUp as blow_up:
             logger.warning("hot MD %s: %s", composition.composition, blow_up)
-        samples = journal.samples(len(atoms))
-        journal.close()
+        samples = checkpoints.samples(len(atoms))
+        checkpoints.close()
     nve = samples.where(samples.stage == "nve")
     drift, error = slope(nve.step * nve_timestep_ps, 1000 / len(atoms) * nve.conserved_eV)
     return {

@@ -20,9 +20,9 @@ import numpy as np
 from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
-from vitrion.dynamics.samples import Samples
-from vitrion.dynamics.state import State, checksum
 from vitrion.tables import TABLES
+from vitrion.trajectory.samples import Samples
+from vitrion.trajectory.state import State, checksum
 
 # A chunk is one coordinate of one atom over this many frames: such a coordinate stays within a few
 # Å, so that few bits tell it to 0.001 Å. Shorter chunks need fewer bits, but cost 40 bytes each;

@@ -8,9 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
-from vitrion.dynamics.integrators import Forces, pressure_eV_A3
-from vitrion.dynamics.state import State
+from vitrion.base.units import U_A3_TO_G_CM3
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,6 @@ class Samples:
                 "cell_A": np.zeros((0, 3, 3)),
                 "positions_A": np.zeros((0, n_atoms, 3), dtype=np.float32),
             }
-        )
-
-    @classmethod
-    def take(
-        cls, state: State, forces: Forces, *, stage: str, target_K: float, conserved_eV: float
-    ) -> Samples:
-        """One sample of a state."""
-        return cls(
-            step=np.array([state.step]),
-            stage=np.array([stage]),
-            target_K=np.array([target_K]),
-            temperature_K=np.array([state.temperature_K]),
-            energy_eV=np.array([forces.energy_eV]),
-            conserved_eV=np.array([conserved_eV]),
-            pressure_GPa=np.array([pressure_eV_A3(state, forces) * EV_A3_TO_GPA]),
-            cell_A=state.cell_A[None],
-            positions_A=state.positions_A[None].astype(np.float32),
         )
 
     @classmethod
