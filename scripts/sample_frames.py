@@ -4,11 +4,13 @@ from ase.io import write
 
 from vitrion.config import Sample
 from vitrion.dataset import sample_frames
+from vitrion.dataset.frame import read_labelled_frames
 from vitrion.runtime.job import job_log
-from vitrion.training.batches import read_frames
 
 with job_log(snakemake.log[0], "sample {generation}{composition}".format(**snakemake.wildcards)):
-    known = [frame for path in snakemake.input.get("known", []) for frame in read_frames(path)]
+    known = [
+        frame for path in snakemake.input.get("known", []) for frame in read_labelled_frames(path)
+    ]
     frames = sample_frames(
         snakemake.params.composition,
         Sample(**snakemake.params.settings),

@@ -16,7 +16,7 @@ import pytest
 from ase.units import GPa
 
 from vitrion.config import Gpaw, Label
-from vitrion.dataset import label_frame, read_frames
+from vitrion.dataset import import_frames, label_frame
 from vitrion.dataset.frame import write_frames
 from vitrion.dataset.label import WORKER
 
@@ -30,7 +30,7 @@ needs_gpaw = pytest.mark.skipif(
 @pytest.fixture
 def frame(tmp_path):
     """One small shipped frame, another one on every run; a large cell takes too long for that."""
-    frames = [frame.atoms for frame in read_frames(SHIPPED)]
+    frames = [frame.atoms for frame in import_frames(SHIPPED)]
     atoms = random.choice([atoms for atoms in frames if atoms.get_volume() < 600])
     print(f"relabels {atoms.info['frame_id']}")
     write_frames(tmp_path / "frame.extxyz", [atoms])
@@ -55,7 +55,7 @@ def test_relabelled_frame_agrees_with_the_shipped_label(frame, tmp_path):
 @needs_gpaw
 def test_stress_is_that_of_a_larger_basis(tmp_path):
     """What is taken off at 500 eV (some 2 GPa here) is what 800 eV does not have."""
-    frames = [frame.atoms for frame in read_frames(SHIPPED) if len(frame.atoms) == 21]
+    frames = [frame.atoms for frame in import_frames(SHIPPED) if len(frame.atoms) == 21]
     shipped = min(frames, key=lambda atoms: (atoms.numbers.sum(), atoms.get_volume()))
     write_frames(tmp_path / "frame.extxyz", [shipped])
     settings = Label(engine="gpaw", gpaw=Gpaw(python=PYTHON, cutoff_eV=800.0))

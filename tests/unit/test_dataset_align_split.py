@@ -22,7 +22,7 @@ def test_alignment_removes_what_the_compositions_determine():
     assert alignment.rank == 7
     assert alignment.residual_max_eV_atom < 1e-12
     for glass, value in zip(GLASSES, residual, strict=True):
-        assert alignment.removed(glass) / len(glass) == pytest.approx(value, abs=1e-12)
+        assert alignment.total_shift_eV(glass) / len(glass) == pytest.approx(value, abs=1e-12)
     norm = np.linalg.norm(list(alignment.shift_eV.values()))
     assert norm < np.linalg.norm(list(SHIFTS.values()))
 
@@ -32,7 +32,7 @@ def test_alignment_reports_what_is_left():
     alignment = fit_alignment([GLASSES[0]] * 10, residual)
     assert alignment.rank == 1
     assert alignment.residual_rms_eV_atom == pytest.approx(0.01)
-    assert alignment.removed(GLASSES[0]) == pytest.approx(0.5 * 21)
+    assert alignment.total_shift_eV(GLASSES[0]) == pytest.approx(0.5 * 21)
 
 
 def test_alignment_finds_the_shifts_of_free_compositions():

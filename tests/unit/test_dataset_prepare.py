@@ -13,10 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.config import Dataset, Split
-from vitrion.dataset import prepare_dataset, read_frames
+from vitrion.dataset import import_frames, prepare_dataset
 from vitrion.dataset.collect import collect_frames
 from vitrion.dataset.frame import Frame, write_frames
-from vitrion.dataset.prepare import align
+from vitrion.dataset.prepare import align_energies
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.structure.compositions import read_compositions
 from vitrion.tables.io import read_table
@@ -30,7 +30,7 @@ TOY = ("LiAlCl", "NaGaBr", "KInI")
 @pytest.fixture(scope="module")
 def toy_frames():
     """Shipped frames of three compositions, four of each."""
-    frames = [frame.atoms for frame in read_frames(SHIPPED)]
+    frames = [frame.atoms for frame in import_frames(SHIPPED)]
     return [
         atoms
         for name in TOY
@@ -95,7 +95,7 @@ def test_labels_are_moved_to_the_potentials_zero_and_nothing_else_changes(prepar
         assert abs(atoms.get_potential_energy() - energy) / len(atoms) < 0.2
 
 
-def test_table_tells_every_frame(prepared, toy_frames):
+def test_table_has_every_frame(prepared, toy_frames):
     table = read_table(prepared / "dataset.parquet")
     assert set(table["frame_id"]) == {atoms.info["frame_id"] for atoms in toy_frames}
     assert (table["flags"] == "").all()
@@ -131,7 +131,7 @@ def test_two_levels_of_theory_get_a_zero_each(toy_frames, tmp_path):
 
 
 def test_frame_far_off_the_potential_is_left_out(toy_frames, tmp_path):
-    """One frame a composition has no median; the others of its elements still tell the liar."""
+    """One frame per composition has no median, but others of its elements show it."""
     network = load_model("0.3.0")
     frames = []
     for swap in itertools.product(("Li", "Na"), ("Al", "Ga"), ("Cl", "Br")):
@@ -149,9 +149,9 @@ def test_frame_far_off_the_potential_is_left_out(toy_frames, tmp_path):
     read = [Frame(tmp_path, index, atoms) for index, atoms in enumerate(frames)]
     names = [frame.name for frame in read]
     settings = Dataset(split=Split(held_out=()))
-    alignments, aligned_eV = align(read, names, settings, network)
-    assert [frame.name for frame in read if frame.fault] == ["NaAlBr"]
-    assert "off the potential after alignment" in read[names.index("NaAlBr")].fault
+    alignments, aligned_eV = align_energies(read, names, settings, network)
+    assert [frame.name for frame in read if frame.rejection_reason] == ["NaAlBr"]
+    assert "off the potential after alignment" in read[names.index("NaAlBr")].rejection_reason
     (alignment,) = alignments.values()
     assert (alignment.n_frames, alignment.rank) == (7, 4)
     assert alignment.residual_max_eV_atom < 1e-6
@@ -188,7 +188,7 @@ def test_collected_frames_are_the_same_and_newer_ones_replace_older(toy_frames, 
     unlabelled = toy_frames[4].copy()
     write_frames(first / "unlabelled.extxyz", [unlabelled])
     out = tmp_path / "all.extxyz.xz"
-    assert [frame.fault for frame in collect_frames([first], out)] == ["no energy"]
+    assert [frame.rejection_reason for frame in collect_frames([first], out)] == ["no energy"]
     newer = toy_frames[0].copy()
     newer.calc = SinglePointCalculator(newer, energy=-1.0, forces=toy_frames[0].get_forces())
     write_frames(second / "newer.extxyz", [newer])
@@ -219,15 +219,15 @@ def test_collected_frames_may_be_rounded(toy_frames, tmp_path):
     assert rounded.info == atoms.info
 
 
-def test_shipped_dataset_has_no_fault(capsys):
+def test_shipped_dataset_has_no_rejected_frame(capsys):
     assert main(["dataset", "check", str(SHIPPED)]) == 0
     printed = capsys.readouterr().out
     for name in TOY:
         assert f"\n{name} " in f"\n{printed}"
-    assert "0 faults" in printed
+    assert " 0 rejected" in printed
 
 
-def test_check_lists_faults_and_ends_with_1(toy_frames, tmp_path, capsys):
+def test_check_lists_rejected_frames_and_ends_with_1(toy_frames, tmp_path, capsys):
     write_frames(tmp_path / "a.extxyz", [toy_frames[0], toy_frames[1].copy()])
     with pytest.raises(SystemExit) as caught:
         main(["dataset", "check", str(tmp_path)])

@@ -6,6 +6,7 @@ import lzma
 import re
 import shutil
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import ase
@@ -21,7 +22,8 @@ from pymatgen.io.vasp import Vasprun
 
 from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
-from vitrion.dataset.read import read_frames, voigt_stress
+from vitrion.dataset.frame import read_labelled_frames, write_frames
+from vitrion.dataset.read import import_frames, voigt_stress
 
 # Real VASP output comes with ASE.
 VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
@@ -60,13 +62,13 @@ def renamed(atoms, energy="REF_energy", forces="REF_forces", stress="REF_stress"
 
 
 def checked(source):
-    frames = read_frames(source)
+    frames = import_frames(source)
     check_frames(frames, max_force_eV_A=30.0, max_energy_deviation_eV_atom=1.0)
     return frames
 
 
 def assert_labels(frame, reference):
-    assert frame.fault == ""
+    assert frame.rejection_reason == ""
     results = frame.atoms.calc.results
     assert results["energy"] == pytest.approx(reference.get_potential_energy(), abs=1e-7)
     assert np.allclose(results["forces"], reference.get_forces(), atol=1e-6)
@@ -138,7 +140,7 @@ def test_ase_database(tmp_path):
     frames = checked(tmp_path)
     assert_labels(frames[0], reference)
     assert frames[0].atoms.info["trajectory"] == "run7"
-    assert "no forces" in frames[1].fault
+    assert "no forces" in frames[1].rejection_reason
 
 
 @pytest.mark.parametrize("name", ["vasprun_dfpt.xml", "vasprun_pstress.xml"])
@@ -146,7 +148,7 @@ def test_real_vasprun(tmp_path, name):
     shutil.copy(VASP / name, tmp_path / "vasprun.xml")
     reference = ase.io.read(VASP / name)
     (frame,) = checked(tmp_path)
-    assert frame.fault == ""
+    assert frame.rejection_reason == ""
     results = frame.atoms.calc.results
     # The force-consistent energy, without the PV term of PSTRESS.
     assert results["energy"] == reference.get_potential_energy(force_consistent=True)
@@ -178,7 +180,7 @@ def test_vasprun_that_used_up_its_steps_is_not_converged(tmp_path):
     assert count
     (tmp_path / "vasprun.xml").write_text(changed)
     (frame,) = checked(tmp_path)
-    assert frame.fault == f"SCF not converged in {steps} steps"
+    assert frame.rejection_reason == f"SCF not converged in {steps} steps"
 
 
 @pytest.mark.parametrize("layout", ["mptrj", "lists"])
@@ -372,9 +374,9 @@ def test_broken_input_is_reported_by_file_frame_and_reason(tmp_path, kind):
     write, reason = BROKEN[kind]
     write(tmp_path)
     frames = checked(tmp_path)
-    faulty = [frame for frame in frames if frame.fault]
+    faulty = [frame for frame in frames if frame.rejection_reason]
     assert len(faulty) == 1
-    assert re.search(reason, faulty[0].fault), faulty[0].fault
+    assert re.search(reason, faulty[0].rejection_reason), faulty[0].rejection_reason
     assert faulty[0].source.parent == tmp_path
     assert faulty[0] is frames[-1]
     assert faulty[0].index == len(frames) - 1
@@ -384,7 +386,7 @@ def test_missing_and_unknown_sources_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     for path in (tmp_path / "nowhere", tmp_path / "notes.txt", tmp_path):
         with pytest.raises(InputError) as caught:
-            read_frames(path)
+            import_frames(path)
         assert caught.value.value == str(path)
 
 
@@ -393,4 +395,90 @@ def test_files_of_other_things_in_a_folder_are_passed_over(tmp_path):
     (tmp_path / "provenance.json").write_text('{"engine": "gpaw"}')
     (tmp_path / "README.md").write_text("x")
     (tmp_path / ".a.extxyz.partial").write_text("x")
-    assert len(read_frames(tmp_path)) == 1
+    assert len(import_frames(tmp_path)) == 1
+
+
+def _labels(frame):
+    results = frame.atoms.calc.results
+    return [results["energy"], *np.ravel(results["forces"]), *np.ravel(results.get("stress", []))]
+
+
+def _json_of(name):
+    step = Vasprun(VASP / name, parse_potcar_file=False).ionic_steps[0]
+    rows = {
+        f"mp-1-{number}": {
+            "structure": step["structure"].as_dict(),
+            "uncorrected_total_energy": step["e_fr_energy"] + number,
+            "force": np.asarray(step["forces"]).tolist(),
+            "stress": np.asarray(step["stress"]).tolist(),
+        }
+        for number in range(3)
+    }
+    return json.dumps({"mp-1": rows}).encode()
+
+
+def _written(folder, name):
+    path = folder / name
+    if path.suffix == ".db":
+        with ase.db.connect(path) as database:
+            for seed in range(3):
+                database.write(copper(seed))
+    else:
+        ase.io.write(path, [copper(seed) for seed in range(3)], format="extxyz")
+    return path.read_bytes()
+
+
+WHOLE = {
+    "a.extxyz": lambda folder: _written(folder, "a.extxyz"),
+    "a.extxyz.xz": lambda folder: lzma.compress(_written(folder, "b.extxyz")),
+    "a.extxyz.gz": lambda folder: gzip.compress(_written(folder, "b.extxyz")),
+    "a.db": lambda folder: _written(folder, "a.db"),
+    "a.json": lambda _: _json_of("vasprun_dfpt.xml"),
+    "a.json.gz": lambda _: gzip.compress(_json_of("vasprun_dfpt.xml")),
+    "vasprun.xml": lambda _: (VASP / "vasprun_dfpt.xml").read_bytes(),
+    "OUTCAR": lambda _: (VASP / "OUTCAR_example_1").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_cut_anywhere_gives_its_whole_frames_and_a_reason(tmp_path, name):
+    """Never a traceback, and never a label that is not in the whole file."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    content = WHOLE[name](tmp_path / "whole")
+    path = tmp_path / "cut" / name
+    path.write_bytes(content)
+    whole = [_labels(frame) for frame in import_frames(path)]
+    assert whole
+    rng = np.random.default_rng(7)
+    cuts = [0, 1, len(content) - 1, *rng.integers(2, len(content) - 1, 25).tolist()]
+    for cut in cuts:
+        path.write_bytes(content[:cut])
+        frames = checked(path)
+        kept = [frame for frame in frames if not frame.rejection_reason]
+        rejected = [frame for frame in frames if frame.rejection_reason]
+        assert [_labels(frame) for frame in kept] == whole[: len(kept)], cut
+        assert len(kept) == len(whole) or rejected or content[:cut].endswith(b"\n"), cut
+        assert all(frame.source == path for frame in rejected)
+        with suppress(InputError):  # what has no mark of a data file is passed over in a folder
+            import_frames(path.parent)
+
+
+def test_own_files_cut_anywhere_are_named_with_the_remedy(tmp_path):
+    path = tmp_path / "train.extxyz"
+    write_frames(path, [copper(seed) for seed in range(3)])
+    content = path.read_bytes()
+    rng = np.random.default_rng(7)
+    errors = []
+    for cut in rng.integers(1, len(content), 40).tolist():
+        path.write_bytes(content[:cut])
+        try:
+            read_labelled_frames(path)
+        except InputError as error:
+            errors.append(error)
+    assert len(errors) > 30
+    for error in errors:
+        assert error.value == str(path)
+        assert "write or copy the file again" in error.remedy
+    path.write_bytes(b"")
+    assert read_labelled_frames(path) == []

@@ -27,11 +27,12 @@ from torch import Tensor
 from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
+from vitrion.dataset.frame import read_labelled_frames
 from vitrion.potential import CHGNetCalculator, load_model, model_hash
 from vitrion.potential.network import Network
 from vitrion.tables.io import read_table
 from vitrion.training import evaluate, finetune, use_model
-from vitrion.training.batches import builder_for, collate, read_frames, to_samples
+from vitrion.training.batches import builder_for, collate, to_samples
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
 from vitrion.training.finetune import learning_rate
@@ -115,6 +116,13 @@ def theirs(model: CHGNet, frames: list[Atoms]) -> Outcome:
     )
 
 
+def several_sizes(data: Path) -> list[Atoms]:
+    """The training frames of two atoms, and one of sixteen."""
+    large = bulk("NaCl", "rocksalt", a=5.5).repeat(2)
+    large.calc = CHGNetCalculator("r2scan", device="cpu")
+    return [*read_labelled_frames(data / "train.extxyz"), large]
+
+
 def gradient(model: CHGNet, outcome: Outcome) -> dict[str, Tensor]:
     found, wanted = outcome
     model.zero_grad()
@@ -123,8 +131,7 @@ def gradient(model: CHGNet, outcome: Outcome) -> dict[str, Tensor]:
 
 
 def test_predictions_targets_and_gradients_are_chgnets(data: Path) -> None:
-    frames = [*read_frames(data / "train.extxyz"), bulk("NaCl", "rocksalt", a=5.5).repeat(2)]
-    frames[-1].calc = CHGNetCalculator("r2scan", device="cpu")
+    frames = several_sizes(data)
     model = load_model("0.3.0")
     model.composition_model.requires_grad_(False)  # labels are aligned to it
     for mine, reference in zip(ours(model, frames), theirs(model, frames), strict=True):
@@ -141,7 +148,7 @@ def test_predictions_targets_and_gradients_are_chgnets(data: Path) -> None:
 @pytest.mark.physics
 def test_compiled_gradients_are_the_plain_ones(data: Path) -> None:
     """torch 2.13's compiler got some of them wrong, the way the sum over spokes was written."""
-    frames, model = read_frames(data / "train.extxyz"), load_model("0.3.0")
+    frames, model = read_labelled_frames(data / "train.extxyz"), load_model("0.3.0")
     model.composition_model.requires_grad_(False)
     compiled = torch.compile(Network.energies_and_pulls, dynamic=True, fullgraph=True)
     plain = gradient(model, ours(model, frames))
@@ -155,8 +162,7 @@ def test_shared_frames_have_the_loss_and_gradient_of_chgnets_batch(
 ) -> None:
     """Frames of several sizes, more of them than of the workers that take a share each."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: workers)
-    frames = [*read_frames(data / "train.extxyz"), bulk("NaCl", "rocksalt", a=5.5).repeat(2)]
-    frames[-1].calc = CHGNetCalculator("r2scan", device="cpu")
+    frames = several_sizes(data)
     model = load_model("0.3.0")
     for part in (model.composition_model, model.site_wise):
         part.requires_grad_(False)
@@ -364,12 +370,12 @@ def test_bad_frames_are_told(data: Path, tmp_path: Path) -> None:
     bare.info["frame_id"] = "bare-0"
     ase.io.write(tmp_path / "bare.extxyz", bare)
     with pytest.raises(InputError, match="bare-0"):
-        read_frames(tmp_path / "bare.extxyz")
+        read_labelled_frames(tmp_path / "bare.extxyz")
     (tmp_path / "junk.extxyz").write_text("not\nextxyz\n")
     with pytest.raises(InputError, match="extxyz"):
-        read_frames(tmp_path / "junk.extxyz")
+        read_labelled_frames(tmp_path / "junk.extxyz")
     with pytest.raises(InputError, match="no such file"):
-        read_frames(tmp_path / "missing.extxyz")
+        read_labelled_frames(tmp_path / "missing.extxyz")
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
@@ -471,7 +477,7 @@ def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
     evaluate({"pretrained": "0.3.0"}, splits, tmp_path, device="cpu")
     parity = read_table(tmp_path / "parity.parquet")
     assert set(parity["split"]) == {"train"}
-    frames = read_frames(data / "train.extxyz")
+    frames = read_labelled_frames(data / "train.extxyz")
     chgnet = CHGNet.load(use_device="cpu", verbose=False)
     theirs = chgnet.predict_structure(
         [AseAtomsAdaptor.get_structure(f) for f in frames], task="efs"

@@ -21,12 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     check = actions.add_parser(
-        "check", help="count frames by composition, list faults; exit code 0 when there is none"
+        "check",
+        help="count frames by composition, list rejected ones; exit code 0 when there is none",
     )
     check.add_argument("sources", nargs="+", metavar="PATH", help="file or folder of frames")
     check.set_defaults(action=_check)
 
-    sample = actions.add_parser("sample", help="draw frames worth labelling")
+    sample = actions.add_parser("sample", help="draw frames to label")
     sample.add_argument("names", nargs="*", metavar="COMPOSITION", help="default: all")
     sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     sample.set_defaults(action=_sample)
@@ -34,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect = actions.add_parser("collect", help="merge labelled frames into one compressed file")
     collect.add_argument("sources", nargs="+", metavar="PATH", help="file or folder of frames")
     collect.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="*.extxyz.xz; frames there stay"
+        "--out", type=Path, required=True, metavar="FILE", help="*.extxyz.xz; its frames stay in it"
     )
     collect.add_argument(
         "--decimals",
         type=int,
         default=8,
         metavar="N",
-        help="of positions and forces; 5 halves the file (8)",
+        help="digits of positions and forces; 5 halve the file (8)",
     )
     collect.set_defaults(action=_collect)
 
@@ -64,10 +65,10 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     from vitrion.dataset.check import check_frames
     from vitrion.dataset.prepare import composition_name
-    from vitrion.dataset.read import read_frames
+    from vitrion.dataset.read import import_frames
 
     config = _config(args)
-    frames = [frame for source in args.sources for frame in read_frames(source)]
+    frames = [frame for source in args.sources for frame in import_frames(source)]
     check_frames(
         frames,
         max_force_eV_A=config.dataset.max_force_eV_A,
@@ -77,11 +78,11 @@ def _check(args: argparse.Namespace) -> None:
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")
-    faults = [frame for frame in frames if frame.fault]
-    for frame in faults:
-        print(f"{frame.source} frame {frame.index} ({frame.name}): {frame.fault}")
-    print(f"{len(frames)} frames of {len(counts)} compositions, {len(faults)} faults")
-    if faults:
+    rejected = [frame for frame in frames if frame.rejection_reason]
+    for frame in rejected:
+        print(f"{frame.source} frame {frame.index} ({frame.name}): {frame.rejection_reason}")
+    print(f"{len(frames)} frames of {len(counts)} compositions, {len(rejected)} rejected")
+    if rejected:
         sys.exit(1)
 
 
@@ -116,7 +117,7 @@ def _collect(args: argparse.Namespace) -> None:
     if not args.out.name.endswith(".extxyz.xz"):
         raise InputError("--out", str(args.out), "end it in .extxyz.xz")
     for frame in collect_frames(args.sources, args.out, decimals=args.decimals):
-        print(f"left out: {frame.source} frame {frame.index}: {frame.fault}")
+        print(f"left out: {frame.source} frame {frame.index}: {frame.rejection_reason}")
     print(f"written: {args.out}")
 
 

@@ -13,12 +13,12 @@ class Alignment:
     """The shift between a level of theory and the potential.
 
     Attributes:
-        shift_eV: what is taken off the labels, per atom of each element.
-        n_frames: frames it was fitted on.
-        rank: how many combinations of elements the frames determine; below the number of elements
-            the shift is the smallest of those that fit equally well.
-        residual_rms_eV_atom: what is left between shifted labels and the potential.
-        residual_max_eV_atom: the largest of them.
+        shift_eV: energy to subtract from a label for each atom of an element.
+        n_frames: number of frames it was fitted on.
+        rank: number of independent combinations of elements in the frames; if it is less than the
+            number of elements, the shift is the smallest of those that fit equally well.
+        residual_rms_eV_atom: root mean square of shifted labels minus potential.
+        residual_max_eV_atom: largest of these differences.
     """
 
     shift_eV: dict[str, float]
@@ -27,8 +27,8 @@ class Alignment:
     residual_rms_eV_atom: float
     residual_max_eV_atom: float
 
-    def removed(self, symbols: Sequence[str]) -> float:
-        """Energy in eV to take off the label of a cell with these atoms."""
+    def total_shift_eV(self, symbols: Sequence[str]) -> float:
+        """Energy in eV to subtract from the label of a cell with these atoms."""
         return sum(self.shift_eV.get(str(symbol), 0.0) for symbol in symbols)
 
     as_dict = asdict
@@ -37,9 +37,9 @@ class Alignment:
 def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[float]) -> Alignment:
     """Least squares of the residual on element fractions, of minimum norm.
 
-    All glasses share one stoichiometry, so their fractions determine fewer combinations than there
-    are elements; the minimum-norm solution leaves out what they do not determine. In float64: the
-    normal equations in float32 lose eV per atom here.
+    All glasses share one stoichiometry, so their fractions have a lower rank than there are
+    elements; the minimum-norm solution is zero along what they do not determine. It is solved in
+    float64, because normal equations in float32 are off by eV per atom here.
 
     Args:
         symbols: elements of the atoms of each frame.

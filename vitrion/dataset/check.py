@@ -13,7 +13,7 @@ from vesin import ase_neighbor_list
 
 from vitrion.dataset.frame import Frame
 
-# CHGNet's graph reaches this far; an atom without neighbour there gives NaN.
+# CHGNet's cutoff; an atom without a neighbour within it has no features.
 NEIGHBOR_CUTOFF_A = 6.0
 # Below this share of the covalent bond length nuclei overlap, and PAW spheres do badly.
 LEAST_RELATIVE_DISTANCE = 0.5
@@ -21,31 +21,30 @@ LEAST_RELATIVE_DISTANCE = 0.5
 LAST_ELEMENT = 94
 # Two frames of one system whose atoms differ by less in sum are the same frame.
 DUPLICATE_A = 0.01
-# With fewer frames of a composition a median says nothing.
+# The median of fewer frames of a composition is no reference.
 LEAST_FRAMES_FOR_MEDIAN = 3
 
 
 def check_frames(
     frames: Sequence[Frame], *, max_force_eV_A: float, max_energy_deviation_eV_atom: float
 ) -> None:
-    """Write into every unfit frame's `fault` why it is one.
+    """Set the `rejection_reason` of every frame that cannot be trained on.
 
     Args:
-        frames: frames as read; those that have a fault already keep it.
+        frames: frames as imported; a reason that is set already stays.
         max_force_eV_A: largest force allowed on an atom.
         max_energy_deviation_eV_atom: largest distance allowed between a frame's energy and the
             median of the frames of its composition and level of theory.
     """
     for frame in frames:
-        if not frame.fault:
-            assert frame.atoms is not None
-            frame.fault = frame_fault(frame.atoms, max_force_eV_A=max_force_eV_A)
+        if not frame.rejection_reason:
+            frame.rejection_reason = frame_rejection(frame.atoms, max_force_eV_A=max_force_eV_A)
     _mark_duplicates(frames)
     _mark_energy_outliers(frames, max_energy_deviation_eV_atom)
 
 
-def frame_fault(atoms: Atoms, *, max_force_eV_A: float) -> str:
-    """The first thing wrong with a frame on its own; empty when there is none."""
+def frame_rejection(atoms: Atoms, *, max_force_eV_A: float) -> str:
+    """Why a frame by itself cannot be trained on; empty when it can."""
     if len(atoms) == 0:
         return "no atoms"
     for name, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
@@ -60,13 +59,13 @@ def frame_fault(atoms: Atoms, *, max_force_eV_A: float) -> str:
     if unknown:
         return f"elements that CHGNet does not know: {', '.join(unknown)}"
     return (
-        label_fault(atoms)
-        or _distance_fault(atoms)
-        or _force_fault(atoms.calc.results["forces"], max_force_eV_A)
+        label_rejection(atoms)
+        or _distance_rejection(atoms)
+        or _force_rejection(atoms.calc.results["forces"], max_force_eV_A)
     )
 
 
-def label_fault(atoms: Atoms) -> str:
+def label_rejection(atoms: Atoms) -> str:
     """Why the labels cannot be used; empty when they can. Stress may be missing."""
     if "label_failure" in atoms.info:
         return f"labelling failed: {atoms.info['label_failure']}"
@@ -83,7 +82,7 @@ def label_fault(atoms: Atoms) -> str:
     return ""
 
 
-def _distance_fault(atoms: Atoms) -> str:
+def _distance_rejection(atoms: Atoms) -> str:
     i, j, distance_A = ase_neighbor_list("ijd", atoms, NEIGHBOR_CUTOFF_A)
     isolated = sorted(set(range(len(atoms))) - set(i.tolist()))
     if isolated:
@@ -96,26 +95,24 @@ def _distance_fault(atoms: Atoms) -> str:
     return ""
 
 
-def _force_fault(forces_eV_A: np.ndarray, limit_eV_A: float) -> str:
+def _force_rejection(forces_eV_A: np.ndarray, limit_eV_A: float) -> str:
     largest = np.linalg.norm(forces_eV_A, axis=1).max()
     return f"force of {largest:.1f} eV/Å" if largest > limit_eV_A else ""
 
 
-def _sound(frames: Sequence[Frame]) -> list[Frame]:
-    return [frame for frame in frames if not frame.fault]
+def _usable(frames: Sequence[Frame]) -> list[Frame]:
+    return [frame for frame in frames if not frame.rejection_reason]
 
 
 def _mark_duplicates(frames: Sequence[Frame]) -> None:
     """The later of two equal structures is a duplicate, and so is a name used twice."""
     groups: dict[tuple[int, ...], list[Frame]] = defaultdict(list)
-    for frame in _sound(frames):
-        assert frame.atoms is not None
+    for frame in _usable(frames):
         groups[tuple(frame.atoms.numbers)].append(frame)
     for group in groups.values():
         # Sine and cosine of the phase of each coordinate, so that wrapping makes no difference.
         points = []
         for frame in group:
-            assert frame.atoms is not None
             phase = 2 * np.pi * frame.atoms.get_scaled_positions(wrap=False)
             length = frame.atoms.cell.lengths() / (2 * np.pi)
             points.append(
@@ -128,20 +125,19 @@ def _mark_duplicates(frames: Sequence[Frame]) -> None:
                 )
             )
         for first, second in sorted(cKDTree(points).query_pairs(DUPLICATE_A)):
-            if not group[first].fault and not group[second].fault:
-                group[second].fault = f"duplicate of {group[first].name}"
+            if not group[first].rejection_reason and not group[second].rejection_reason:
+                group[second].rejection_reason = f"duplicate of {group[first].name}"
     names: dict[str, Frame] = {}
-    for frame in _sound(frames):
+    for frame in _usable(frames):
         first_of_name = names.setdefault(frame.name, frame)
         if first_of_name is not frame:
-            frame.fault = f"name {frame.name} is taken ({first_of_name.source})"
+            frame.rejection_reason = f"name {frame.name} is taken ({first_of_name.source})"
 
 
 def _mark_energy_outliers(frames: Sequence[Frame], limit_eV_atom: float) -> None:
     groups: dict[tuple[str, str], list[tuple[Frame, float]]] = defaultdict(list)
-    for frame in _sound(frames):
+    for frame in _usable(frames):
         atoms = frame.atoms
-        assert atoms is not None
         formula = atoms.symbols.formula.reduce()[0].format("hill")
         energy = atoms.calc.results["energy"] / len(atoms)
         groups[formula, atoms.info.get("level", "")].append((frame, energy))
@@ -151,4 +147,6 @@ def _mark_energy_outliers(frames: Sequence[Frame], limit_eV_atom: float) -> None
         median = np.median([energy for _, energy in group])
         for frame, energy in group:
             if abs(energy - median) > limit_eV_atom:
-                frame.fault = f"energy {energy - median:+.2f} eV/atom off its composition's median"
+                frame.rejection_reason = (
+                    f"energy {energy - median:+.2f} eV/atom off its composition's median"
+                )

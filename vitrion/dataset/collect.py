@@ -1,4 +1,4 @@
-"""Bring labelled frames together into one small file that can be shipped."""
+"""Merge labelled frames into one compressed file, with a record of what it holds."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion import __version__
 from vitrion.base.files import whole_file
-from vitrion.dataset.check import label_fault
+from vitrion.dataset.check import label_rejection
 from vitrion.dataset.frame import Frame, write_json
-from vitrion.dataset.read import read_frames
+from vitrion.dataset.read import import_frames
 
 
 def collect_frames(sources: Sequence[Path | str], out: Path, *, decimals: int = 8) -> list[Frame]:
     """Merge labelled frames into a compressed extxyz file and a record of what it holds.
 
     Frames in `out` stay; a frame of the same name from `sources` replaces the one there. Frames
-    without sound labels stay behind. The record is written beside `out` with the ending ``.json``.
+    without usable labels are left out. The record is written beside `out`, with ending ``.json``.
 
     Args:
         sources: files or folders of labelled frames.
         out: file to write, ``*.extxyz.xz``.
-        decimals: what is kept of positions in Å and forces in eV/Å. 8 is all that extxyz has; 5
-            halves the file, and moves forces by less than 1 meV/Å.
+        decimals: digits kept of positions in Å and forces in eV/Å. extxyz has 8; 5 halve the file
+            and change forces by less than 1 meV/Å.
 
     Returns:
-        The frames left behind, each with its fault.
+        The frames left out, each with its reason.
 
     Raises:
         InputError: a source that is not there or holds nothing of a known kind.
@@ -41,10 +41,9 @@ def collect_frames(sources: Sequence[Path | str], out: Path, *, decimals: int = 
     left_out: list[Frame] = []
     collected: dict[str, Atoms] = {}
     for source in ([out] if out.exists() else []) + list(sources):
-        for frame in read_frames(source):
-            if frame.atoms is not None and not frame.fault:
-                frame.fault = label_fault(frame.atoms)
-            if frame.fault or frame.atoms is None:
+        for frame in import_frames(source):
+            frame.rejection_reason = frame.rejection_reason or label_rejection(frame.atoms)
+            if frame.rejection_reason:
                 left_out.append(frame)
             else:
                 collected[frame.name] = frame.atoms

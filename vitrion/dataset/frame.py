@@ -1,15 +1,17 @@
-"""A frame of a dataset, where it came from, and what is wrong with it."""
+"""Frames of a dataset: what one is, why one is left out, and the files that hold them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 
+from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
 
 
@@ -19,26 +21,76 @@ class LabelError(Exception):
 
 @dataclass
 class Frame:
-    """One frame as read.
+    """One frame as imported.
 
     Attributes:
         source: file it came from.
         index: its number in that file, from 0.
         atoms: positions, cell and labels (energy in eV, forces in eV/Å, stress in eV/Å³ with ASE's
-            sign) in a `SinglePointCalculator`; None when it could not be read.
-        fault: why it must be left out; empty when nothing is wrong.
+            sign) in a `SinglePointCalculator`; no atoms when it could not be read.
+        rejection_reason: why it is left out; empty for a frame that is used.
     """
 
     source: Path
     index: int
-    atoms: Atoms | None
-    fault: str = ""
+    atoms: Atoms = field(default_factory=Atoms)
+    rejection_reason: str = ""
 
     @property
     def name(self) -> str:
         """The frame's own name, or the file and index where it has none."""
-        own = self.atoms.info.get("frame_id") if self.atoms is not None else None
+        own = self.atoms.info.get("frame_id")
         return str(own) if own else f"{self.source}#{self.index}"
+
+
+def read_frames(path: Path | str) -> list[Atoms]:
+    """The frames of a file in any format of ASE, labelled or not.
+
+    Raises:
+        InputError: the file is missing, empty, damaged or of unknown format.
+    """
+    return _read(Path(path), slice(None))
+
+
+def read_frame(path: Path | str, index: int) -> Atoms:
+    """One frame of such a file; the same errors, and no frame of this index."""
+    return _read(Path(path), slice(index, index + 1))[0]
+
+
+def _read(path: Path, index: slice) -> list[Atoms]:
+    if not path.is_file():
+        raise InputError("frames", str(path), "no such file")
+    try:
+        frames = list(ase.io.iread(path, index=index))
+    except Exception as error:  # ASE's parsers raise anything from IndexError to their own classes
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            "frames", str(path), f"cannot be read ({reason}); write or copy the file again"
+        ) from error
+    if not frames:
+        raise InputError("frames", str(path), f"holds no frame {index.start or ''}".rstrip())
+    return frames
+
+
+def read_labelled_frames(path: Path | str) -> list[Atoms]:
+    """Frames of one of the files that `prepare_dataset` writes; an empty file holds none.
+
+    Raises:
+        InputError: the file is missing or damaged, or a frame lacks energy, forces or stress.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == 0:
+        return []
+    frames = read_frames(path)
+    for number, frame in enumerate(frames):
+        try:
+            frame.get_potential_energy(), frame.get_forces(), frame.get_stress()
+        except (RuntimeError, PropertyNotImplementedError):
+            name = frame.info.get("frame_id", f"number {number}")
+            raise InputError(
+                f"frame {name} of {path}", "no label", "every frame needs energy, forces and stress"
+            ) from None
+    return frames
 
 
 def write_frames(path: Path, frames: Sequence[Atoms]) -> None:

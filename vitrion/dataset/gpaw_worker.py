@@ -1,10 +1,10 @@
-"""Label one frame with GPAW: run by the labelling step as its own process, never imported.
+"""Label one frame with GPAW: a script that the labelling step runs as its own process.
 
     python gpaw_worker.py frames.extxyz 0 labelled.extxyz '{"cutoff_eV": 600, ...}'
 
 The arguments: a file of frames, the index of one, the file to write, the settings (those of
 `vitrion.config.Gpaw` and `safer`, which mixes more slowly and steadily). It needs GPAW and ASE
-only, so GPAW may live in an environment of its own. Exit code 3: the SCF cycle did not converge,
+only, so GPAW may be installed in another environment. Exit code 3: the SCF cycle did not converge,
 the reason is the last line of stderr.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import gpaw
@@ -23,15 +24,15 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from gpaw import GPAW, KohnShamConvergenceError
 
-# Loose enough for a minute a frame; forces then change by less than 1 meV/Å on tightening.
+# A frame takes a minute with these; tighter ones change forces by less than 1 meV/Å.
 CONVERGENCE = {"energy": 1e-5, "density": 3e-5, "eigenstates": 1e-6}
-# The point that stands for the whole zone of a cube: Baldereschi, Phys. Rev. B 7, 5212 (1973). It
-# costs about two Gamma points and leaves a seventh to two fifths of Gamma's error in the forces.
+# Mean-value point of a cubic Brillouin zone: Baldereschi, Phys. Rev. B 7, 5212 (1973). It costs
+# about as much as two calculations at Gamma, with a seventh to two fifths of Gamma's force error.
 MEAN_VALUE_POINT = [[0.25, 0.25, 0.25]]
 SAFER = {"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 100}, "maxiter": 400}
 # The finite basis adds an isotropic tension (Pulay stress), which would make every cell too dense.
 # It comes from oxygen's and lithium's compact orbitals: stress times volume per atom in eV by
-# cutoff, measured against 800 eV on LiAlCl, NaGaBr and KInI. Elsewhere nothing is taken off.
+# cutoff, measured against 800 eV on LiAlCl, NaGaBr and KInI. Other elements have no correction.
 PULAY_eV = {500.0: {"O": 2.1, "Li": 0.2}, 600.0: {"O": 0.61}}
 
 
@@ -57,7 +58,7 @@ def generate_paw_sets(valence_electrons: dict[str, int]) -> Path:
 def calculate(atoms: Atoms, settings: dict, log: Path) -> Atoms:
     """Energy, forces and stress of a frame.
 
-    The energy is the one whose derivative the forces are (the electrons' free energy).
+    The energy is the free energy of the electrons, of which the forces are the derivative.
 
     Raises:
         KohnShamConvergenceError: the SCF cycle did not converge.
@@ -65,7 +66,7 @@ def calculate(atoms: Atoms, settings: dict, log: Path) -> Atoms:
     mean_value = settings["kpoints"] == "mean_value"
     wanted = {e: n for e, n in settings["valence_electrons"].items() if e in atoms.symbols}
     gpaw.setup_paths.insert(0, str(generate_paw_sets(wanted)))
-    parameters = {
+    parameters: dict[str, Any] = {
         "mode": {"name": "pw", "ecut": settings["cutoff_eV"]},
         "xc": "PBE",
         "kpts": MEAN_VALUE_POINT if mean_value else {"size": settings["kpoints"], "gamma": True},
@@ -109,7 +110,8 @@ def main() -> int:
     source, index, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     settings = json.loads(sys.argv[4])
     try:
-        labelled = calculate(ase.io.read(source, index=index), settings, out.with_suffix(".txt"))
+        (atoms,) = ase.io.iread(source, index=index)
+        labelled = calculate(atoms, settings, out.with_suffix(".txt"))
     except KohnShamConvergenceError as error:
         print(f"SCF not converged: {error}", file=sys.stderr)
         return 3

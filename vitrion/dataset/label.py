@@ -16,7 +16,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
@@ -25,7 +24,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from vitrion.base.errors import InputError
 from vitrion.base.progress import Progress
 from vitrion.config import AseCalculator, Gpaw, Label
-from vitrion.dataset.frame import LabelError, write_frames
+from vitrion.dataset.frame import LabelError, read_frame, read_frames, write_frames
 from vitrion.dataset.vasp import run_vasp
 from vitrion.runtime.processes import run_guarded, stop_guarded
 
@@ -34,14 +33,15 @@ logger = logging.getLogger("vitrion")
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 # Threads gain nothing in cells this small; one calculation per core does.
 SERIAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_THREAD = threading.local()  # calculators are not made for use by several threads
+_THREAD = threading.local()  # one calculator per thread, because they keep state
 
 
 def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> bool:
-    """Label one frame and write it; a calculation that fails never ends the campaign.
+    """Label one frame and write it; a calculation that fails does not end the campaign.
 
     A failed calculation is tried once more with safer settings. If that fails too, the frame is
-    written without label, its reason in ``info["label_failure"]``; every dataset leaves it out.
+    written without label and with the reason in ``info["label_failure"]``. `check_frames` rejects
+    it.
 
     Args:
         source: file of frames.
@@ -56,7 +56,7 @@ def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> 
         InputError: no engine chosen, or it is not installed or not usable.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    atoms = ase.io.read(source, index=index)
+    atoms = read_frame(source, index)
     reasons = []
     for safer in (False, True):
         try:
@@ -86,22 +86,22 @@ def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> 
 def label_frames(
     sources: Sequence[Path], folder: Path, *, settings: Label, processes: int = 1
 ) -> tuple[int, int]:
-    """Label every frame of some files, one file each; frames labelled already are kept.
+    """Label every frame of some files, one output file per frame; existing ones are kept.
 
-    The files take turns (the first frame of each, then the second), so that what is finished when
-    the work is stopped is balanced.
+    The files take turns (the first frame of each, then the second), so that the frames labelled
+    when the work is stopped are balanced.
 
     Args:
         sources: files of frames, each with a `frame_id` in its info.
-        folder: where <frame_id>.extxyz go; what is there already is not calculated again.
+        folder: where <frame_id>.extxyz are written; a frame that has its file is skipped.
         settings: engine and its settings.
-        processes: calculations at a time.
+        processes: calculations at the same time.
 
     Returns:
         Number of frames labelled now, and of those that failed.
 
     Raises:
-        InputError: a frame without name; an engine that is not usable.
+        InputError: a file that cannot be read; a frame without name; an engine that is not usable.
     """
     jobs = [
         (source, index, folder / f"{name}.extxyz")
@@ -130,20 +130,21 @@ def label_frames(
 
 def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
     """File, index and name of the first frame of each file, then of the second, and so on."""
-    listed = []
+    listed: list[list[tuple[Path, int, str]]] = []
     for source in sources:
-        names = [atoms.info.get("frame_id") for atoms in ase.io.read(source, index=":")]
-        for name in names:
+        listed.append([])
+        for index, atoms in enumerate(read_frames(source)):
+            name = atoms.info.get("frame_id")
             if not isinstance(name, str) or Path(name).name != name:
                 raise InputError(
-                    f"frame_id in {source}", name, "name every frame, fit for a file name"
+                    f"frame_id in {source}", name, "give every frame one that can name a file"
                 )
-        listed.append([(source, index, name) for index, name in enumerate(names)])
+            listed[-1].append((source, index, name))
     return [job for turn in zip_longest(*listed) for job in turn if job is not None]
 
 
 def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) -> None:
-    """One calculation in a process of its own, which writes `out`."""
+    """One calculation in its own process, which writes `out`."""
     python = settings.python or sys.executable
     if shutil.which(python) is None:
         raise InputError("dataset.label.gpaw.python", python, "no such interpreter")
@@ -169,7 +170,7 @@ def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) 
 
 
 def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
-    """Label with an ASE calculator; one that has no stress labels energy and forces."""
+    """Label with an ASE calculator; one without stress gives energy and forces alone."""
     calculator = _ase_calculator(settings)
     working = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     working.calc = calculator
@@ -182,7 +183,7 @@ def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
         }
         if "stress" in calculator.implemented_properties:
             labels["stress"] = working.get_stress()
-    except Exception as error:  # whatever a calculator raises is the reason for having no label
+    except Exception as error:  # calculators raise anything; the frame has no label then
         raise LabelError(f"{type(error).__name__}: {error}") from error
     if not all(np.isfinite(value).all() for value in labels.values()):
         raise LabelError(f"{settings.calculator} gave a label that is not finite")
@@ -198,7 +199,7 @@ def _run_ase(atoms: Atoms, settings: AseCalculator) -> Atoms:
 
 
 def _ase_calculator(settings: AseCalculator) -> BaseCalculator:
-    """The calculator of this thread, made once: loading a potential takes longer than a frame."""
+    """The calculator of this thread, made once, because loading a potential takes seconds."""
     if getattr(_THREAD, "settings", None) == settings:
         return _THREAD.calculator
     module, _, name = settings.calculator.partition(":")

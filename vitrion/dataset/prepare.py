@@ -1,4 +1,4 @@
-"""From labelled frames of any origin to what the potential trains on."""
+"""Labelled frames of any origin, made into the splits that a potential is trained on."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.frame import Frame, write_frames, write_json
-from vitrion.dataset.read import read_frames
-from vitrion.dataset.split import assign_splits
+from vitrion.dataset.read import import_frames
+from vitrion.dataset.split import SPLITS, assign_splits
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import write_table
 
 logger = logging.getLogger("vitrion")
-
-SPLITS = ("train", "val", "test")
 
 
 def prepare_dataset(
@@ -43,14 +41,14 @@ def prepare_dataset(
     """Read, check, align and split labelled frames.
 
     Writes train.extxyz, val.extxyz and test.extxyz (labels on the potential's energy zero), the
-    table dataset.parquet with every frame and why it was left out, and alignment.json with what was
-    taken off the energies.
+    table dataset.parquet with every frame and why it was left out, and alignment.json with the
+    energies subtracted from the labels.
 
     Args:
         sources: files or folders of labelled frames.
         out: folder to write to.
         settings: limits and split.
-        model: potential whose energy zero counts, as in `vitrion.potential.load_model`.
+        model: potential whose energy zero labels get, as in `vitrion.potential.load_model`.
         seed: seed of the split.
         compositions: the campaign's compositions, to name frames that do not name theirs.
 
@@ -60,7 +58,7 @@ def prepare_dataset(
     Raises:
         InputError: a source that is not there, no usable frame, or none to train or validate on.
     """
-    frames = [frame for source in sources for frame in read_frames(source)]
+    frames = [frame for source in sources for frame in import_frames(source)]
     check_frames(
         frames,
         max_force_eV_A=settings.max_force_eV_A,
@@ -69,20 +67,20 @@ def prepare_dataset(
     names = [composition_name(frame, compositions or {}) for frame in frames]
     if settings.compositions == "campaign":
         for frame, name in zip(frames, names, strict=True):
-            if not frame.fault and name not in (compositions or {}):
-                frame.fault = "not one of the campaign's compositions"
+            if not frame.rejection_reason and name not in (compositions or {}):
+                frame.rejection_reason = "not one of the campaign's compositions"
     _require_usable(frames, sources)
 
     network = load_model(model)
-    alignments, aligned_eV = align(frames, names, settings, network)
+    alignments, aligned_eV = align_energies(frames, names, settings, network)
     _require_usable(frames, sources)
-    usable = [index for index, frame in enumerate(frames) if not frame.fault]
+    usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
     split = ["none"] * len(frames)
     for index, part in zip(
         usable,
         assign_splits(
             [names[index] for index in usable],
-            [frames[index].atoms.info["trajectory"] for index in usable],  # type: ignore[union-attr]
+            [frames[index].atoms.info["trajectory"] for index in usable],
             settings=settings.split,
             seed=seed,
         ),
@@ -102,15 +100,15 @@ def prepare_dataset(
         out / "alignment.json",
         {"model": model, "levels": {level: a.as_dict() for level, a in alignments.items()}},
     )
-    _tell(frames, split, alignments)
+    _log_outcome(frames, split, alignments)
     table = frames_table(frames, names, split, aligned_eV)
     write_table(out / "dataset.parquet", "dataset", table, {"seed": seed, "model": model})
     return table
 
 
 def composition_name(frame: Frame, compositions: Mapping[str, Composition]) -> str:
-    """The campaign's name of a frame's composition, its own, or else its reduced formula."""
-    if frame.atoms is None or len(frame.atoms) == 0:
+    """The campaign's name of a frame's composition, else the frame's, else its reduced formula."""
+    if len(frame.atoms) == 0:
         return ""
     counts = Counter(map(str, frame.atoms.symbols))
     for name, composition in compositions.items():
@@ -122,24 +120,24 @@ def composition_name(frame: Frame, compositions: Mapping[str, Composition]) -> s
     return str(own) if own else frame.atoms.symbols.formula.reduce()[0].format("hill")
 
 
-def align(
+def align_energies(
     frames: Sequence[Frame], names: Sequence[str], settings: Dataset, network: CHGNet
 ) -> tuple[dict[str, Alignment], list[float]]:
-    """Bring the energies of each level of theory to the potential's zero.
+    """Shift the energies of each level of theory to the potential's zero.
 
-    Fitted on the frames that are not held out, so that the test says nothing to the training; held
-    out ones take part only where the others leave their shift open (an element that is in no other
-    composition, say). A frame that is far off after the fit gets a fault, and the fit is repeated
-    without it.
+    The shift is fitted on frames that are not held out, so that training learns nothing from the
+    test. Held-out frames take part only where the others do not determine their shift (an element
+    of no other composition, for example). The frame farthest from the potential after the fit is
+    rejected where it exceeds the limit, and the fit is repeated without it.
 
     Returns:
-        The alignment of each level, and each frame's aligned energy in eV (NaN for faulty ones).
+        The alignment of each level, and each frame's aligned energy in eV (NaN for rejected ones).
     """
     residual = _residuals_eV_atom(frames, network)
-    symbols = {index: [str(s) for s in _atoms(frames[index]).symbols] for index in residual}
+    symbols = {index: [str(s) for s in frames[index].atoms.symbols] for index in residual}
     levels: dict[str, list[int]] = defaultdict(list)
     for index in residual:
-        levels[_atoms(frames[index]).info["level"]].append(index)
+        levels[frames[index].atoms.info["level"]].append(index)
     aligned_eV = [float("nan")] * len(frames)
     alignments: dict[str, Alignment] = {}
     for level, members in levels.items():
@@ -147,33 +145,38 @@ def align(
             fitted = [i for i in members if names[i] not in settings.split.held_out]
             trained = [symbols[i] for i in fitted]
             held_out = {names[i]: symbols[i] for i in members if i not in fitted}
-            open_shift = {
+            undetermined = {
                 n for n, example in held_out.items() if not is_determined(example, trained)
             }
-            fitted += [i for i in members if names[i] in open_shift]
+            fitted += [i for i in members if names[i] in undetermined]
             fit = fit_alignment([symbols[i] for i in fitted], [residual[i] for i in fitted])
-            left = {i: residual[i] - fit.removed(symbols[i]) / len(symbols[i]) for i in members}
-            worst = max(members, key=lambda i: abs(left[i]))
-            if abs(left[worst]) <= settings.max_energy_deviation_eV_atom:
+            deviation = {
+                i: residual[i] - fit.total_shift_eV(symbols[i]) / len(symbols[i]) for i in members
+            }
+            worst = max(members, key=lambda i: abs(deviation[i]))
+            if abs(deviation[worst]) <= settings.max_energy_deviation_eV_atom:
                 alignments[level] = fit
                 break
-            reason = f"energy {left[worst]:+.2f} eV/atom off the potential after alignment"
-            frames[worst].fault = reason
+            frames[
+                worst
+            ].rejection_reason = (
+                f"energy {deviation[worst]:+.2f} eV/atom off the potential after alignment"
+            )
             members = [i for i in members if i != worst]
         for index in members:
-            energy_eV = _atoms(frames[index]).calc.results["energy"]
-            aligned_eV[index] = energy_eV - alignments[level].removed(symbols[index])
+            energy_eV = frames[index].atoms.calc.results["energy"]
+            aligned_eV[index] = energy_eV - alignments[level].total_shift_eV(symbols[index])
     return alignments, aligned_eV
 
 
 def _residuals_eV_atom(frames: Sequence[Frame], network: CHGNet) -> dict[int, float]:
-    """Label minus potential of every sound frame, by its index."""
-    sound = [index for index, frame in enumerate(frames) if not frame.fault]
+    """Label minus potential of every usable frame, by its index."""
+    usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
     residual: dict[int, float] = {}
     potentials: dict[bytes, CHGNetPotential] = {}
-    with Progress(len(sound), "energy of the start model", unit="frame") as bar:
-        for index in sound:
-            atoms = _atoms(frames[index])
+    with Progress(len(usable), "energy of the start model", unit="frame") as bar:
+        for index in usable:
+            atoms = frames[index].atoms
             system = atoms.numbers.tobytes()
             if system not in potentials:
                 potentials[system] = CHGNetPotential(network, atoms.numbers)
@@ -189,13 +192,14 @@ def frames_table(
     split: Sequence[str],
     aligned_eV: Sequence[float],
 ) -> pd.DataFrame:
-    """The table `dataset`: every frame that was read, used or not."""
+    """The table `dataset`: one row for every imported frame, used or not."""
     rows = []
     for frame, name, part, aligned in zip(frames, names, split, aligned_eV, strict=True):
-        atoms = frame.atoms if frame.atoms is not None else Atoms()
+        atoms = frame.atoms
         results = atoms.calc.results if atoms.calc is not None else {}
         n_atoms = len(atoms)
-        forces, stress = np.asarray(results.get("forces", [])), results.get("stress")
+        forces = np.asarray(results.get("forces", []))
+        stress = np.asarray(results.get("stress", []))
         has_volume = n_atoms > 0 and atoms.cell.rank == 3
         rows.append(
             {
@@ -214,38 +218,36 @@ def frames_table(
                 if forces.shape == (n_atoms, 3) and n_atoms
                 else float("nan"),
                 "pressure_GPa": -np.mean(stress[:3]) * EV_A3_TO_GPA
-                if np.shape(stress) == (6,)
+                if stress.shape == (6,)
                 else float("nan"),
-                "flags": frame.fault,
+                "flags": frame.rejection_reason,
             }
         )
     return pd.DataFrame(rows)
 
 
-def _atoms(frame: Frame) -> Atoms:
-    assert frame.atoms is not None
-    return frame.atoms
-
-
-def _tell(
+def _log_outcome(
     frames: Sequence[Frame], split: Sequence[str], alignments: Mapping[str, Alignment]
 ) -> None:
     for frame in frames:
-        if frame.fault:
-            logger.warning("left out: %s: %s", frame.name, frame.fault)
+        if frame.rejection_reason:
+            logger.warning("left out: %s: %s", frame.name, frame.rejection_reason)
     for level, alignment in alignments.items():
         logger.info(
             "%s: energy zero fitted on %d frames, rank %d, residual %.1f meV/atom (rms)",
-            *(level, alignment.n_frames, alignment.rank, 1000 * alignment.residual_rms_eV_atom),
+            level,
+            alignment.n_frames,
+            alignment.rank,
+            1000 * alignment.residual_rms_eV_atom,
         )
     counts = Counter(split)
     logger.info("%s", ", ".join(f"{counts[part]} {part}" for part in (*SPLITS, "none")))
 
 
 def _require_usable(frames: Sequence[Frame], sources: Sequence[Path | str]) -> None:
-    if any(not frame.fault for frame in frames):
+    if any(not frame.rejection_reason for frame in frames):
         return
-    reasons = "; ".join(f"{frame.name}: {frame.fault}" for frame in frames[:5])
+    reasons = "; ".join(f"{frame.name}: {frame.rejection_reason}" for frame in frames[:5])
     raise InputError(
         "dataset.sources",
         [str(source) for source in sources],
@@ -254,7 +256,7 @@ def _require_usable(frames: Sequence[Frame], sources: Sequence[Path | str]) -> N
 
 
 def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
-    atoms = _atoms(frame)
+    atoms = frame.atoms
     aligned = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     aligned.info = {
         "frame_id": frame.name,

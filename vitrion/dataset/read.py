@@ -1,4 +1,4 @@
-"""Read labelled frames that others made: VASP runs, extxyz, ASE databases, CHGNet's JSON.
+"""Import labelled frames made elsewhere: VASP runs, extxyz, ASE databases, CHGNet's JSON.
 
 Inside Vitrion labels are in eV, eV/Å and eV/Å³, and stress has ASE's sign (positive under tension,
 so that the pressure is minus its mean diagonal). What is read must be in these units:
@@ -22,6 +22,7 @@ import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
@@ -52,13 +53,13 @@ KBAR_TO_EV_A3 = -0.1 * GPa
 COMPRESSED = r"(\.(gz|xz|bz2))?"
 
 
-def read_frames(source: Path | str) -> list[Frame]:
-    """Read every frame of a file, or of all files of known kinds below a folder.
+def import_frames(source: Path | str) -> list[Frame]:
+    """Import every frame of a file, or of all files of known kinds below a folder.
 
-    A file or frame that cannot be read becomes a `Frame` that tells so; nothing is left out
+    A file or frame that cannot be read becomes a `Frame` with the reason; nothing is left out
     silently. In a folder with a vasprun.xml, OUTCAR is not read as well. Frames that do not name
-    their `trajectory` belong to that of their file (in MPtrj's layout, of their material), and
-    frames that do not name their `level` of theory share an energy zero with their folder.
+    their `trajectory` belong to one trajectory per file (in MPtrj's layout, per material). Frames
+    that do not name their `level` of theory share an energy zero per folder.
 
     Raises:
         InputError: no such path, a file of unknown kind, or a folder with no file of known kind.
@@ -84,19 +85,27 @@ def _read_file(path: Path) -> Iterator[Frame]:
     assert reader is not None
     index = -1
     try:
-        for index, (atoms, fault) in enumerate(reader(path)):
-            if atoms is not None:
-                atoms.info.setdefault("engine", "unknown")
-                atoms.info.setdefault("level", str(path.parent))
-                atoms.info.setdefault("trajectory", str(path))
-            yield Frame(path, index, atoms, fault)
-    except (
-        Exception
-    ) as error:  # other people's files fail in any way; each is reported, none ends it
-        yield Frame(path, index + 1, None, f"cannot be read ({type(error).__name__}: {error})")
+        for index, (atoms, reason) in enumerate(reader(path)):
+            if atoms is None:
+                yield Frame(path, index, rejection_reason=reason)
+                continue
+            atoms.info.setdefault("engine", "unknown")
+            atoms.info.setdefault("level", str(path.parent))
+            atoms.info.setdefault("trajectory", str(path))
+            yield Frame(path, index, atoms, reason)
+    except Exception as error:  # parsers raise anything; the other files are read all the same
+        yield Frame(path, index + 1, rejection_reason=_unreadable(error))
     else:
         if index < 0:
-            yield Frame(path, 0, None, "no frame in the file")
+            yield Frame(path, 0, rejection_reason="no frame in the file")
+
+
+def _unreadable(error: Exception) -> str:
+    """The rejection reason of a damaged file or frame, with what to do."""
+    return (
+        f"cannot be read ({type(error).__name__}: {error}): damaged, cut short or of another "
+        "format; copy it again or leave it out"
+    )
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Atoms | None, str]]] | None:
@@ -107,15 +116,18 @@ def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Atoms | None, str]]] 
 
 
 def _is_data(path: Path) -> bool:
-    """Whether a file found in a folder is one to read (its name may be given to other things)."""
+    """Whether a file found in a folder holds frames; other files may have such a name as well."""
     reader = _reader(path)
     if path.name.startswith(".") or reader is None:
         return False
     if reader is _read_outcar:
         return not any(path.parent.glob("vasprun*.xml*"))
     if reader is _read_chgnet_json:
-        with _open_text(path) as file:
-            return '"structure"' in file.read(100_000)
+        try:
+            with _open_text(path) as file:
+                return '"structure"' in file.read(100_000)
+        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error):
+            return True  # damaged, which reading it reports
     return True
 
 
@@ -125,7 +137,7 @@ def _open_text(path: Path) -> IO[str]:
 
 
 def _read_extxyz(path: Path) -> Iterator[tuple[Atoms | None, str]]:
-    """Frame by frame, so that one broken frame does not hide the others."""
+    """Frame by frame, so that the frames before and after a damaged one are read."""
     with _open_text(path) as file:
         while header := file.readline():
             if not header.strip():
@@ -137,13 +149,16 @@ def _read_extxyz(path: Path) -> Iterator[tuple[Atoms | None, str]]:
                 return
             lines = [file.readline() for _ in range(n_atoms + 1)]
             if not lines[-1].strip():
-                yield None, f"file ends within a frame of {n_atoms} atoms"
+                yield None, f"file ends within a frame of {n_atoms} atoms: copy it again"
+                return
+            if not lines[-1].endswith("\n"):
+                yield None, "file ends within a line: copy it again, or end it with a line break"
                 return
             try:
-                atoms = ase.io.read(StringIO(header + "".join(lines)), format="extxyz")
+                (atoms,) = ase.io.iread(StringIO(header + "".join(lines)), format="extxyz")
                 yield with_labels(atoms), ""
             except Exception as error:
-                yield None, f"cannot be read ({type(error).__name__}: {error})"
+                yield None, _unreadable(error)
 
 
 def _read_database(path: Path) -> Iterator[tuple[Atoms | None, str]]:
@@ -154,7 +169,7 @@ def _read_database(path: Path) -> Iterator[tuple[Atoms | None, str]]:
                 atoms.info = {**row.key_value_pairs, **row.data}
                 yield with_labels(atoms), ""
             except Exception as error:
-                yield None, f"row {row.id} cannot be read ({type(error).__name__}: {error})"
+                yield None, f"row {row.id} {_unreadable(error)}"
 
 
 def _read_outcar(path: Path) -> Iterator[tuple[Atoms | None, str]]:
@@ -200,18 +215,18 @@ def _read_chgnet_json(path: Path) -> Iterator[tuple[Atoms | None, str]]:
             atoms.calc = None
             yield with_labels(atoms, labels), ""
         except Exception as error:
-            yield None, f"cannot be read ({type(error).__name__}: {error})"
+            yield None, _unreadable(error)
 
 
 def with_labels(atoms: Atoms, labels: Mapping[str, Any] | None = None) -> Atoms:
-    """Bring labels of known names into one calculator.
+    """Move labels of known names into one calculator.
 
     Args:
         atoms: structure; its info, arrays and calculator are searched for `KEYS`.
-        labels: labels by the same names, which come first.
+        labels: labels by the same names, which come before those of `atoms`.
 
     Raises:
-        ValueError: a stress or virial that has not the shape of one.
+        ValueError: a stress or virial of wrong shape.
     """
     found = {
         **atoms.info,
@@ -237,7 +252,7 @@ def with_labels(atoms: Atoms, labels: Mapping[str, Any] | None = None) -> Atoms:
     for name in known & set(atoms.arrays):
         del atoms.arrays[name]
     atoms.calc = SinglePointCalculator(atoms)
-    # Set here, not passed: the calculator would refuse wrong shapes that are to be reported.
+    # Not passed to the constructor, which refuses wrong shapes; `check_frames` reports them.
     atoms.calc.results = values
     return atoms
 

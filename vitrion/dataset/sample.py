@@ -1,4 +1,4 @@
-"""Frames worth labelling: ionic packings, melted and cooled, the most different ones kept."""
+"""Frames to label: ionic packings, melted and cooled, of which the most different are chosen."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ logger = logging.getLogger("vitrion")
 
 TIMESTEP_FS = 2.0
 FRICTION_FS = 0.02
-# A frame with a larger force is a collision that no glass or melt visits.
+# Larger forces come from collisions, which do not occur in a glass or melt.
 MAX_FORCE_eV_A = 30.0
-# A few steps downhill take the packing's bonds to the potential's own lengths, so that the first
-# steps of MD do not throw atoms through each other.
+# Steps of minimisation of a packing. Without them its shortest bonds are so strained that the first
+# steps of MD throw atoms through each other.
 RELAX_STEPS = 30
 
 
@@ -44,19 +44,19 @@ def sample_frames(
 
     Every packing runs Langevin dynamics with the potential at each temperature, from hot to cold,
     so it melts and then cools. From all candidates the frames are chosen by farthest-point
-    selection on CHGNet's atom features, the temperatures taking turns; the model is least sure of
-    what is far from all that it knows. The result depends on the arguments only (to the rounding
-    of the machine's arithmetic, which molten MD amplifies).
+    selection on CHGNet's atom features, the temperatures taking turns, because the model is least
+    certain far from its training frames. The result depends on the arguments alone, apart from
+    rounding, which differs between machines and which molten MD amplifies.
 
     Args:
-        composition: what to pack; its charges order the packings.
+        composition: what to pack, with the charges of its ions.
         settings: how many frames, cell size, densities, temperatures.
         model: potential that runs the dynamics, as in `vitrion.potential.load_model`.
         seed: seed of this composition's sampling.
-        known: labelled frames of this composition, to keep away from.
+        known: labelled frames of this composition; what is chosen is far from them.
 
     Returns:
-        Frames in the order of selection, any leading part of which is diverse as well. `info` holds
+        Frames in the order of selection; the first n of them are diverse for any n. `info` holds
         frame_id, composition, trajectory (the packing of origin), temperature_K, density_g_cm3,
         relative_density, step and seed.
 
@@ -127,7 +127,7 @@ def _melt_and_cool(
 ) -> Iterator[Atoms]:
     """Run a packing through the temperatures; yield candidate frames without calculator.
 
-    A young potential may blow up; what came before that is kept.
+    Where the potential blows up, the frames before that are kept.
     """
     try:
         yield from _frames(atoms, calculator, settings, seed)
@@ -209,7 +209,7 @@ def farthest_points(
         groups: label of each point; turns follow the order of first appearance.
         count: points to choose; fewer are returned when there are not enough.
         allowed: mask (n,) of the points that may be chosen.
-        chosen: points chosen already, to keep away from.
+        chosen: points chosen already; new ones are far from them.
 
     Returns:
         Indices of the newly chosen points in the order of choice.

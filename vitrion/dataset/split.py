@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests, without leaks."""
+"""Which frames train, validate and test, so that no trajectory is in two splits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Split
 
+SPLITS = ("train", "val", "test")
+
 
 def assign_splits(
     compositions: Sequence[str], trajectories: Sequence[str], *, settings: Split, seed: int
 ) -> list[str]:
-    """Split frames so that nothing in validation or test has been seen in training.
+    """Assign each frame to training, validation or test, by composition and trajectory.
 
-    Held-out compositions test. Of every other composition whole trajectories (all frames that come
-    from one packing or one MD run) validate, as many as come nearest to the wanted share of its
-    frames; a composition with a single trajectory trains.
+    Frames of held-out compositions test. Of every other composition whole trajectories (all frames
+    of one packing or one MD run) validate, as many as come nearest to the wanted share of its
+    frames. A composition with a single trajectory trains.
 
     Args:
         compositions: composition of each frame.

@@ -1,4 +1,4 @@
-"""VASP: inputs as for CHGNet's training set, and reading what VASP wrote.
+"""VASP: inputs as for CHGNet's training set, and the labels in its vasprun.xml.
 
 CHGNet was trained on MPtrj, which the Materials Project computed with these input sets, so frames
 labelled here with `MPStaticSet` need no other level of theory than the potential's own.
@@ -39,7 +39,13 @@ QUOTED = re.compile(r"""'[^']*'|"[^"$`]*"|\\.""")
 
 
 def input_set(atoms: Atoms, settings: Vasp, *, safer: bool = False) -> VaspInputSet:
-    """The pymatgen input set of a frame whose atoms are grouped by element."""
+    """The pymatgen input set of a frame.
+
+    Args:
+        atoms: grouped by element.
+        settings: name of the input set, and INCAR tags over its own.
+        safer: use `SAFER`, for a second try.
+    """
     incar = {**INCAR, **(SAFER if safer else {}), **settings.incar}
     structure = AseAtomsAdaptor.get_structure(atoms)
     with warnings.catch_warnings():
@@ -52,7 +58,7 @@ def input_set(atoms: Atoms, settings: Vasp, *, safer: bool = False) -> VaspInput
 def write_inputs(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False) -> None:
     """Write INCAR, KPOINTS (unless INCAR's KSPACING stands for it), POSCAR and POTCAR.
 
-    POTCAR comes last, so the rest is there to look at when no pseudopotentials are installed.
+    POTCAR comes last, so that the other files can be checked where it cannot be written.
 
     Raises:
         InputError: no pseudopotentials (VASP's licence forbids shipping them).
@@ -123,11 +129,11 @@ def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False)
         last = f": {lines[-1]}" if lines else ""
         raise LabelError(f"{settings.command} ended with exit code {code} (see {log}){last}")
     try:
-        *_, (result, fault) = read_vasprun(folder / "vasprun.xml")
+        *_, (result, reason) = read_vasprun(folder / "vasprun.xml")
     except ValueError as error:
         raise LabelError(str(error)) from error
     if result is None:
-        raise LabelError(fault)
+        raise LabelError(reason)
     if list(result.symbols) != list(atoms.symbols[order]):
         raise LabelError("vasprun.xml holds other atoms than POSCAR")
     original = np.argsort(order)
@@ -148,10 +154,10 @@ def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False)
 
 
 def read_vasprun(path: Path) -> Iterator[tuple[Atoms | None, str]]:
-    """The ionic steps of a vasprun.xml as labelled frames, or the fault of each.
+    """Each ionic step of a vasprun.xml as a labelled frame, or the reason why it is none.
 
-    Energies are the ones whose derivative the forces are, without the PV term of PSTRESS. A step
-    whose SCF cycle used up NELM did not converge and has no label.
+    Energies are free energies, of which the forces are the derivative, without the PV term of
+    PSTRESS. A step whose SCF cycle used up NELM did not converge and has no label.
 
     Raises:
         ValueError: the file cannot be read.
@@ -160,14 +166,10 @@ def read_vasprun(path: Path) -> Iterator[tuple[Atoms | None, str]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frames = ase.io.read(path, index=":", format="vasp-xml")
-            run = Vasprun(
-                str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False
-            )  # fmt: skip
+            run = Vasprun(str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
         limit = run.parameters["NELM"]
         level = f"VASP {run.vasp_version.strip()} {run.run_type} {run.parameters['ENMAX']:g} eV"
-    except (
-        Exception
-    ) as error:  # two parsers of other people's files: any exception means unreadable
+    except Exception as error:  # the two parsers raise anything for a damaged file
         raise ValueError(f"not a readable vasprun.xml ({type(error).__name__}: {error})") from error
     if not frames or len(frames) != len(run.ionic_steps):
         raise ValueError("vasprun.xml ends within its first ionic step")

@@ -4,45 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
-from ase.io import read
 from torch import Tensor
 
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.potential.graph import Candidates, Graph, GraphBuilder
 from vitrion.potential.network import Network
-
-
-def read_frames(path: Path | str) -> list[Atoms]:
-    """Read labelled frames (extxyz; an empty file holds none).
-
-    Raises:
-        InputError: the file is missing, is not extxyz, or a frame lacks energy, forces or stress.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("frames", str(path), "no such file; give labelled frames as extxyz")
-    if path.stat().st_size == 0:
-        return []
-    try:
-        frames = read(path, index=":", format="extxyz")
-    except Exception as error:  # ASE's parser raises anything from IndexError to its own classes
-        raise InputError("frames", str(path), f"cannot be read as extxyz ({error})") from error
-    for number, frame in enumerate(frames):
-        try:
-            frame.get_potential_energy(), frame.get_forces(), frame.get_stress()
-        except (RuntimeError, PropertyNotImplementedError):
-            name = frame.info.get("frame_id", f"number {number}")
-            raise InputError(
-                f"frame {name} of {path}", "no label", "every frame needs energy, forces and stress"
-            ) from None
-    return frames
 
 
 @dataclass(frozen=True)

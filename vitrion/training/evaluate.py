@@ -19,10 +19,10 @@ from ase import Atoms
 
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
+from vitrion.dataset.frame import read_labelled_frames
 from vitrion.potential import CHGNetPotential, load_model, model_hash
 from vitrion.tables import TABLES
 from vitrion.tables.io import write_table
-from vitrion.training.batches import read_frames
 
 RESAMPLES = 1000
 _FRAME = ["model", "split", "composition", "frame_id"]  # what a row of one frame is told by
@@ -49,7 +49,7 @@ def evaluate(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    frames = {split: read_frames(path) for split, path in datasets.items()}
+    frames = {split: read_labelled_frames(path) for split, path in datasets.items()}
     total = len(models) * sum(map(len, frames.values()))
     parts = []
     with Progress(total, "evaluate", unit="frame") as progress:

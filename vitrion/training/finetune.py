@@ -31,11 +31,12 @@ from vitrion.base.errors import InputError
 from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Finetune
+from vitrion.dataset.frame import read_labelled_frames
 from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model, with_angle_cutoff
 from vitrion.tables.io import write_table
-from vitrion.training.batches import Sample, builder_for, read_frames, to_samples
+from vitrion.training.batches import Sample, builder_for, to_samples
 from vitrion.training.checkpoint import (
     TrainingState,
     read_checkpoint,
@@ -86,7 +87,7 @@ def finetune(
     if threads is not None:
         torch.set_num_threads(threads)
 
-    frames = {"train": read_frames(train), "val": read_frames(val)}
+    frames = {"train": read_labelled_frames(train), "val": read_labelled_frames(val)}
     if not frames["train"]:
         raise InputError("train", str(train), "no frames to train on; see the dataset's table")
     start = start_model(settings)
