@@ -71,7 +71,7 @@ bench: $(VENV)/.ready
 # torch is held back: results are reproduced with one version, and newer wheels are several GB.
 lock:
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools
-	$(VENV)-lock/bin/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --extra slurm \
+	$(VENV)-lock/bin/pip-compile --quiet --upgrade --upgrade-package torch==2.13.0 --extra dev --extra formats --extra slurm \
 	  --strip-extras --allow-unsafe --no-emit-find-links --no-emit-index-url --no-header --no-annotate \
 	  -o envs/requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' envs/requirements.lock

@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from vitrion import __version__, commands
 from vitrion.base.errors import InputError, PotentialError
@@ -16,7 +17,7 @@ from vitrion.base.errors import InputError, PotentialError
 class _Parser(argparse.ArgumentParser):
     """Argument errors end like every other bad input: one message, exit code 2."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 2 for bad input, 1 when the dynamics left physics, 130 when interrupted.
+        The exit code: 2 for bad input, 1 when the potential failed, 130 when interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = build_parser().parse_args(argv)

@@ -195,7 +195,7 @@ def test_viewer_shows_the_glass_and_its_fragments(page: Browser) -> None:
     alone = len(atoms) - 16
     assert page.evaluate("document.getElementById('viewer').dataset.atoms") == str(alone)
     assert drawn_share(page) < everything
-    assert "2 metals" in page.evaluate("document.getElementById('legend').textContent")
+    assert "2 cations" in page.evaluate("document.getElementById('legend').textContent")
     keep(page.screenshot(), "viewer-fragments")
     page.evaluate(f"{select}('glass', '2')")
     assert "KInI" in page.evaluate("document.getElementById('viewer-note').textContent")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vitrion.campaign import archive as archive_module
 from vitrion.campaign.archive import CHECKSUMS, CRATE
 from vitrion.campaign.jobs import campaign_jobs, open_campaign
 from vitrion.cli import main
@@ -65,6 +66,19 @@ def test_holds_tables_and_versions_but_no_trajectories(archived: Path) -> None:
     assert not any(".partial" in name for name in held)
     assert (archived / GLASS).read_text() == f"this is {GLASS}"
     assert "numpy==" in (archived / "environment.txt").read_text()
+
+
+def test_every_file_is_hashed_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trajectories make an archive large; each file is read once for its checksum."""
+    hashed: list[str] = []
+
+    def counting(path: Path, sha256=archive_module.sha256) -> str:
+        hashed.append(str(path))
+        return sha256(path)
+
+    monkeypatch.setattr(archive_module, "sha256", counting)
+    assert archive() == 0
+    assert len(hashed) == len(set(hashed)) > 20
 
 
 def test_configuration_in_it_is_complete(archived: Path) -> None:

@@ -8,12 +8,14 @@ import pytest
 
 from vitrion.campaign.doctor import Finding, examine
 from vitrion.cli import main
+from vitrion.potential import kernels
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
 
 
 def verdicts(folder: Path, *configs: Path) -> dict[str, Finding]:
-    return {finding.subject: finding for finding in examine([TOY, *configs], folder)}
+    findings = examine([TOY, *configs], folder, kernels.available)
+    return {finding.subject: finding for finding in findings}
 
 
 def say(folder: Path, program: str, text: str) -> None:

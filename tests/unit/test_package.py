@@ -23,7 +23,6 @@ EXCEPTIONS = {
     ("statistics/summary.py", "paper"),
     ("structure/neighbors.py", "trajectory"),
     ("structure/rdf.py", "trajectory"),
-    ("campaign/doctor.py", "potential"),
 }
 HEAVY = ("torch", "matplotlib", "scipy", "pymatgen", "pandas", "chgnet")
 MOST_CPU_S = 1.5

@@ -139,9 +139,12 @@ def archive_campaign(
     moved = config.model_copy(update={"compositions": "compositions.tsv"})
     (partial / "config.yaml").write_text(config_yaml(moved))
     (partial / "environment.txt").write_text(_installed())
-    crate = _crate(partial, config, compositions, missing=missing, authors=authors, license=license)
+    digests = {name: sha256(path) for name, path in _files(partial)}
+    files = [_describe(name, partial / name, digest) for name, digest in digests.items()]
+    crate = _crate(files, config, compositions, missing=missing, authors=authors, license=license)
     (partial / CRATE).write_text(json.dumps(crate, indent=1, ensure_ascii=False) + "\n")
-    checksums = "".join(f"{sha256(path)}  {name}\n" for name, path in _files(partial))
+    digests[CRATE] = sha256(partial / CRATE)
+    checksums = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     (partial / CHECKSUMS).write_text(checksums)
     partial.rename(out)
     return sha256(out / CHECKSUMS)
@@ -150,9 +153,9 @@ def archive_campaign(
 def verify_archive(folder: Path) -> list[Finding]:
     """What is wrong with an archive: nothing, if all is as `archive_campaign` left it.
 
-    Every checksum is computed anew, and the files that the archived configuration asks for must be
-    there. Whoever changes files and checksums alike is found out only by the checksum of
-    `checksums.sha256` itself.
+    Every checksum is computed again, and the files that the archived configuration asks for must
+    be there. A file changed together with its line in `checksums.sha256` shows only in the checksum
+    of `checksums.sha256` itself.
 
     Args:
         folder: the archive.
@@ -196,7 +199,7 @@ def _expected(
 
 
 def _crate(
-    folder: Path,
+    described: Sequence[Mapping[str, object]],
     config: Config,
     compositions: Mapping[str, Composition],
     *,
@@ -206,8 +209,7 @@ def _crate(
 ) -> dict[str, object]:
     """The metadata: RO-Crate 1.1 with SHA-256 checksums."""
     today = datetime.date.today().isoformat()
-    files = [_describe(name, path) for name, path in _files(folder)]
-    files.append({"@id": CHECKSUMS, "@type": "File", **_kind(CHECKSUMS)})
+    files = [*described, {"@id": CHECKSUMS, "@type": "File", **_kind(CHECKSUMS)}]
     people = [
         {"@id": f"#author-{number}", "@type": "Person", "name": name}
         for number, name in enumerate(authors, start=1)
@@ -266,14 +268,14 @@ def _crate(
     return {"@context": context, "@graph": graph}
 
 
-def _describe(name: str, path: Path) -> dict[str, object]:
+def _describe(name: str, path: Path, digest: str) -> dict[str, object]:
     """A file in the metadata."""
     return {
         "@id": name,
         "@type": "File",
         **_kind(name),
         "contentSize": str(path.stat().st_size),
-        "sha256": sha256(path),
+        "sha256": digest,
     }
 
 
@@ -332,6 +334,10 @@ def _installed() -> str:
 
 def _version() -> str:
     """Version, with the commit where the workflow is a checkout."""
+    if not (
+        WORKFLOW / "Snakefile"
+    ).is_file():  # an installed package; its folder may be in a repository
+        return __version__
     command = ["git", "-C", str(WORKFLOW), "describe", "--always", "--dirty"]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,7 @@ from vitrion.config import Config
 Verdict = Literal["ok", "missing", "note"]
 PACKAGES = ("torch", "chgnet", "ase", "pymatgen", "numpy", "h5py", "pyarrow", "snakemake")
 COMMAND_S = 20.0
-# The plugin's default; MinJobAge must be three times as long for squeue to tell how jobs ended.
+# The plugin's default; MinJobAge must be three times as long for squeue to know how jobs ended.
 FIRST_CHECK_S = 40
 SPARE_GB = 5.0
 
@@ -51,18 +51,24 @@ class Finding:
         return f"{text}\n{'':22}→ {self.remedy}" if self.remedy else text
 
 
-def examine(configfiles: Sequence[Path | str], folder: Path) -> Iterator[Finding]:
+def examine(
+    configfiles: Sequence[Path | str], folder: Path, kernels_compiled: Callable[[], bool]
+) -> Iterator[Finding]:
     """Look at environment, device, disk, configuration, scheduler and DFT.
 
     Args:
         configfiles: of the campaign, as for Snakemake.
         folder: where results will be written.
+        kernels_compiled: whether the potential's CPU kernels compile and load here; may raise
+            ImportError.
     """
-    yield Finding("vitrion", "ok", f"{__version__}, workflow in {WORKFLOW}")
+    has_workflow = (WORKFLOW / "Snakefile").is_file()
+    workflow = f"workflow in {WORKFLOW}" if has_workflow else "installed without the workflow"
+    yield Finding("vitrion", "ok", f"{__version__}, {workflow}")
     yield Finding("python", "ok", f"{platform.python_version()} in {sys.prefix}")
     yield from map(_package, PACKAGES)
     yield _packmol()
-    yield _kernels()
+    yield _kernels(kernels_compiled)
     yield _device()
     config = None
     try:
@@ -100,11 +106,9 @@ def _packmol() -> Finding:
         return Finding("packmol", "missing", str(error), "pip install packmol")
 
 
-def _kernels() -> Finding:
+def _kernels(compiled: Callable[[], bool]) -> Finding:
     try:
-        from vitrion.potential import kernels
-
-        if kernels.available():
+        if compiled():
             return Finding("CPU kernels", "ok", "compiled")
     except ImportError as error:
         return Finding("CPU kernels", "note", str(error), "install torch and chgnet")
@@ -190,7 +194,7 @@ def _slurm() -> Iterator[Finding]:
 
 
 def _accounting(config: str) -> Finding:
-    """Which status command the plugin must use; with the wrong one it waits for ever."""
+    """Which status command the plugin must use; with the wrong one it waits forever."""
     storage = re.search(r"^AccountingStorageType\s*=\s*(\S+)", config, re.MULTILINE)
     age = re.search(r"^MinJobAge\s*=\s*(\d+)", config, re.MULTILINE)
     if storage and storage[1] != "accounting_storage/none":

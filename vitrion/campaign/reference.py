@@ -93,7 +93,7 @@ def _value(schema: dict) -> str:
             words = {"integer": "whole number", "string": "text", "boolean": "true or false"}
             words["null"] = "`null`"
             limits = [f"{sign} {schema[key]:g}" for key, sign in _LIMITS.items() if key in schema]
-            return " ".join([words.get(kind, str(kind)), ", ".join(limits)]).strip()
+            return " ".join([words.get(str(kind), str(kind)), ", ".join(limits)]).strip()
 
 
 def tables_reference() -> str:

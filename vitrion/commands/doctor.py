@@ -32,9 +32,15 @@ def run(args: argparse.Namespace) -> None:
     if not args.directory.is_dir():
         raise InputError("--directory", str(args.directory), "no such folder; make it first")
     missing = 0
-    for finding in examine(args.configfile, args.directory):
+    for finding in examine(args.configfile, args.directory, _kernels_compiled):
         print(finding, flush=True)
         missing += finding.verdict == "missing"
     if missing:
         print(f"{missing} things missing", file=sys.stderr)
         sys.exit(1)
+
+
+def _kernels_compiled() -> bool:
+    from vitrion.potential import kernels
+
+    return kernels.available()

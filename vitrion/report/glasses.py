@@ -9,56 +9,55 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order
 
 from vitrion.paper.family import halide
+from vitrion.structure.neighbors import neighbor_pairs
 from vitrion.transport.network import components
 
 BRIDGE = "O"
-# Of the sum of covalent radii, where g(r) has given no cutoff.
-NEAR = 1.3
+# Longest bond over the sum of covalent radii, where g(r) has given no cutoff.
+BOND_OVER_RADII = 1.3
 
 
 def glass_model(
-    atoms: Atoms, metal: str, halogen: str, cutoffs_A: dict[str, float]
+    atoms: Atoms, center: str, terminal: str, cutoffs_A: dict[str, float]
 ) -> dict[str, object]:
     """A glass for the viewer.
 
-    A fragment is metals joined by shared oxygen, with the halogens bound to them. Across the cell's
-    faces fragments are made whole, so that bonds are short; a bond of a network that closes on
-    itself through the boundary is left out.
+    A fragment is central cations joined by shared oxygen, with the other ligands bound to them.
+    Fragments are made whole across the cell's faces, so that bonds are short; a bond of a network
+    that closes on itself through the boundary is left out.
 
     Args:
         atoms: the glass.
-        metal, halogen: centre of the tetrahedra and ligand beside oxygen.
-        cutoffs_A: longest bond of the metal by ligand.
+        center: element of the central cations.
+        terminal: ligand beside oxygen.
+        cutoffs_A: longest bond of the central cation by ligand.
 
     Returns:
-        `cell` (9 numbers, rows in Å), `elements`, `xyz` (three numbers an atom, in Å), `bonds`
-        (pairs of indices) and `size`: metals in the fragment of each atom, 0 for what is in none.
+        `cell` (9 numbers, rows in Å), `elements`, `xyz` (three numbers per atom, in Å), `bonds`
+        (pairs of indices) and `size`: central cations in the fragment of each atom, 0 for atoms
+        outside of fragments.
     """
-    i, j, shift_A = neighbor_list(
-        "ijD", atoms, {(metal, ligand): cutoff for ligand, cutoff in cutoffs_A.items()}
-    )
     symbols = np.array(atoms.get_chemical_symbols())
-    is_metal = symbols == metal
-    bridges = np.isin(symbols[i], [metal, BRIDGE]) & np.isin(symbols[j], [metal, BRIDGE])
+    i, j, vectors_A = _bonds(atoms, symbols, center, cutoffs_A)
+    is_center = symbols == center
+    bridges = np.isin(symbols[i], [center, BRIDGE]) & np.isin(symbols[j], [center, BRIDGE])
     n_parts, part = components(len(atoms), i[bridges], j[bridges])
-    size = np.bincount(part[is_metal], minlength=n_parts)[part]
-    # A halogen belongs to the nearest metal's fragment.
-    length_A = np.linalg.norm(shift_A, axis=1)
+    size = np.bincount(part[is_center], minlength=n_parts)[part]
+    # A terminal ligand belongs to the fragment of the nearest central cation.
     nearest = {}
-    for k in np.argsort(-length_A):
-        if symbols[i[k]] == halogen:
+    for k in np.argsort(-np.linalg.norm(vectors_A, axis=1)):
+        if symbols[i[k]] == terminal:
             nearest[i[k]] = j[k]
-    for atom, center in nearest.items():
-        size[atom], part[atom] = size[center], part[center]
+    for ligand, cation in nearest.items():
+        size[ligand], part[ligand] = size[cation], part[cation]
     inside = part[i] == part[j]
-    i, j, shift_A = i[inside], j[inside], shift_A[inside]
-    positions_A = _made_whole(atoms, part, i, j, shift_A)
-    short = np.linalg.norm(positions_A[j] - positions_A[i] - shift_A, axis=1) < 0.1
+    i, j, vectors_A = i[inside], j[inside], vectors_A[inside]
+    positions_A = _made_whole(atoms, part, i, j, vectors_A)
+    short = np.linalg.norm(positions_A[j] - positions_A[i] - vectors_A, axis=1) < 0.1
     once = short & (i < j)
     return {
         "cell": np.round(atoms.cell.array.ravel(), 3).tolist(),
@@ -69,14 +68,28 @@ def glass_model(
     }
 
 
+def _bonds(
+    atoms: Atoms, symbols: np.ndarray, center: str, cutoffs_A: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bonds between central cations and ligands, in both directions: i, j, vectors from i to j."""
+    i, j, vectors_A, _ = neighbor_pairs(atoms.positions, atoms.cell.array, max(cutoffs_A.values()))
+    squared_A2 = np.einsum("px,px->p", vectors_A, vectors_A)
+    bonded = np.zeros(len(i), dtype=bool)
+    for ligand, cutoff_A in cutoffs_A.items():
+        near = squared_A2 <= cutoff_A**2
+        bonded |= near & (symbols[i] == center) & (symbols[j] == ligand)
+        bonded |= near & (symbols[j] == center) & (symbols[i] == ligand)
+    return i[bonded], j[bonded], vectors_A[bonded]
+
+
 def _made_whole(
-    atoms: Atoms, part: np.ndarray, i: np.ndarray, j: np.ndarray, shift_A: np.ndarray
+    atoms: Atoms, part: np.ndarray, i: np.ndarray, j: np.ndarray, vectors_A: np.ndarray
 ) -> np.ndarray:
-    """Positions in which bonded atoms are beside each other, each fragment's middle in the cell."""
+    """Positions with bonded atoms next to each other and each fragment's middle in the cell."""
     n = len(atoms)
     positions_A = atoms.get_positions(wrap=True)
     bonded = coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)).tocsr()
-    step_A = dict(zip(zip(i, j, strict=True), shift_A, strict=True))
+    step_A = dict(zip(zip(i, j, strict=True), vectors_A, strict=True))
     for members in _members(part):
         order, before = breadth_first_order(bonded, members[0], directed=False)
         for atom in order[1:]:
@@ -103,11 +116,12 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
         paths = sorted((results / f"quench/{row.composition}").glob("r*/glass.extxyz"))
         if not paths:
             continue
-        atoms = ase.io.read(paths[0])
+        atoms = ase.io.read(paths[0], index=0)
+        assert isinstance(atoms, Atoms)  # index picks one frame
         own = cutoffs[(cutoffs["composition"] == row.composition) & cutoffs["cutoff_A"].notna()]
         own = own[own["species"] == row.center].groupby("neighbor")["cutoff_A"].mean()
         cutoffs_A = {
-            ligand: float(own.get(ligand, NEAR * _touching(row.center, ligand)))
+            ligand: float(own.get(ligand, BOND_OVER_RADII * _sum_of_radii_A(row.center, ligand)))
             for ligand in (halide(row.ligands), BRIDGE)
         }
         model = glass_model(atoms, row.center, halide(row.ligands), cutoffs_A)
@@ -116,5 +130,5 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
     return found
 
 
-def _touching(*symbols: str) -> float:
+def _sum_of_radii_A(*symbols: str) -> float:
     return float(sum(covalent_radii[Atoms(symbol).numbers[0]] for symbol in symbols))

@@ -105,17 +105,18 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
     """What the campaign is, in a few numbers."""
     trajectories = tables.summary("trajectories")
     diffusion = tables.summary("diffusion")
-    alkali = diffusion[diffusion["species"] == diffusion["mobile"]]
+    mobile = diffusion[diffusion["species"] == diffusion["mobile"]]
     temperatures = sorted(trajectories["temperature_K"].unique())
     atoms = sorted(trajectories["n_atoms"].unique())
     flagged = int((trajectories["flags"] != "").sum())
     return {
         "compositions": str(trajectories["composition"].nunique()),
         "temperatures": ", ".join(map(str, temperatures)) + " K",
-        "atoms in a cell": " to ".join(map(str, dict.fromkeys((atoms[0], atoms[-1])))),
+        "atoms per cell": " to ".join(map(str, dict.fromkeys((atoms[0], atoms[-1])))),
         "trajectories": f"{len(trajectories)}, {flagged} of them flagged",
         "simulated and analysed": f"{trajectories['length_ps'].sum() / 1000:.4g} ns",
-        "diffusive alkali": f"in {int(alkali['diffusive'].sum())} of {len(alkali)} trajectories",
+        "diffusive mobile ion": f"in {int(mobile['diffusive'].sum())} of {len(mobile)} "
+        "trajectories",
     }
 
 
@@ -149,7 +150,7 @@ def _sections(tables: CampaignTables) -> list[dict[str, Any]]:
 
 def _section(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     if "composition" in frame and len(frame.columns) > 8:
-        # Alkali, metal and halogen are in the composition's name.
+        # The composition's name stands for its roles.
         frame = frame.drop(columns=["mobile", "center", "ligands"], errors="ignore")
     known = TABLES[name]
     columns = [

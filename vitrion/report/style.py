@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -13,6 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -23,7 +25,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 from vitrion.base.files import whole_file
 from vitrion.base.units import BOLTZMANN_eV_K
 
-# Its account of every font in a PDF is of no use to anybody here.
+# fontTools logs every font that goes into a PDF.
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 # Okabe and Ito (2008), without yellow, which is too light for lines.
@@ -31,7 +33,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GOOD, BAD = "#BFE3D5", "#F5CBA0"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-RC = {
+RC: dict[Any, Any] = {
     "figure.dpi": 120,
     "savefig.dpi": 200,
     "font.size": 9,
@@ -96,13 +98,13 @@ def panels(names: Sequence[str], *, x: str, y: str) -> tuple[Figure, Iterator[tu
     return figure, zip(names, grid.flat, strict=False)
 
 
-def errorbars(axes: Axes, x: object, y: object, err: pd.Series, **style: object) -> None:
-    """Points with one standard error; NaN is drawn as none."""
+def errorbars(axes: Axes, x: pd.Series, y: pd.Series, err: pd.Series, **style: Any) -> None:
+    """Points with one standard error; a point whose error is NaN gets no bar."""
     axes.errorbar(x, y, yerr=err.fillna(0.0), linestyle="none", **style)
 
 
 def straight_line(
-    axes: Axes, temperatures_K: Sequence[int], ln_prefactor: float, Ea_eV: float, **style: object
+    axes: Axes, temperatures_K: Sequence[int], ln_prefactor: float, Ea_eV: float, **style: Any
 ) -> None:
     """A fit exp(ln_prefactor − Ea/k_B T) over temperatures, against 1000 K / T."""
     ends = np.array([1000 / max(temperatures_K), 1000 / min(temperatures_K)])
@@ -146,20 +148,20 @@ class PlainNumbers(LogFormatterSciNotation):
 class _FewTicks(LogLocator):
     """Powers of ten, and numbers between them where fewer than two powers are in view."""
 
-    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """Ticks from `vmin` to `vmax`."""
-        powers = super().tick_values(vmin, vmax)
+        powers = np.asarray(super().tick_values(vmin, vmax))
         if np.count_nonzero((vmin <= powers) & (powers <= vmax)) >= 2:
-            return powers
+            return list(powers)
         return LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(vmin, vmax)
 
 
 def legend_above(figure: Figure) -> None:
-    """One legend for all panels, above them, from whatever the panels' labelled artists are.
+    """One legend above all panels, with every labelled artist of any panel once.
 
-    As many columns as the figure is wide enough for, seven at most.
+    It has as many columns as fit into the figure's width, seven at most.
     """
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
@@ -174,7 +176,7 @@ def legend_above(figure: Figure) -> None:
 
 
 def say_nothing(axes: Axes, why: str) -> None:
-    """Tell in an empty panel why it is empty."""
+    """Write into an empty panel why it is empty."""
     axes.text(
         0.5,
         0.5,

@@ -319,7 +319,7 @@ def _mdanalysis_frames(paths: Sequence[Path], topology: Path):
         import MDAnalysis
     except ImportError as error:
         raise InputError(
-            "trajectory", str(paths[0]), "needs MDAnalysis; pip install MDAnalysis"
+            "trajectory", str(paths[0]), "needs MDAnalysis; pip install 'vitrion[formats]'"
         ) from error
     if not Path(topology).is_file():
         raise InputError("topology", str(topology), "no such file")

@@ -25,11 +25,11 @@ LABELS = {
 }
 
 
-def _compared(tables: CampaignTables, name: str) -> tuple[pd.DataFrame, float]:
-    """Values of a quantity with `real`, and the power of ten they are shown in."""
+def _compared(tables: CampaignTables, name: str) -> tuple[pd.DataFrame, int]:
+    """Values of a quantity with `outlier`, and the power of ten of their unit in the figure."""
     values = tables.compared()
     values = values[values["compared"] == name].copy()
-    values["real"] = outliers(values["x"], values["x_err"])
+    values["outlier"] = outliers(values["x"], values["x_err"])
     power = 0
     if name == "D" and len(values):
         power = int(np.floor(np.log10(values["value"].median())))
@@ -61,10 +61,10 @@ def maps(tables: CampaignTables) -> Figure:
     for row, (name, of) in enumerate(COMPARED.items()):
         values, power = _compared(tables, name)
         norm = _norm(values["value"], of.logarithm)
-        for axes, alkali in zip(grid[row], levels["mobile"], strict=False):
-            _map(axes, values[values["mobile"] == alkali], levels, norm)
+        for axes, mobile in zip(grid[row], levels["mobile"], strict=False):
+            _map(axes, values[values["mobile"] == mobile], levels, norm)
             if row == 0:
-                axes.set_title(alkali)
+                axes.set_title(mobile)
         grid[row, 0].set_ylabel(_label(name, power, values), fontsize=8)
         _tests(grid[row, -1], tests[tests["compared"] == name], of.logarithm)
     return figure
@@ -78,21 +78,21 @@ def _norm(values: pd.Series, logarithm: bool) -> Normalize:
 
 
 def _map(axes: Axes, values: pd.DataFrame, levels: dict[str, list[str]], norm: Normalize) -> None:
-    metals, halogens = levels["center"], levels["ligands"]
+    centers, ligands = levels["center"], levels["ligands"]
     shades = plt.get_cmap("cividis")
     for cell in values.itertuples():
-        x, y = halogens.index(cell.ligands), metals.index(cell.center)
+        x, y = ligands.index(cell.ligands), centers.index(cell.center)
         shade = shades(norm(cell.value))
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, linewidth=0))
-        if cell.real:
+        if cell.outlier:
             axes.add_patch(Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False,
                                      edgecolor=color(1), linewidth=1.8))  # fmt: skip
         dark = np.dot(shade[:3], (0.3, 0.6, 0.1)) < 0.5
         axes.text(x, y, concise(cell.value, cell.err), ha="center", va="center", fontsize=6.5,
                   color="white" if dark else "black")  # fmt: skip
-    axes.set(xlim=(-0.5, len(halogens) - 0.5), ylim=(len(metals) - 0.5, -0.5))
-    axes.set_xticks(range(len(halogens)), halogens)
-    axes.set_yticks(range(len(metals)), metals)
+    axes.set(xlim=(-0.5, len(ligands) - 0.5), ylim=(len(centers) - 0.5, -0.5))
+    axes.set_xticks(range(len(ligands)), ligands)
+    axes.set_yticks(range(len(centers)), centers)
     axes.tick_params(length=0)
     axes.grid(visible=False)
 
@@ -107,7 +107,7 @@ def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
         else:
             p = "p < 0.001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.2g}"
             size = f"×{np.exp(test['spread']):.2g}" if logarithm else f"Δ {test['spread']:.2g}"
-            text = f"{name}: {'real' if test['real'] else 'not real'}, {p}, {size}"
+            text = f"{name}: {'significant' if test['real'] else 'not significant'}, {p}, {size}"
         weight = "bold" if test["real"] else "normal"
         axes.text(0, 0.8 - 0.3 * row, text, transform=axes.transAxes, fontsize=7.5, va="center",
                   fontweight=weight)  # fmt: skip
@@ -117,8 +117,8 @@ def compositions(tables: CampaignTables) -> Figure:
     """Values with errors, one line for each composition, beside measured conductivities."""
     names = tables.compositions()
     trajectories = tables.summary("trajectories").drop_duplicates("composition")
-    alkali_of = trajectories.set_index("composition")["mobile"]
-    alkalis = list(dict.fromkeys(alkali_of))
+    mobile_of = trajectories.set_index("composition")["mobile"]
+    mobile_ions = list(dict.fromkeys(mobile_of))
     known = conductivities()
     elsewhere = known[~known["composition"].isin(names)]
     rows = {name: row for row, name in enumerate([*names, *elsewhere["name"]])}
@@ -145,11 +145,11 @@ def compositions(tables: CampaignTables) -> Figure:
         mean = np.exp(mean) / 10.0**power if of.logarithm else mean
         axes.axvline(mean, color="0.6", linewidth=0.8, zorder=0)
         for value in values.itertuples():
-            index = alkalis.index(value.mobile)
+            index = mobile_ions.index(value.mobile)
             axes.errorbar(
                 value.value, rows[value.composition], xerr=value.err, color=color(index),
                 marker=MARKERS[index % len(MARKERS)],
-                markerfacecolor=color(index) if value.real else "white",
+                markerfacecolor=color(index) if value.outlier else "white",
             )  # fmt: skip
     grid[0].set_yticks(list(rows.values()), list(rows), fontsize=7.5)
     grid[0].set_ylim(len(rows) - 0.5, -0.5)

@@ -35,6 +35,10 @@ def parity(tables: CampaignTables) -> Figure:
     """Predicted against DFT forces, one panel for each split."""
     data = tables.potential("parity")
     metrics = tables.potential("model_metrics")
+    if data is None or metrics is None:
+        figure, axis = plt.subplots(figsize=(3.2, 3.1), layout="constrained")
+        say_nothing(axis, "no evaluation to show")
+        return figure
     forces = data[data["quantity"] == "force"]
     splits = [split for split in ("train", "val", "test") if (forces["split"] == split).any()]
     figure, axes = plt.subplots(

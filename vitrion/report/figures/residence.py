@@ -1,4 +1,4 @@
-"""Figures of how long the alkali stays: P(t), residence times and their activation energies."""
+"""Figures of the mobile ion's residence: P(t), residence times and activation energies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def residence(tables: CampaignTables) -> Figure:
 def residence_times(tables: CampaignTables) -> Figure:
     """Residence times against 1000 K / T, one panel for each composition."""
     environments = main_environments(tables, SHOWN)
-    pooled, fits = (_stays(tables.summary(name)) for name in ("pooled", "arrhenius"))
+    pooled, fits = (_residence_rows(tables.summary(name)) for name in ("pooled", "arrhenius"))
     figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="τ (ps)")
     for composition, panel in panel_list:
         chosen = pooled[(pooled["composition"] == composition) & (pooled["value"] > 0)]
@@ -93,7 +93,7 @@ def residence_times(tables: CampaignTables) -> Figure:
     return figure
 
 
-def _stays(table: pd.DataFrame) -> pd.DataFrame:
+def _residence_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of residence times, with the environment by role."""
     rows = table[table["quantity"].str.startswith("residence:")]
     names = rows["quantity"].str.removeprefix("residence:")
@@ -104,23 +104,25 @@ def activation_energies(tables: CampaignTables) -> Figure:
     """Activation energy of diffusion against that of residence, one point a composition."""
     fits = tables.summary("arrhenius")
     fits = fits[fits["Ea_eV"].notna()].set_index("composition")
-    stay = fits.loc[fits["quantity"] == "residence:all", ["Ea_eV", "Ea_err_eV", "flags"]]
-    both = fits[fits["quantity"] == "D_mobile"].join(stay.add_suffix("_stay"), how="inner")
+    residence = fits.loc[fits["quantity"] == "residence:all", ["Ea_eV", "Ea_err_eV", "flags"]]
+    both = fits[fits["quantity"] == "D_mobile"].join(
+        residence.add_suffix("_residence"), how="inner"
+    )
     figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     axes.set(xlabel="$E_a$ of residence (eV)", ylabel="$E_a$ of diffusion (eV)")
     if both.empty:
         say_nothing(axes, "no composition has both at\nthree temperatures")
         return figure
-    for index, (alkali, rows) in enumerate(both.groupby("mobile", sort=False)):
-        sound = (rows["flags"] == "") & (rows["flags_stay"] == "")
+    for index, (mobile, rows) in enumerate(both.groupby("mobile", sort=False)):
+        sound = (rows["flags"] == "") & (rows["flags_residence"] == "")
         for chosen, face in ((rows[sound], color(index)), (rows[~sound], "white")):
             if len(chosen):
                 axes.errorbar(
-                    chosen["Ea_eV_stay"], chosen["Ea_eV"], xerr=chosen["Ea_err_eV_stay"],
+                    chosen["Ea_eV_residence"], chosen["Ea_eV"], xerr=chosen["Ea_err_eV_residence"],
                     yerr=chosen["Ea_err_eV"], linestyle="none", marker=MARKERS[index % 7],
-                    color=color(index), markerfacecolor=face, label=alkali,
+                    color=color(index), markerfacecolor=face, label=mobile,
                 )  # fmt: skip
-    values = pd.concat([both["Ea_eV"], both["Ea_eV_stay"]])
+    values = pd.concat([both["Ea_eV"], both["Ea_eV_residence"]])
     ends = np.array([values.min() - 0.08, values.max() + 0.08])
     margin = next(claim.high for claim in CLAIMS if claim.name == "same_barrier")
     axes.plot(ends, ends, color="0.3", linewidth=0.8, zorder=0)

@@ -19,24 +19,20 @@ def mobile_neighbors(tables: CampaignTables) -> Figure:
     data = tables.summary("rdf")
     data = data[data["species"] == data["mobile"]]
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    alkalis = list(dict.fromkeys(tables.summary("trajectories")["mobile"]))
+    mobile_ions = list(dict.fromkeys(tables.summary("trajectories")["mobile"]))
     figure, grid = plt.subplots(
-        2, len(alkalis), figsize=(2.8 * len(alkalis) + 0.6, 4.4), sharex=True, sharey="row",
+        2, len(mobile_ions), figsize=(2.8 * len(mobile_ions) + 0.6, 4.4), sharex=True, sharey="row",
         squeeze=False, layout="constrained",
     )  # fmt: skip
     anions = [*dict.fromkeys(tables.summary("trajectories")["ligands"].map(halide)), "O"]
-    for column, alkali in enumerate(alkalis):
-        of_alkali = data[data["mobile"] == alkali]
-        grid[0, column].set_title(alkali)
+    for column, mobile in enumerate(mobile_ions):
+        around = data[data["mobile"] == mobile]
+        grid[0, column].set_title(mobile)
         grid[1, column].set_xlabel("r (Å)")
-        if of_alkali.empty:
+        if around.empty:
             say_nothing(grid[0, column], "no trajectory to show")
         for index, anion in enumerate(anions):
-            mean = (
-                of_alkali[of_alkali["neighbor"] == anion]
-                .groupby("r_A")[["g", "coordination"]]
-                .mean()
-            )
+            mean = around[around["neighbor"] == anion].groupby("r_A")[["g", "coordination"]].mean()
             if len(mean):
                 near = mean[mean["coordination"] < 10]
                 style = {"color": color(index), "label": anion}
@@ -91,7 +87,7 @@ def by_role(names: pd.Series, ligands: pd.Series) -> list[str]:
 
 
 def main_environments(tables: CampaignTables, most: int) -> list[str]:
-    """The commonest environments of the campaign's metals, by role, the commonest first."""
+    """The most common environments of the central cations, by role, the most common first."""
     table = tables.summary("coordination")
     roles = by_role(table["environment"], table["ligands"])
     return list(table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most).index)
@@ -100,7 +96,7 @@ def main_environments(tables: CampaignTables, most: int) -> list[str]:
 def environments(tables: CampaignTables) -> Figure:
     """Bars of the most common environments, one panel for each composition."""
     data = tables.summary("coordination")
-    figure, panel_list = panels(tables.compositions(), x="fraction of metals", y="")
+    figure, panel_list = panels(tables.compositions(), x="fraction of central cations", y="")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
@@ -119,7 +115,7 @@ def network(tables: CampaignTables) -> Figure:
     """Bars of the fragment sizes, one panel for each composition."""
     data = tables.summary("network")
     figure, panel_list = panels(
-        tables.compositions(), x="metals in the fragment", y="fraction of metals"
+        tables.compositions(), x="central cations per fragment", y="fraction"
     )
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]

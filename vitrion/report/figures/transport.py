@@ -92,12 +92,12 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
 def diffusion(tables: CampaignTables) -> Figure:
     """D against 1000 K / T, one panel for each composition."""
     data = tables.summary("diffusion")
-    alkali = data[data["species"] == data["mobile"]]
+    mobile = data[data["species"] == data["mobile"]]
     fits = tables.summary("arrhenius")
     fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
     figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="D (cm²/s)")
     for composition, panel in panel_list:
-        chosen = alkali[(alkali["composition"] == composition) & alkali["D_cm2_s"].notna()]
+        chosen = mobile[(mobile["composition"] == composition) & mobile["D_cm2_s"].notna()]
         if chosen.empty:
             say_nothing(panel, "no temperature is diffusive\nin the time simulated")
         for index, (replica, rows) in enumerate(chosen.groupby("replica")):
@@ -164,7 +164,7 @@ def conductivity(tables: CampaignTables) -> Figure:
 
 def transference(tables: CampaignTables) -> Figure:
     """Transference number against temperature, one panel for each composition."""
-    figure = _by_method(tables, "t_mobile", "alkali transference number")
+    figure = _by_method(tables, "t_mobile", "transference number of the mobile ion")
     low, high = figure.axes[0].get_ylim()
     figure.axes[0].set_ylim(max(low, -1), min(high, 3))
     return figure
@@ -210,12 +210,12 @@ def correlations(tables: CampaignTables) -> Figure:
             .groupby(["pair", "lag_ps"])[["self_A2", "distinct_A2", "total_A2"]]
             .mean()
         )
-        alkali = roles["mobile"]
-        own = mean.loc[f"{alkali}–{alkali}"]
+        mobile = roles["mobile"]
+        own = mean.loc[f"{mobile}–{mobile}"]
         others = {"center": roles["center"], "halide": halide(roles["ligands"]), "oxygen": "O"}
         curves = {"mobile–mobile, distinct": own["distinct_A2"]}
         for role, element in others.items():
-            for name in (f"{alkali}–{element}", f"{element}–{alkali}"):
+            for name in (f"{mobile}–{element}", f"{element}–{mobile}"):
                 if name in mean.index.get_level_values("pair"):
                     curves[f"mobile–{role}"] = mean.loc[name, "total_A2"]
         for index, (label, curve) in enumerate(curves.items()):
@@ -229,7 +229,7 @@ def correlations(tables: CampaignTables) -> Figure:
 
 
 CONVERGING = {
-    "D_mobile": "D of the alkali",
+    "D_mobile": "D of the mobile ion",
     "sigma_einstein": "σ by Einstein",
     "t_mobile_einstein": "t by Einstein",
     "haven_ratio": "Haven ratio",

@@ -61,7 +61,7 @@ function openTarget() {
 addEventListener("hashchange", openTarget);
 openTarget();
 
-// The viewer: atoms by element, or the fragments by their number of metals.
+// The viewer: atoms by element, or the fragments by their number of central cations.
 const glasses = JSON.parse(document.getElementById("glasses-data").textContent);
 const place = document.getElementById("viewer");
 function showViewer() {
@@ -110,15 +110,15 @@ function showViewer() {
     else { viewer.zoomTo(); viewer.rotate(25, "y"); viewer.rotate(15, "x"); viewer.zoom(1.6); }
     viewer.render();
     const sizes = {};
-    const metals = glass.elements.map((e, i) => i).filter(i => glass.elements[i] === glass.metal);
-    for (const i of metals) sizes[glass.size[i]] = (sizes[glass.size[i]] || 0) + 1 / glass.size[i];
+    const centers = glass.elements.map((e, i) => i).filter(i => glass.elements[i] === glass.center);
+    for (const i of centers) sizes[glass.size[i]] = (sizes[glass.size[i]] || 0) + 1 / glass.size[i];
     const listed = Object.entries(sizes).map(([size, n]) => `${Math.round(n)} of ${size}`).join(", ");
-    note.textContent = `${glass.name}, ${glass.replica}: ${glass.elements.length} atoms. Fragments, by their number of metals: ${listed}.`;
+    note.textContent = `${glass.name}, ${glass.replica}: ${glass.elements.length} atoms. Fragments, by their number of central cations: ${listed}.`;
     legend.replaceChildren();
     const entries = fragments
-      ? [...new Set(metals.map(i => shade(glass.size[i])))].map(colour => {
+      ? [...new Set(centers.map(i => shade(glass.size[i])))].map(colour => {
           const n = shades.indexOf(colour), low = n ? limits[n - 1] + 1 : 1;
-          return [n === limits.length ? `over ${limits[n - 1]} metals` : low === limits[n] ? `${low} metal${low > 1 ? "s" : ""}` : `${low} to ${limits[n]} metals`, colour];
+          return [n === limits.length ? `over ${limits[n - 1]} cations` : low === limits[n] ? `${low} cation${low > 1 ? "s" : ""}` : `${low} to ${limits[n]} cations`, colour];
         })
       : [...new Set(glass.elements)].map(e => [e, elements[e] || "#999"]);
     for (const [label, colour] of entries) {
