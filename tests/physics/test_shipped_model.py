@@ -12,14 +12,14 @@ import torch
 from vitrion.base.seeds import derive_seed
 from vitrion.campaign.jobs import compositions_path
 from vitrion.config import Dynamics, load_config
-from vitrion.potential import model_hash
+from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
-from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
+from vitrion.training import evaluate, prepare_splits, settings_of
 from vitrion.training.validation import judge, stability
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = resolve_model("shipped")
+SHIPPED = "shipped"
 CONFIG = load_config(ROOT / "config.yaml")
 LIMITS = CONFIG.finetune.validation
 COMPOSITIONS = CONFIG.read_compositions(compositions_path(CONFIG))

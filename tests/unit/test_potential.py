@@ -52,14 +52,20 @@ def hot(name: str = "LiAlCl", *, seed: int, formula_units: int = 4, skew: float 
     return Atoms(symbols, positions, cell=cell, pbc=True)
 
 
-def compute(atoms: Atoms, model: str = "0.3.0", dtype: torch.dtype = torch.float64):
-    potential = CHGNetPotential(loaded(model), atoms.numbers, dtype=dtype)
+def compute(
+    atoms: Atoms, model: str | CHGNet = "0.3.0", dtype: torch.dtype = torch.float64
+) -> PotentialResult:
+    if isinstance(model, str):
+        model = loaded(model)
+    potential = CHGNetPotential(model, atoms.numbers, dtype=dtype)
     return potential.compute(atoms.positions, atoms.cell.array, stress=True)
 
 
-def chgnet(atoms: Atoms, model: str, dtype: torch.dtype) -> PotentialResult:
+def chgnet(atoms: Atoms, model: str | CHGNet, dtype: torch.dtype) -> PotentialResult:
     """chgnet's own code, also in double precision, which it does not offer itself."""
-    network: CHGNet = copy.deepcopy(loaded(model)).to(dtype)
+    if isinstance(model, str):
+        model = loaded(model)
+    network: CHGNet = copy.deepcopy(model).to(dtype)
     reference = network.composition_model.fc.weight[0, atoms.numbers - 1].double().sum().item()
     network.composition_model = None
     structure = AseAtomsAdaptor.get_structure(atoms)
@@ -118,6 +124,27 @@ def test_same_function_as_chgnet_in_odd_cells(make, model: str) -> None:
     single, double = compute(atoms, model, torch.float32), compute(atoms, model)
     assert abs(single.energy_eV - double.energy_eV) / len(atoms) < 2e-6
     np.testing.assert_allclose(single.forces_eV_A, double.forces_eV_A, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bond_features", [32, 64])
+def test_a_model_of_another_width_runs_on_the_reference_operators(bond_features: int) -> None:
+    """The C kernels hold 64 features and would read beyond the end of smaller tables."""
+    torch.manual_seed(1)
+    model = CHGNet(
+        atom_fea_dim=32,
+        bond_fea_dim=bond_features,
+        angle_fea_dim=16,
+        atom_conv_hidden_dim=32,
+        bond_conv_hidden_dim=48,
+        mlp_hidden_dims=(32, 16),
+    ).eval()
+    atoms = hot(seed=22, skew=0.1)
+    assert_same(compute(atoms, model), chgnet(atoms, model, torch.float64), atoms)
+    single = compute(atoms, model, torch.float32)
+    np.testing.assert_allclose(
+        single.forces_eV_A, compute(atoms, model).forces_eV_A, rtol=1e-4, atol=1e-4
+    )
+    assert CHGNetPotential(model, atoms.numbers).network.operators is operators
 
 
 def packed(name: str, *, formula_units: int, seed: int) -> Atoms:
@@ -204,10 +231,18 @@ def test_images_and_cells_that_are_the_same_crystal() -> None:
     assert doubled.energy_eV == pytest.approx(2 * exact.energy_eV, abs=1e-8)
     np.testing.assert_allclose(doubled.forces_eV_A[: len(atoms)], exact.forces_eV_A, atol=1e-8)
     np.testing.assert_allclose(doubled.stress_eV_A3, exact.stress_eV_A3, atol=1e-10)
-    mirrored = atoms.copy()  # a left-handed cell
-    mirrored.positions[:, 0] *= -1
-    mirrored.set_cell(atoms.cell.array * [-1, 1, 1])
-    assert compute(mirrored).energy_eV == pytest.approx(exact.energy_eV, abs=1e-8)
+    mirror = np.array([-1, 1, 1])
+    mirrored = atoms.copy()  # in a left-handed cell
+    mirrored.positions *= mirror
+    mirrored.set_cell(atoms.cell.array * mirror)
+    found = compute(mirrored)
+    assert found.energy_eV == pytest.approx(exact.energy_eV, abs=1e-8)
+    np.testing.assert_allclose(found.forces_eV_A, exact.forces_eV_A * mirror, atol=1e-8)
+    stress = exact.stress_eV_A3 * np.outer(mirror, mirror)
+    np.testing.assert_allclose(found.stress_eV_A3, stress, atol=1e-9)
+    # chgnet divides by a negative volume.
+    theirs = chgnet(mirrored, "0.3.0", torch.float64)
+    np.testing.assert_allclose(theirs.stress_eV_A3, -stress, rtol=1e-6, atol=1e-9)
 
 
 def same_bits(a: PotentialResult, b: PotentialResult) -> bool:
@@ -231,11 +266,11 @@ def test_equal_input_gives_equal_bits_whatever_came_before(formula_units: int) -
         positions += 0.02 * direction
         cell *= 1 + 0.002 * (step % 3 - 1)
         result = lived.compute(positions, cell, stress=True)
-        lists.add(id(lived._builder._candidates))
+        lists.add(id(lived._builder._verlet_list))
         if step % 6 == 5:
             fresh = CHGNetPotential(model, numbers).compute(positions, cell, stress=True)
             assert same_bits(result, fresh)
-    assert 1 < len(lists) < 30, "the list of candidates should have been both kept and renewed"
+    assert 1 < len(lists) < 30, "the Verlet list should have been both kept and renewed"
     lived.compute(positions + 3.0 * direction, 1.1 * cell)
     assert same_bits(lived.compute(positions, cell, stress=True), result)
 
@@ -421,9 +456,9 @@ def test_buffers_grow_with_what_they_hold() -> None:
     for scale in (1.0, 0.85, 1.0):
         systems[0].set_cell(systems[0].cell.array * scale, scale_atoms=True)
         positions, cells = [systems[0].positions], [systems[0].cell.array]
-        before = evaluation._room
+        before = evaluation._capacity
         _, forces, _ = evaluation.compute(positions, cells)
-        assert (evaluation._room != before) == (before is None or scale < 1)
+        assert (evaluation._capacity != before) == (before is None or scale < 1)
         exact = compute(systems[0]).forces_eV_A
         np.testing.assert_allclose(forces[0], exact, atol=1e-9 * abs(exact).max())
 

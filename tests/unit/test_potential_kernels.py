@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitrion.potential import CHGNetPotential, kernels, load_model, operators
 from vitrion.potential.graph import Adjacency
-from vitrion.potential.operators import Gate
+from vitrion.potential.operators import GatedMLP
 
 needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no C compiler here")
 NODES = 40
@@ -34,12 +34,12 @@ def symmetric_graph(pairs: int, seed: int) -> tuple[Adjacency, Tensor]:
     return Adjacency(offsets, source, target, reverse), link
 
 
-def random_gate(hidden: bool, generator: torch.Generator) -> Gate:
+def random_gate(hidden: bool, generator: torch.Generator) -> GatedMLP:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     weight, bias = 0.3 * normal(2, 64, 64), normal(2, 64)
-    return Gate(
+    return GatedMLP(
         # As the network makes it: what the layer norms see has zero mean.
         hidden=(weight - weight.mean(1, True), bias - bias.mean(1, True)) if hidden else None,
         scale=1 + 0.1 * normal(2, 64),
@@ -48,9 +48,9 @@ def random_gate(hidden: bool, generator: torch.Generator) -> Gate:
     )
 
 
-def to_double(gate: Gate) -> Gate:
+def to_double(gate: GatedMLP) -> GatedMLP:
     hidden = None if gate.hidden is None else tuple(part.double() for part in gate.hidden)
-    return Gate(hidden, gate.scale.double(), gate.shift.double(), gate.epsilon)
+    return GatedMLP(hidden, gate.scale.double(), gate.shift.double(), gate.epsilon)
 
 
 @needs_compiler
@@ -74,7 +74,7 @@ def test_fused_operators_are_the_plain_ones(pairs: int, kind: str, threads: int)
     out_rows = 2 * pairs if kind == "update" else NODES
     pull = torch.randn((out_rows, 64), generator=generator)
 
-    def evaluate(module, gate: Gate, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def evaluate(module, gate: GatedMLP, dtype: torch.dtype) -> tuple[Tensor, ...]:
         leaves = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
         if kind == "update":
             out = module.update(gate, graph, *leaves)

@@ -93,7 +93,9 @@ def weights_hash(folder: Path) -> str:
     return model_hash(str(folder / "model.safetensors"))
 
 
-def ours(model: CHGNet, frames: list[Atoms], step: Step = Network.energies_and_pulls) -> Outcome:
+def ours(
+    model: CHGNet, frames: list[Atoms], step: Step = Network.energies_and_bond_gradients
+) -> Outcome:
     """Predictions and targets of our batch."""
     network = trainable(model, torch.device("cpu"))
     batch = collate(to_samples(frames, network), builder_for(network))
@@ -150,7 +152,7 @@ def test_compiled_gradients_are_the_plain_ones(data: Path) -> None:
     """torch 2.13's compiler got some of them wrong, the way the sum over spokes was written."""
     frames, model = read_labelled_frames(data / "train.extxyz"), load_model("0.3.0")
     model.composition_model.requires_grad_(False)
-    compiled = torch.compile(Network.energies_and_pulls, dynamic=True, fullgraph=True)
+    compiled = torch.compile(Network.energies_and_bond_gradients, dynamic=True, fullgraph=True)
     plain = gradient(model, ours(model, frames))
     for name, found in gradient(model, ours(model, frames, compiled)).items():
         assert (found - plain[name]).norm() < 2e-3 * plain[name].norm(), name
@@ -199,8 +201,8 @@ def test_a_compiler_is_trusted_where_its_gradients_are_right(
     def compile_(step: Step, **_: object) -> Step:
         def compiled(network: Network, vectors: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
             called.append(1)
-            energies, pulls = step(network, vectors, *rest)
-            return energies, slope * pulls
+            energies, dE_dr = step(network, vectors, *rest)
+            return energies, slope * dE_dr
 
         return compiled
 

@@ -22,6 +22,7 @@ from vitrion.potential import (
     import_chgnet,
     load_model,
     model_hash,
+    read_card,
     save_model,
     with_angle_cutoff,
 )
@@ -60,6 +61,34 @@ def test_saved_model_is_the_same_model(saved: Path) -> None:
     assert json.loads(saved.with_suffix(".json").read_text())["note"] == "a copy"
     assert model_hash(str(saved)) == model_hash("0.3.0") != model_hash("r2scan")
     assert len(model_hash("0.3.0")) == 16
+
+
+def test_shipped_model_comes_with_the_package() -> None:
+    """By name, with a card that belongs to it; the hash is the one stored in finished campaigns."""
+    model = load_model("shipped")
+    assert model.graph_converter.bond_graph_cutoff == 3.5
+    assert model_hash(model) == model_hash("shipped") == "9bc2aa6fa790efca"
+    assert read_card("shipped")["model_hash"] == model_hash("shipped")
+    by_default = CHGNetCalculator(device="cpu").model
+    assert model_hash(by_default) == model_hash("shipped")
+    assert read_card("0.3.0") == {}
+
+
+@pytest.mark.parametrize("name", ["0.3.0", "shipped"])
+def test_equal_weights_with_another_cutoff_have_another_hash(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    hashes = {model_hash(name)}
+    for key, cutoff_A in (("bond_graph_cutoff", 3.25), ("atom_graph_cutoff", 5.0)):
+        save_model(load_model(name), path, {})
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        arguments = json.loads(metadata["chgnet_arguments"])
+        metadata["chgnet_arguments"] = json.dumps({**arguments, key: cutoff_A})
+        save_file(load_file(path), path, metadata=metadata)
+        hashes.add(model_hash(path))
+        export_chgnet(load_model(path), tmp_path / "model.pth.tar")
+        assert model_hash(import_chgnet(tmp_path / "model.pth.tar")) == model_hash(path)
+    assert len(hashes) == 3
 
 
 def test_chgnet_loads_what_we_export(tmp_path: Path) -> None:

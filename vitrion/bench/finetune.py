@@ -84,7 +84,7 @@ def _measure(size: int, batch_size: int, repeats: int, device: torch.device) -> 
     compile_s = time.perf_counter() - start
     steps = (
         _theirs(model, frames, device),
-        _ours(model, samples, objective, Network.energies_and_pulls),
+        _ours(model, samples, objective, Network.energies_and_bond_gradients),
         _ours(model, samples, objective, compiled),
     )
     times: tuple[list[float], ...] = ([], [], [])

@@ -24,8 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read, write, and say what was written."""
     from vitrion.base.errors import InputError
-    from vitrion.potential import export_chgnet, import_chgnet, load_model, model_hash, save_model
-    from vitrion.training import read_card, resolve_model
+    from vitrion.potential import (
+        export_chgnet,
+        import_chgnet,
+        load_model,
+        model_hash,
+        read_card,
+        save_model,
+    )
+    from vitrion.training import resolve_model
 
     source = resolve_model(args.model)
     if Path(source).resolve() == Path(args.out).resolve():

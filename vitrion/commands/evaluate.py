@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
+    from vitrion.potential import read_card
     from vitrion.tables.io import read_table
-    from vitrion.training import evaluate, prepare_splits, read_card, resolve_model, settings_of
+    from vitrion.training import evaluate, prepare_splits, resolve_model, settings_of
 
     config = settings_of(args.configfile, args.dataset, args.held_out)
     model = resolve_model(args.model, config.finetune.start)

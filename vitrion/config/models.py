@@ -206,7 +206,7 @@ class Finetune(Section):
 
     model: str = Field(
         "shipped",
-        description="shipped (the model in resources/models); train; pretrained (the start model "
+        description="shipped (comes with Vitrion); train; pretrained (the start model "
         "as it is); or a .safetensors file",
     )
     start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")

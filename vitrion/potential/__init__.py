@@ -1,4 +1,4 @@
-"""CHGNet as the potential: its weights, a fast exact inference, and an ASE calculator."""
+"""CHGNet as the potential: weights, fast exact energies and forces, and an ASE calculator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vitrion.potential.weights import (
     import_chgnet,
     load_model,
     model_hash,
+    read_card,
     save_model,
     with_angle_cutoff,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "import_chgnet",
     "load_model",
     "model_hash",
+    "read_card",
     "save_model",
     "with_angle_cutoff",
 ]

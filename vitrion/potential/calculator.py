@@ -19,8 +19,10 @@ from vitrion.potential.weights import load_model
 class CHGNetCalculator(Calculator):
     """CHGNet for ASE: energy (eV, whole cell), forces (eV/Å) and stress (eV/Å³).
 
+    The stress is right in a left-handed cell too, where chgnet's own calculator has the wrong sign.
+
     Args:
-        model: a loaded model, or what `load_model` takes.
+        model: a loaded model, or a name or file for `load_model`: `shipped`, `0.3.0`, ….
         device: `auto`, `cpu` or `cuda`.
         dtype: precision of the network.
     """
@@ -29,7 +31,7 @@ class CHGNetCalculator(Calculator):
 
     def __init__(
         self,
-        model: CHGNet | str = "0.3.0",
+        model: CHGNet | str = "shipped",
         device: str = "auto",
         *,
         dtype: torch.dtype = torch.float32,

@@ -11,18 +11,18 @@ from chgnet.model import CHGNet
 
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.potential import kernels, operators
-from vitrion.potential.graph import GraphBuilder
+from vitrion.potential.graph import GraphBuilder, atomic_forces, virials
 from vitrion.potential.network import Network
 from vitrion.potential.padded import PaddedEvaluation
 from vitrion.potential.weights import load_model
 
-# A GPU picks the bonds among more candidates in no time, and waits while the host renews them.
+# A GPU selects the bonds from more pairs in no time, and is idle while the host renews the list.
 SKIN_A = {"cpu": 1.0, "cuda": 2.0}
 
 
 @dataclass(frozen=True)
 class PotentialResult:
-    """What a potential says about one configuration.
+    """Energy, forces and stress of one configuration.
 
     Attributes:
         energy_eV: of the whole cell.
@@ -39,10 +39,11 @@ class CHGNetPotential:
     """CHGNet for many configurations of one system: the same function as chgnet, faster.
 
     On the CPU equal input and thread count give equal bits, whatever was computed before. On a
-    GPU sums by atomic addition vary in the last bits.
+    GPU sums by atomic addition vary in the last bits. In a left-handed cell the stress is right,
+    where chgnet's has the wrong sign.
 
     Args:
-        model: a loaded model, what `load_model` takes, or the network of another potential.
+        model: a loaded model, a name or file for `load_model`, or the network of another potential.
         numbers: (n) atomic numbers.
         device: `cpu`, `cuda` or `auto` (cuda where there is one).
         dtype: precision of the network, float32 or float64.
@@ -63,7 +64,7 @@ class CHGNetPotential:
             model = _network(model, device, dtype)
         self.network, self.device = model, model.device
         self.numbers = np.asarray(numbers, dtype=np.int64)
-        self._atoms, self._free_eV = model.atoms(self.numbers)
+        self._atoms, self._reference_energy_eV = model.atoms(self.numbers)
         self._builder = GraphBuilder(
             cutoff_A=model.cutoff_A,
             angle_cutoff_A=model.angle_cutoff_A,
@@ -92,18 +93,15 @@ class CHGNetPotential:
         """
         positions_A, cell_A = self._as_arrays(positions_A, cell_A)
         if self._padded is not None:
-            energy, forces, virial = (
-                part[0] for part in self._padded.compute([positions_A], [cell_A])
-            )
-            return self._result(energy, forces, virial if stress else None, cell_A)
+            energies, (forces,), virials_eV = self._padded.compute([positions_A], [cell_A])
+            return self._result(energies[0], forces, virials_eV[0] if stress else None, cell_A)
         graph = self._builder.build(positions_A, cell_A)
-        vectors = graph.vectors_A.requires_grad_()
-        energy = self.network.energies_eV(vectors, graph, self._atoms).sum()
-        (pull,) = torch.autograd.grad(energy, vectors)
-        forces = torch.zeros((len(positions_A), 3), dtype=torch.float64)
-        forces.index_add_(0, graph.edges.source, pull[graph.bond] * graph.sign[:, None])
-        virial = (vectors.detach().T @ pull).numpy() if stress else None
-        return self._result(energy.item(), forces.numpy(), virial, cell_A)
+        vectors_A = graph.vectors_A.requires_grad_()
+        energy = self.network.energies_eV(vectors_A, graph, self._atoms).sum()
+        (dE_dr,) = torch.autograd.grad(energy, vectors_A)
+        forces = atomic_forces(graph, dE_dr).numpy()
+        virial_eV = virials(graph, dE_dr, [len(positions_A)])[0].numpy() if stress else None
+        return self._result(energy.item(), forces, virial_eV, cell_A)
 
     def atom_features(self, positions_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
         """Features of the atoms before the last convolution, (n, 64); chgnet's `atom_fea`.
@@ -132,15 +130,19 @@ class CHGNetPotential:
         return positions_A, cell_A
 
     def _result(
-        self, energy_eV: float, forces_eV_A: np.ndarray, virial: np.ndarray | None, cell: np.ndarray
+        self,
+        energy_eV: float,
+        forces_eV_A: np.ndarray,
+        virial_eV: np.ndarray | None,
+        cell_A: np.ndarray,
     ) -> PotentialResult:
-        """The result from the energy over that of free atoms, the forces and the virial."""
+        """The result from the energy without the reference energies, the forces and the virial."""
         if not (np.isfinite(energy_eV) and np.isfinite(forces_eV_A).all()):
             raise PotentialError("energy or forces are not finite: the system blew up")
         return PotentialResult(
-            energy_eV=float(energy_eV) + self._free_eV,
+            energy_eV=float(energy_eV) + self._reference_energy_eV,
             forces_eV_A=forces_eV_A,
-            stress_eV_A3=None if virial is None else virial / abs(np.linalg.det(cell)),
+            stress_eV_A3=None if virial_eV is None else virial_eV / abs(np.linalg.det(cell_A)),
         )
 
 
@@ -154,7 +156,7 @@ class CHGNetBatch:
     evaluated one after another, and each has the bits it has alone.
 
     Args:
-        model: a loaded model, or what `load_model` takes.
+        model: a loaded model, or a name or file for `load_model`.
         numbers: (n) atomic numbers of each system.
         device: as for `CHGNetPotential`.
         dtype: precision of the network.
@@ -188,13 +190,13 @@ class CHGNetBatch:
             stress: whether the stresses are wanted.
 
         Returns:
-            By system, its result, or why it has none; others are not touched by that.
+            By system, its result, or the error of a system that has none; the others have results.
         """
         if self._together and len(configurations) > 1:
             try:
                 return self._compute_together(configurations, stress)
             except PotentialError:
-                pass  # alone, each tells for itself
+                pass  # one by one shows which of them it is
         found: dict[int, PotentialResult | PotentialError] = {}
         for k, (positions_A, cell_A) in configurations.items():
             try:
@@ -231,19 +233,21 @@ class CHGNetBatch:
 
 
 def _network(model: CHGNet | str, device: str, dtype: torch.dtype) -> Network:
-    """The network on a device, with the operators that are fastest there."""
-    on = choose_device(device)
+    """The network on a device, with the fastest operators that support it there."""
+    chosen = choose_device(device)
     if not isinstance(model, CHGNet):
         model = load_model(model)
-    fused = on.type == "cpu" and dtype == torch.float32 and kernels.available()
-    return Network(model, device=on, dtype=dtype, operators=kernels if fused else operators)
+    network = Network(model, device=chosen, dtype=dtype, operators=operators)
+    if all(map(kernels.support, network.gated_mlps)) and kernels.available():
+        network.operators = kernels
+    return network
 
 
 def choose_device(device: str) -> torch.device:
     """The torch device of a configuration's `device`.
 
     Raises:
-        InputError: unknown, or not there.
+        InputError: an unknown device, or one that this machine lacks.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,8 @@
 /* The message operators of vitrion/potential/operators.py, forward and backward, for float32 on
- * the CPU. Rows (neighbours, angles) go through in small blocks that stay in cache, so that nothing
- * of a row's inside is ever written to memory: the backward pass makes it again. A row's arithmetic
- * does not depend on its block or thread, so equal input gives equal bits for any thread count.
+ * the CPU. Rows (neighbours, angles) are processed in small blocks that stay in cache, so that no
+ * intermediate result of a row is written to memory: the backward pass computes it again. A row's
+ * arithmetic does not depend on its block or thread, so equal input gives equal bits for any number
+ * of threads.
  *
  * Compiled by kernels.py. Vectors are GCC's (and clang's) portable vector extension. */
 
@@ -86,13 +87,14 @@ static inline void multiply(const float *x, const float *w, const float *bias, f
 
 typedef struct {
     int64_t nodes, rows;
-    int64_t summed;             /* messages: weighted, one result a node; else one result a row */
-    int64_t linked;             /* a row shares between and weight with its reverse; else between is
-                                 * the row's own and weight the target's */
-    const int64_t *offsets, *source, *target, *reverse;
-    const int64_t *link;        /* what a row shares */
-    const float *own, *other, *between;
-    const float *weight;        /* only where the rows are summed */
+    int64_t summed;             /* messages: weighted, one result per node; else one per row */
+    int64_t by_bond;            /* edge and weight have one entry per bond, which a row shares with
+                                 * its reverse; else edge has one per row, weight one per node */
+    const int64_t *offsets, *source_node, *target_node, *reverse;
+    const int64_t *bond;        /* of each row, where by_bond */
+    const float *source, *target; /* [nodes][FULL] */
+    const float *edge;          /* [bonds or rows][FULL] */
+    const float *weight;        /* [bonds or nodes][HALF], only where summed */
     const float *hidden;        /* [2][in][out], NULL: no hidden layer */
     const float *hidden_back;   /* [2][out][in] */
     const float *hidden_bias, *scale, *shift;
@@ -100,21 +102,21 @@ typedef struct {
 } operator_t;
 
 static inline int64_t weight_row(const operator_t *o, int64_t row) {
-    return o->linked ? o->link[row] : o->target[row];
+    return o->by_bond ? o->bond[row] : o->target_node[row];
 }
 
-/* First linear map of a block's rows, and what enters the layer norms; in `slope`, where asked, the
- * derivative of the hidden silu between. */
-static inline void enter(const operator_t *o, int64_t start, int count, block hidden, block slope,
+/* Input z of the layer norms for a block of rows. `hidden`: workspace. `slope`: the derivative of the
+ * hidden silu, unless NULL. */
+static inline void layer_norm_input(const operator_t *o, int64_t start, int count, block hidden, block slope,
                          block z) {
     float(*first)[FULL] = o->hidden ? hidden : z;
     for (int i = 0; i < count; i++) {
         int64_t row = start + i;
-        const float *own = o->own + o->source[row] * FULL;
-        const float *other = o->other + o->target[row] * FULL;
-        const float *between = o->between + (o->linked ? o->link[row] : row) * FULL;
+        const float *source = o->source + o->source_node[row] * FULL;
+        const float *target = o->target + o->target_node[row] * FULL;
+        const float *edge = o->edge + (o->by_bond ? o->bond[row] : row) * FULL;
         for (int k = 0; k < FULL; k += LANES)
-            store(first[i] + k, load(own + k) + load(other + k) + load(between + k));
+            store(first[i] + k, load(source + k) + load(target + k) + load(edge + k));
     }
     if (!o->hidden) return;
     for (int i = 0; i < count; i++)
@@ -135,8 +137,8 @@ static inline void enter(const operator_t *o, int64_t start, int count, block hi
                  o->hidden_bias + half * HALF, z[0] + half * HALF);
 }
 
-/* One over the deviation of a half whose mean is zero. */
-static inline vec deviation(const float *z, float epsilon) {
+/* 1 / sqrt(variance + epsilon) of a half, whose mean is zero. */
+static inline vec inverse_deviation(const float *z, float epsilon) {
     vec squares = {0};
     for (int k = 0; k < HALF; k += LANES) squares += load(z + k) * load(z + k);
     return (vec){0} + 1.0f / sqrtf(sum(squares)[0] * (1.0f / HALF) + epsilon);
@@ -147,13 +149,13 @@ static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float 
     memset(hidden, 0, sizeof hidden);
     for (int64_t start = begin; start < end; start += BLOCK) {
         int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        enter(o, start, count, hidden, NULL, z);
+        layer_norm_input(o, start, count, hidden, NULL, z);
         for (int i = 0; i < count; i++) {
             int64_t row = start + i;
-            vec core_inverse = deviation(z[i], o->epsilon);
-            vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
+            vec core_inverse = inverse_deviation(z[i], o->epsilon);
+            vec gate_inverse = inverse_deviation(z[i] + HALF, o->epsilon);
             const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
-            float *to = out + (weight ? o->source[row] : row) * HALF;
+            float *to = out + (weight ? o->source_node[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
                 vec core = load(z[i] + k) * core_inverse * load(o->scale + k) + load(o->shift + k);
                 vec gate = load(z[i] + HALF + k) * gate_inverse * load(o->scale + HALF + k) +
@@ -168,30 +170,30 @@ static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float 
     }
 }
 
-/* Through a layer norm: from the gradient by x/|x| to that by x, but for its mean, which the
- * centred linear map before takes out. */
-static inline void through_norm(float *pull, const float *z, vec inverse) {
+/* Gradient by the layer norm's input from that by its normalized output, in place. The mean is not
+ * subtracted: the centred linear map before the norm has no component along it. */
+static inline void layer_norm_backward(float *grad, const float *z, vec inverse) {
     vec along = {0};
-    for (int k = 0; k < HALF; k += LANES) along += load(pull + k) * load(z + k);
+    for (int k = 0; k < HALF; k += LANES) along += load(grad + k) * load(z + k);
     along = sum(along) * inverse * inverse * (1.0f / HALF);
     for (int k = 0; k < HALF; k += LANES)
-        store(pull + k, (load(pull + k) - load(z + k) * along) * inverse);
+        store(grad + k, (load(grad + k) - load(z + k) * along) * inverse);
 }
 
-static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const float *pull,
-                          float *pull_own, float *pull_row, float *pull_weight) {
-    block hidden, slope, z, d;
+static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const float *grad_output,
+                          float *grad_source, float *grad_row, float *grad_weight_row) {
+    block hidden, slope, z, grad;
     memset(hidden, 0, sizeof hidden);
-    memset(d, 0, sizeof d);
+    memset(grad, 0, sizeof grad);
     for (int64_t start = begin; start < end; start += BLOCK) {
         int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        enter(o, start, count, hidden, slope, z);
+        layer_norm_input(o, start, count, hidden, slope, z);
         for (int i = 0; i < count; i++) {
             int64_t row = start + i;
-            vec core_inverse = deviation(z[i], o->epsilon);
-            vec gate_inverse = deviation(z[i] + HALF, o->epsilon);
+            vec core_inverse = inverse_deviation(z[i], o->epsilon);
+            vec gate_inverse = inverse_deviation(z[i] + HALF, o->epsilon);
             const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
-            const float *from = pull + (weight ? o->source[row] : row) * HALF;
+            const float *from = grad_output + (weight ? o->source_node[row] : row) * HALF;
             for (int k = 0; k < HALF; k += LANES) {
                 vec core_scale = load(o->scale + k), gate_scale = load(o->scale + HALF + k);
                 vec core = load(z[i] + k) * core_inverse * core_scale + load(o->shift + k);
@@ -201,36 +203,36 @@ static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const
                 sigmoids(core, gate, &sc, &sg);
                 vec value = core * sc;
                 if (weight) {
-                    store(pull_weight + row * HALF + k, p * value * sg);
+                    store(grad_weight_row + row * HALF + k, p * value * sg);
                     p *= load(weight + k);
                 }
                 p *= sg;
-                store(d[i] + k, p * (sc + value * (1.0f - sc)) * core_scale);
-                store(d[i] + HALF + k, p * value * (1.0f - sg) * gate_scale);
+                store(grad[i] + k, p * (sc + value * (1.0f - sc)) * core_scale);
+                store(grad[i] + HALF + k, p * value * (1.0f - sg) * gate_scale);
             }
-            through_norm(d[i], z[i], core_inverse);
-            through_norm(d[i] + HALF, z[i] + HALF, gate_inverse);
+            layer_norm_backward(grad[i], z[i], core_inverse);
+            layer_norm_backward(grad[i] + HALF, z[i] + HALF, gate_inverse);
         }
         if (o->hidden)
             for (int half = 0; half < 2; half++)
-                multiply(d[0] + half * HALF, o->hidden_back + half * HALF * HALF, NULL,
+                multiply(grad[0] + half * HALF, o->hidden_back + half * HALF * HALF, NULL,
                          z[0] + half * HALF);
-        float(*back)[FULL] = o->hidden ? z : d;
+        float(*grad_first)[FULL] = o->hidden ? z : grad;
         for (int i = 0; i < count; i++) {
-            float *to_row = pull_row + (start + i) * FULL;
-            float *to_own = pull_own + o->source[start + i] * FULL;
+            float *to_row = grad_row + (start + i) * FULL;
+            float *to_source = grad_source + o->source_node[start + i] * FULL;
             for (int k = 0; k < FULL; k += LANES) {
-                vec p = load(back[i] + k);
+                vec p = load(grad_first[i] + k);
                 if (o->hidden) p *= load(slope[i] + k);
                 store(to_row + k, p);
-                store(to_own + k, load(to_own + k) + p);
+                store(to_source + k, load(to_source + k) + p);
             }
         }
     }
 }
 
-/* First node of part `part` of `parts`, which have about equally many rows. */
-static int64_t boundary(const operator_t *o, int part, int parts) {
+/* First node of a part, out of parts with about equally many rows. */
+static int64_t first_node(const operator_t *o, int part, int parts) {
     int64_t wanted = o->rows * part / parts, low = 0, high = o->nodes;
     if (part == parts) return o->nodes;
     while (low < high) {
@@ -244,13 +246,13 @@ static int64_t boundary(const operator_t *o, int part, int parts) {
 void forward(const operator_t *o, float *out, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
-        int64_t low = boundary(o, part, threads), high = boundary(o, part + 1, threads);
+        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
         if (o->summed) memset(out + low * HALF, 0, (high - low) * HALF * sizeof *out);
         forward_rows(o, o->offsets[low], o->offsets[high], out);
     }
 }
 
-/* Sum over the reverse rows of each node: the gradient by what a row took from its target. */
+/* Sum over the reverse rows of each node: the gradient by the features of the target node. */
 static void gather_nodes(const operator_t *o, int64_t low, int64_t high, int width,
                          const float *rows, float *out) {
     for (int64_t node = low; node < high; node++) {
@@ -263,38 +265,38 @@ static void gather_nodes(const operator_t *o, int64_t low, int64_t high, int wid
     }
 }
 
-/* Sum of a row and its reverse: the gradient by the link they share. */
-static void gather_links(const operator_t *o, int64_t begin, int64_t end, int width,
+/* Sum of a row and its reverse: the gradient by the features of their bond. */
+static void gather_bonds(const operator_t *o, int64_t begin, int64_t end, int width,
                          const float *rows, float *out) {
     for (int64_t row = begin; row < end; row++) {
         if (o->reverse[row] < row) continue;
         const float *there = rows + row * width, *back = rows + o->reverse[row] * width;
-        float *to = out + o->link[row] * width;
+        float *to = out + o->bond[row] * width;
         for (int k = 0; k < width; k += LANES) store(to + k, load(there + k) + load(back + k));
     }
 }
 
-/* Gradients by everything that depends on positions, from `pull`, the gradient by the outcome.
- * pull_row, pull_weight_row: (rows, 128) and (rows, 64) workspace; without links the first is the
- * gradient by between. */
-void backward(const operator_t *o, const float *pull, float *pull_own, float *pull_other,
-              float *pull_row, float *pull_between, float *pull_weight_row, float *pull_weight,
+/* Gradients by all inputs that depend on positions, from `grad_output`, the gradient by the output.
+ * grad_row [rows][FULL], grad_weight_row [rows][HALF]: workspace; where not by_bond the first is the
+ * gradient by edge. */
+void backward(const operator_t *o, const float *grad_output, float *grad_source, float *grad_target,
+              float *grad_row, float *grad_edge, float *grad_weight_row, float *grad_weight,
               int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
-        int64_t low = boundary(o, part, threads), high = boundary(o, part + 1, threads);
-        memset(pull_own + low * FULL, 0, (high - low) * FULL * sizeof *pull_own);
-        backward_rows(o, o->offsets[low], o->offsets[high], pull, pull_own, pull_row,
-                      pull_weight_row);
+        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
+        memset(grad_source + low * FULL, 0, (high - low) * FULL * sizeof *grad_source);
+        backward_rows(o, o->offsets[low], o->offsets[high], grad_output, grad_source, grad_row,
+                      grad_weight_row);
     }
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
-        int64_t low = boundary(o, part, threads), high = boundary(o, part + 1, threads);
-        gather_nodes(o, low, high, FULL, pull_row, pull_other);
-        if (o->linked) {
-            gather_links(o, o->offsets[low], o->offsets[high], FULL, pull_row, pull_between);
-            gather_links(o, o->offsets[low], o->offsets[high], HALF, pull_weight_row, pull_weight);
+        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
+        gather_nodes(o, low, high, FULL, grad_row, grad_target);
+        if (o->by_bond) {
+            gather_bonds(o, o->offsets[low], o->offsets[high], FULL, grad_row, grad_edge);
+            gather_bonds(o, o->offsets[low], o->offsets[high], HALF, grad_weight_row, grad_weight);
         } else if (o->summed)
-            gather_nodes(o, low, high, HALF, pull_weight_row, pull_weight);
+            gather_nodes(o, low, high, HALF, grad_weight_row, grad_weight);
     }
 }

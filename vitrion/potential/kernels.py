@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vitrion.potential.graph import Adjacency
-from vitrion.potential.operators import Gate
+from vitrion.potential.operators import GatedMLP
 
 logger = logging.getLogger("vitrion")
 
@@ -44,32 +44,34 @@ def available() -> bool:
     return True
 
 
-def fit(gate: Gate) -> bool:
+def support(gated_mlp: GatedMLP) -> bool:
     """Whether the fused operators cover this gated MLP (64 features, float32, CPU)."""
     return (
-        gate.scale.shape == (2, _FEATURES)
-        and gate.scale.dtype == torch.float32
-        and gate.scale.device.type == "cpu"
-        and (gate.hidden is None or gate.hidden[0].shape == (2, _FEATURES, _FEATURES))
+        gated_mlp.scale.shape == (2, _FEATURES)
+        and gated_mlp.scale.dtype == torch.float32
+        and gated_mlp.scale.device.type == "cpu"
+        and (gated_mlp.hidden is None or gated_mlp.hidden[0].shape == (2, _FEATURES, _FEATURES))
     )
 
 
-def update(gate: Gate, graph: Adjacency, own: Tensor, other: Tensor, between: Tensor) -> Tensor:
+def update(
+    gated_mlp: GatedMLP, graph: Adjacency, source: Tensor, target: Tensor, edge: Tensor
+) -> Tensor:
     """See `operators.update`."""
-    return _Fused.apply(gate, graph, None, own, other, between, None)
+    return _Fused.apply(gated_mlp, graph, None, source, target, edge, None)
 
 
 def messages(
-    gate: Gate,
+    gated_mlp: GatedMLP,
     graph: Adjacency,
-    own: Tensor,
-    other: Tensor,
-    between: Tensor,
+    source: Tensor,
+    target: Tensor,
+    edge: Tensor,
     weight: Tensor,
-    link: Tensor | None,
+    bond: Tensor | None,
 ) -> Tensor:
     """See `operators.messages`."""
-    return _Fused.apply(gate, graph, link, own, other, between, weight)
+    return _Fused.apply(gated_mlp, graph, bond, source, target, edge, weight)
 
 
 class _Fused(torch.autograd.Function):
@@ -78,56 +80,64 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gate: Gate,
+        gated_mlp: GatedMLP,
         graph: Adjacency,
-        link: Tensor | None,
-        own: Tensor,
-        other: Tensor,
-        between: Tensor,
+        bond: Tensor | None,
+        source: Tensor,
+        target: Tensor,
+        edge: Tensor,
         weight: Tensor | None,
     ) -> Tensor:
-        own, other, between = own.contiguous(), other.contiguous(), between.contiguous()
+        source, target, edge = source.contiguous(), target.contiguous(), edge.contiguous()
         weight = None if weight is None else weight.contiguous()
-        ctx.gate, ctx.graph = gate, graph
-        ctx.save_for_backward(link, own, other, between, weight)
-        operator = _operator(gate, graph, link, own, other, between, weight)
+        ctx.gated_mlp, ctx.graph = gated_mlp, graph
+        ctx.save_for_backward(bond, source, target, edge, weight)
+        operator = _operator(gated_mlp, graph, bond, source, target, edge, weight)
         rows = len(graph.source) if weight is None else graph.nodes
-        out = own.new_empty((rows, _FEATURES))
+        out = source.new_empty((rows, _FEATURES))
         _library().forward(ctypes.byref(operator), out.data_ptr(), torch.get_num_threads())
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, pull: Tensor) -> tuple[Tensor | None, ...]:
-        gate, graph = ctx.gate, ctx.graph
-        link, own, other, between, weight = ctx.saved_tensors
-        operator = _operator(gate, graph, link, own, other, between, weight)
-        pull = pull.contiguous()
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        gated_mlp, graph = ctx.gated_mlp, ctx.graph
+        bond, source, target, edge, weight = ctx.saved_tensors
+        operator = _operator(gated_mlp, graph, bond, source, target, edge, weight)
+        grad_output = grad_output.contiguous()
         rows = len(graph.source)
-        pull_own, pull_other = torch.empty_like(own), torch.empty_like(other)
-        pull_row = own.new_empty((rows, 2 * _FEATURES))
-        pull_between = pull_row if link is None else torch.empty_like(between)
-        pull_weight_row = pull_weight = None
+        grad_source, grad_target = torch.empty_like(source), torch.empty_like(target)
+        grad_row = source.new_empty((rows, 2 * _FEATURES))
+        grad_edge = grad_row if bond is None else torch.empty_like(edge)
+        grad_weight_row = grad_weight = None
         if weight is not None:
-            pull_weight_row = own.new_empty((rows, _FEATURES))
-            pull_weight = torch.empty_like(weight)
-        outputs = (pull, pull_own, pull_other, pull_row, pull_between, pull_weight_row, pull_weight)
-        _library().backward(
-            ctypes.byref(operator), *map(_pointer, outputs), torch.get_num_threads()
+            grad_weight_row = source.new_empty((rows, _FEATURES))
+            grad_weight = torch.empty_like(weight)
+        tensors = (
+            grad_output,
+            grad_source,
+            grad_target,
+            grad_row,
+            grad_edge,
+            grad_weight_row,
+            grad_weight,
         )
-        return None, None, None, pull_own, pull_other, pull_between, pull_weight
+        _library().backward(
+            ctypes.byref(operator), *map(_pointer, tensors), torch.get_num_threads()
+        )
+        return None, None, None, grad_source, grad_target, grad_edge, grad_weight
 
 
 class _Operator(ctypes.Structure):
     """`operator_t` of kernels.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("nodes", "rows", "summed", "linked")),
+        *((name, ctypes.c_int64) for name in ("nodes", "rows", "summed", "by_bond")),
         *(
             (name, ctypes.c_void_p)
             for name in (
-                *("offsets", "source", "target", "reverse", "link"),
-                *("own", "other", "between", "weight"),
+                *("offsets", "source_node", "target_node", "reverse", "bond"),
+                *("source", "target", "edge", "weight"),
                 *("hidden", "hidden_back", "hidden_bias", "scale", "shift"),
             )
         ),
@@ -136,24 +146,25 @@ class _Operator(ctypes.Structure):
 
 
 def _operator(
-    gate: Gate,
+    gated_mlp: GatedMLP,
     graph: Adjacency,
-    link: Tensor | None,
-    own: Tensor,
-    other: Tensor,
-    between: Tensor,
+    bond: Tensor | None,
+    source: Tensor,
+    target: Tensor,
+    edge: Tensor,
     weight: Tensor | None,
 ) -> _Operator:
-    hidden, hidden_bias = gate.hidden or (None, None)
+    hidden, hidden_bias = gated_mlp.hidden or (None, None)
+    transposed, scale, shift = gated_mlp.hidden_transposed, gated_mlp.scale, gated_mlp.shift
     return _Operator(
         graph.nodes,
         len(graph.source),
         weight is not None,
-        link is not None,
-        *map(_pointer, (graph.offsets, graph.source, graph.target, graph.reverse, link)),
-        *map(_pointer, (own, other, between, weight)),
-        *map(_pointer, (gate.hidden_transposed, hidden, hidden_bias, gate.scale, gate.shift)),
-        gate.epsilon,
+        bond is not None,
+        *map(_pointer, (graph.offsets, graph.source, graph.target, graph.reverse, bond)),
+        *map(_pointer, (source, target, edge, weight)),
+        *map(_pointer, (transposed, hidden, hidden_bias, scale, shift)),
+        gated_mlp.epsilon,
     )
 
 

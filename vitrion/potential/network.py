@@ -9,12 +9,12 @@ bonds e and angles a carry 64 features each; with φ a gated MLP, w smooth cutof
 
 What is arranged differently, with the same result:
 
-- The first linear map of φ is a sum of one map per input. Those of atoms and bonds are made once
-  per atom and bond and gathered, not once per neighbour or angle. So each message is
-  φ(own[source] + other[target] + between), and one operator serves atoms and bonds.
+- The first linear map of φ is a sum of one map per input. Those of atoms and bonds are computed
+  once per atom and bond and gathered, not once per neighbour or angle. So each message is
+  φ(source + target + edge), and one operator serves atoms and bonds.
 - The factor w^b_ij is common to the sum over k and stands before it.
 - Bonds beyond the angle cutoff never change: their embedding and first map are one matrix.
-- The last angle update, which nothing reads, is left out.
+- The last angle update, whose result is not used, is left out.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import numpy as np
 import torch
-from chgnet.model import CHGNet
-from chgnet.model.functions import GatedMLP
+from chgnet.model import CHGNet, functions
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
-from vitrion.potential.operators import Gate
+from vitrion.potential.operators import GatedMLP
 
 # What chgnet's constructor may be asked for, and what these equations cover.
 ARCHITECTURE = {
@@ -58,11 +57,13 @@ class Network:
         dtype: precision of the network; geometry, radial basis and the sum of energies are in
             float64.
         operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
-        trainable: what is computed can be differentiated by the weights of `model`, which are on
-            the device and in the precision already. After a change of them make a new network.
+        trainable: results can be differentiated with respect to the weights of `model`, which are
+            on the device and in the precision already. After a change of them make a new network.
 
     Attributes:
         cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
+        operators: module of the two message operators.
+        gated_mlps: of all layers.
 
     Raises:
         InputError: an architecture that these equations do not cover.
@@ -84,7 +85,7 @@ class Network:
                 )
         self.cutoff_A = float(model.graph_converter.atom_graph_cutoff)
         self.angle_cutoff_A = float(model.graph_converter.bond_graph_cutoff)
-        self.dtype, self.device, self._operators = dtype, device, operators
+        self.dtype, self.device, self.operators = dtype, device, operators
         if not trainable:
             model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
         self._embed_atom, self._reference = model.atom_embedding.embedding, model.composition_model
@@ -97,14 +98,32 @@ class Network:
         self._weigh_bond = model.bond_weights_ag.weight
         self._weigh_short = model.bond_weights_bg.weight
 
-        self._atom_layers = [_Layer(c.twoBody_atom, 3, c.mlp_out) for c in model.atom_conv_layers]
-        self._far_maps = [layer.first[1] @ self._embed_bond for layer in self._atom_layers]
-        self._bond_layers = [_Layer(c.twoBody_bond, 4, c.mlp_out) for c in model.bond_conv_layers]
-        self._angle_layers = [_Layer(c.twoBody_bond, 4) for c in model.angle_layers[:-1]]
+        atom, bond, angle = (
+            embedding.weight.shape[size]
+            for embedding, size in (
+                (model.atom_embedding.embedding, 1),
+                (model.bond_embedding, 0),
+                (model.angle_embedding, 0),
+            )
+        )
+        of_edge, of_angle = (atom, bond, atom), (bond, bond, angle, atom)
+        self._atom_layers = [
+            _Layer(c.twoBody_atom, of_edge, c.mlp_out) for c in model.atom_conv_layers
+        ]
+        self._long_maps = [layer.first[1] @ self._embed_bond for layer in self._atom_layers]
+        self._bond_layers = [
+            _Layer(c.twoBody_bond, of_angle, c.mlp_out) for c in model.bond_conv_layers
+        ]
+        self._angle_layers = [_Layer(c.twoBody_bond, of_angle) for c in model.angle_layers[:-1]]
+        layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
+        self.gated_mlps = [layer.gated_mlp for layer in layers]
         self._readout = nn.Sequential(model.readout_norm, model.mlp)
 
     def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
-        """Features (n, 64) of atoms before any message, and the energy in eV of free atoms.
+        """Features (n, 64) of atoms before any message, and their reference energy in eV.
+
+        The reference energy is the sum of the composition model's energies per atom, which do not
+        depend on the structure; 0 for a model without a composition model.
 
         Raises:
             InputError: an unknown element.
@@ -115,11 +134,11 @@ class Network:
         species = torch.from_numpy(numbers.astype(np.int64) - 1).to(self.device)
         if self._reference is None:
             return self._embed_atom(species), 0.0
-        free_eV = self._reference.fc.weight[0, species].double().sum().item()
-        return self._embed_atom(species), free_eV
+        reference_energy_eV = self._reference.fc.weight[0, species].double().sum().item()
+        return self._embed_atom(species), reference_energy_eV
 
     def energies_eV(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> Tensor:
-        """Energy of each atom over that of the free atom, (n,) float64.
+        """Energy of each atom without its reference energy, (n,) float64.
 
         Args:
             vectors_A: (bonds, 3) float64, `graph.vectors_A`, differentiable.
@@ -139,58 +158,57 @@ class Network:
 
     def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the atoms before and after the last convolution, (n, 64) each."""
-        messages, update = self._operators.messages, self._operators.update
-        edges, angles, bond, short = graph.edges, graph.angles, graph.bond, graph.short
-        # A spoke is a short bond seen from one of its atoms; spokes are the nodes of `angles`.
-        hub, spoke_bond = edges.source[graph.spoke], bond[graph.spoke]
+        messages, update = self.operators.messages, self.operators.update
+        edges, angles, bond, n_short = graph.edges, graph.angles, graph.bond, graph.n_short
+        center, node_bond = edges.source[graph.node_edge], bond[graph.node_edge]
 
         lengths = vectors_A.norm(dim=1)
         radial = self._bessel(self._radial, lengths)
         weight = linear(radial, self._weigh_bond)
-        radial_short = self._bessel(self._radial_short, lengths[:short])
+        radial_short = self._bessel(self._radial_short, lengths[:n_short])
         weight_short = linear(radial_short, self._weigh_short)
-        spoke_weight = weight_short.index_select(0, spoke_bond)
+        node_weight = weight_short.index_select(0, node_bond)
         v = atoms
-        near, far = radial.split((short, len(radial) - short))
-        e = linear(near, self._embed_bond)
-        directions = (vectors_A[:short] / lengths[:short, None]).index_select(0, spoke_bond)
-        directions = directions * graph.sign[graph.spoke, None]
+        short, long = radial.split((n_short, len(radial) - n_short))
+        e = linear(short, self._embed_bond)
+        directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(0, node_bond)
+        directions = directions * graph.sign[graph.node_edge, None]
         a = linear(self._fourier(directions, graph), self._embed_angle)
 
         for depth, layer in enumerate(self._atom_layers):
-            own, between, other = layer.first
-            links = torch.cat((linear(e, between), linear(far, self._far_maps[depth])))
-            gathered = messages(
-                layer.gate, edges,
-                linear(v, own, layer.bias), linear(v, other),
-                links, weight, bond,
-            )  # fmt: skip
+            of_source, of_edge, of_target = layer.first
+            edge = torch.cat((linear(e, of_edge), linear(long, self._long_maps[depth])))
+            message = messages(
+                layer.gated_mlp,
+                edges,
+                linear(v, of_source, layer.bias),
+                linear(v, of_target),
+                edge,
+                weight,
+                bond,
+            )
             before_last = v
-            v = v + layer.out(gathered)
+            v = v + layer.out(message)
 
             if depth < len(self._bond_layers):
                 layer = self._bond_layers[depth]
-                gathered = messages(
-                    layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
-                    linear(a, layer.first[2]), spoke_weight, None,
-                )  # fmt: skip
-                there, back = graph.spokes_of_bond.unbind(1)
-                gathered = gathered.index_select(0, there) + gathered.index_select(0, back)
-                e = e + layer.out(gathered * weight_short)
+                source, target, edge = self._angle_inputs(layer, v, e, a, center, node_bond)
+                message = messages(layer.gated_mlp, angles, source, target, edge, node_weight, None)
+                there, back = graph.nodes_of_bond.unbind(1)
+                message = message.index_select(0, there) + message.index_select(0, back)
+                e = e + layer.out(message * weight_short)
 
             if depth < len(self._angle_layers):
                 layer = self._angle_layers[depth]
-                a = a + update(
-                    layer.gate, angles, *self._spokes(layer, v, e, hub, spoke_bond),
-                    linear(a, layer.first[2]),
-                )  # fmt: skip
+                source, target, edge = self._angle_inputs(layer, v, e, a, center, node_bond)
+                a = a + update(layer.gated_mlp, angles, source, target, edge)
 
         return before_last, v
 
-    def energies_and_pulls(
+    def energies_and_bond_gradients(
         self, vectors_A: Tensor, graph: Graph, atoms: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What `energies_eV` gives, and its sum's gradient by `vectors_A` in eV/Å.
+        """`energies_eV`, and the gradient dE/dr of their sum by `vectors_A`, (bonds, 3), in eV/Å.
 
         Where the network is trainable both can be differentiated by its weights.
         """
@@ -199,8 +217,8 @@ class Network:
             energies = self.energies_eV(vectors_A, graph, atoms)
             return energies.sum(), energies
 
-        pulls, energies = torch.func.grad(total_eV, has_aux=True)(vectors_A)
-        return energies, pulls
+        dE_dr, energies = torch.func.grad(total_eV, has_aux=True)(vectors_A)
+        return energies, dE_dr
 
     @functools.cached_property
     def compiled_energies_eV(self) -> Callable[[Tensor, Graph, Tensor], Tensor]:
@@ -208,14 +226,14 @@ class Network:
         return torch.compile(self.energies_eV, dynamic=True, fullgraph=True)
 
     @staticmethod
-    def _spokes(
-        layer: _Layer, v: Tensor, e: Tensor, hub: Tensor, spoke_bond: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """First linear map of (e_ij, v_i) and of e_ik on each spoke."""
-        first, second, _, center = layer.first
-        own = linear(e, first).index_select(0, spoke_bond)
-        own = own + linear(v, center, layer.bias).index_select(0, hub)
-        return own, linear(e, second).index_select(0, spoke_bond)
+    def _angle_inputs(
+        layer: _Layer, v: Tensor, e: Tensor, a: Tensor, center: Tensor, node_bond: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """First linear map of (e_ij, v_i) and of e_ik on each node, and of each angle."""
+        of_source, of_target, of_angle, of_center = layer.first
+        source = linear(e, of_source).index_select(0, node_bond)
+        source = source + linear(v, of_center, layer.bias).index_select(0, center)
+        return source, linear(e, of_target).index_select(0, node_bond), linear(a, of_angle)
 
     def _bessel(self, basis: nn.Module, lengths: Tensor) -> Tensor:
         """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
@@ -243,9 +261,17 @@ class Network:
 
 
 class _Layer:
-    """One convolution: its first linear map split by input, the rest of φ, and L."""
+    """One convolution: its first linear map split by input, the rest of φ, and L.
 
-    def __init__(self, gated: GatedMLP, inputs: int, out: nn.Module | None = None) -> None:
+    Args:
+        gated: φ as chgnet holds it.
+        inputs: widths of the features that it joins.
+        out: L; the identity where there is none.
+    """
+
+    def __init__(
+        self, gated: functions.GatedMLP, inputs: Sequence[int], out: nn.Module | None = None
+    ) -> None:
         core, gate = (
             [map_ for map_ in half.layers if isinstance(map_, nn.Linear)]
             for half in (gated.mlp_core, gated.mlp_gate)
@@ -255,18 +281,24 @@ class _Layer:
             (torch.stack((c.weight, g.weight)), torch.stack((c.bias, g.bias)))
             for c, g in zip(core, gate, strict=True)
         ]
-        # What a layer norm sees may as well have zero mean.
-        maps[-1] = tuple(part - part.mean(1, keepdim=True) for part in maps[-1])
+        if len(maps) > 2:
+            raise InputError("model", f"{len(maps)} maps in a gated MLP", "only 1 or 2 run here")
+        # A layer norm takes the mean out: without it the kernels need not.
+        last_weight, last_bias = maps[-1]
+        maps[-1] = (
+            last_weight - last_weight.mean(1, keepdim=True),
+            last_bias - last_bias.mean(1, keepdim=True),
+        )
         weight, bias = maps[0]
-        self.first = [part.contiguous() for part in weight.flatten(0, 1).chunk(inputs, dim=1)]
+        self.first = [part.contiguous() for part in weight.flatten(0, 1).split(list(inputs), dim=1)]
         self.bias = bias.flatten()
-        self.gate = Gate(
+        self.gated_mlp = GatedMLP(
             hidden=maps[1] if len(maps) == 2 else None,
             scale=torch.stack((gated.bn1.weight, gated.bn2.weight)),
             shift=torch.stack((gated.bn1.bias, gated.bn2.bias)),
             epsilon=gated.bn1.eps,
         )
-        self.out = out
+        self.out = out or nn.Identity()
 
 
 def cutoff_polynomial(scaled: Tensor, power: float) -> Tensor:

@@ -16,15 +16,16 @@ from vitrion.potential.graph import Adjacency
 
 
 @dataclass(frozen=True)
-class Gate:
+class GatedMLP:
     """A gated MLP without its first linear map; core and gate lie side by side.
 
-    φ(x) = silu(LN(core(x))) · sigmoid(LN(gate(x))).
+    φ(x) = silu(LN(core(x))) · sigmoid(LN(gate(x))). The widths are those of the model: 64 features
+    in the published ones.
 
     Attributes:
-        hidden: (2, 64, 64) and (2, 64), the second linear map of core and gate after a silu, as
-            weight[half, out, in] and bias; None where the first map is the only one.
-        scale, shift: (2, 64) of the layer norms of core and gate.
+        hidden: (2, out, hidden) and (2, out), the second linear map of core and gate after a silu,
+            as weight[half, out, in] and bias; None where the first map is the only one.
+        scale, shift: (2, out) of the layer norms of core and gate.
         epsilon: of the layer norms.
     """
 
@@ -35,11 +36,11 @@ class Gate:
 
     @functools.cached_property
     def hidden_transposed(self) -> Tensor | None:
-        """(2, 64, 64) as weight[half, in, out]."""
+        """(2, hidden, out) as weight[half, in, out]."""
         return None if self.hidden is None else self.hidden[0].transpose(1, 2).contiguous()
 
     def __call__(self, first: Tensor) -> Tensor:
-        """φ from the outcome (rows, 128) of the first linear map; (rows, 64)."""
+        """φ (rows, out) from the outcome (rows, 2 × hidden) of the first linear map."""
         core, gate = first.chunk(2, dim=1)
         if self.hidden is not None:
             (core_weight, gate_weight), (core_bias, gate_bias) = self.hidden
@@ -51,43 +52,49 @@ class Gate:
         return silu(core) * torch.sigmoid(gate)
 
 
-def update(gate: Gate, graph: Adjacency, own: Tensor, other: Tensor, between: Tensor) -> Tensor:
-    """φ(own[source] + other[target] + between) on every row.
+def update(
+    gated_mlp: GatedMLP, graph: Adjacency, source: Tensor, target: Tensor, edge: Tensor
+) -> Tensor:
+    """φ(source + target + edge) on every row, with the features of its source and target node.
 
     Args:
-        gate: φ after its first linear map.
+        gated_mlp: φ after its first linear map.
         graph: the rows.
-        own, other: (nodes, 128) first linear map of what sits on the nodes.
-        between: (rows, 128) first linear map of what sits on the rows.
+        source, target: (nodes, 128) first linear map of the features that a node gives to the rows
+            that start from it and to those that point to it.
+        edge: (rows, 128) first linear map of the features of each row.
 
     Returns:
         (rows, 64).
     """
-    return gate(own.index_select(0, graph.source) + other.index_select(0, graph.target) + between)
+    return gated_mlp(
+        source.index_select(0, graph.source) + target.index_select(0, graph.target) + edge
+    )
 
 
 def messages(
-    gate: Gate,
+    gated_mlp: GatedMLP,
     graph: Adjacency,
-    own: Tensor,
-    other: Tensor,
-    between: Tensor,
+    source: Tensor,
+    target: Tensor,
+    edge: Tensor,
     weight: Tensor,
-    link: Tensor | None,
+    bond: Tensor | None,
 ) -> Tensor:
-    """Σ over the rows of each source of weight · φ(own[source] + other[target] + between).
+    """Σ over the rows of each source node of weight · φ(source + target + edge).
 
     Args:
-        gate, graph, own, other: as for `update`.
-        between: (links, 128) first linear map of what sits on the rows.
-        weight: (links, 64) smooth cutoff; without links (nodes, 64), taken at the target.
-        link: (rows) what a row shares with its reverse, or None: each row has its own `between`.
+        gated_mlp, graph, source, target: as for `update`.
+        edge: (bonds, 128) first linear map of the features that a row shares with its reverse;
+            without `bond` (rows, 128), of each row.
+        weight: (bonds, 64) smooth cutoff; without `bond` (nodes, 64), of the row's target node.
+        bond: (rows) bond of each row, or None.
 
     Returns:
         (nodes, 64).
     """
-    if link is not None:
-        between = between.index_select(0, link)
-    weight = weight.index_select(0, graph.target if link is None else link)
-    message = update(gate, graph, own, other, between) * weight
+    if bond is not None:
+        edge = edge.index_select(0, bond)
+    weight = weight.index_select(0, graph.target if bond is None else bond)
+    message = update(gated_mlp, graph, source, target, edge) * weight
     return message.new_zeros((graph.nodes, message.shape[1])).index_add(0, graph.source, message)

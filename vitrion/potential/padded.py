@@ -1,69 +1,29 @@
 """One evaluation in buffers of fixed size: on a GPU a single CUDA graph, replayed step after step.
 
 From positions to forces nothing waits for the host and no shape depends on the configuration, so
-the hundreds of small operations of a step are launched at once. Lists that differ from step to step
-(bonds, angles) are padded: what fills them up hangs on an atom of its own, beyond the real ones,
-whose energy is not counted. When a list outgrows its buffer, the buffer is enlarged and the step is
-done again.
+the hundreds of small operations of a step are launched at once. Lists whose length differs from
+step to step (bonds, angles) are filled up with dummies (`graph.compact` with a capacity). When a
+list outgrows its capacity, the capacity is enlarged and the step is repeated.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vitrion.base.errors import PotentialError
-from vitrion.potential.graph import Adjacency, Candidates, Graph, GraphBuilder, offsets_of
+from vitrion.potential.graph import Capacity, GraphBuilder, atomic_forces, compact, virials
 from vitrion.potential.network import Network
+from vitrion.potential.verlet import PairList
 
 logger = logging.getLogger("vitrion.potential")
 
-SPARE = 1.1  # of a new buffer over what it holds at first
-FAR_CELLS = 1000.0  # between the ends of a candidate that only fills the list
-COUNTS = 5  # of `_Padded`
-
-
-@dataclass(frozen=True)
-class Room:
-    """Sizes of the buffers.
-
-    Attributes:
-        candidates: pairs that may be bonds; one at least stays empty.
-        short: bonds within the angle cutoff; one at least stays empty.
-        long: the other bonds.
-        angles: ordered pairs of short bonds of one atom.
-    """
-
-    candidates: int
-    short: int
-    long: int
-    angles: int
-
-    @classmethod
-    def for_graph(cls, candidates: Candidates, graph: Graph, at_least: Room | None) -> Room:
-        """Enough for a graph and some more, nowhere less than what there was."""
-        need = (
-            len(candidates.bond_source),
-            graph.short,
-            len(graph.vectors_A) - graph.short,
-            len(graph.angles.source),
-        )
-        had = (0, 0, 0, 0) if at_least is None else astuple(at_least)
-        return cls(*(max(h, _with_spare(n)) for n, h in zip(need, had, strict=True)))
-
-    @property
-    def edges(self) -> int:
-        """Directed bonds."""
-        return 2 * (self.short + self.long)
-
-    def holds(self, short: int, long: int, angles: int) -> bool:
-        """Whether a graph of these sizes fits."""
-        return short < self.short and long <= self.long and angles <= self.angles
+HEADROOM = 1.1  # of a new capacity over the sizes that it is made for
+FAR_CELLS = 1000.0  # between the ends of a dummy pair
+N_CHECKS = 5  # numbers at the end of the output: three sizes, fewest neighbours, and of which atom
 
 
 class PaddedEvaluation:
@@ -71,7 +31,7 @@ class PaddedEvaluation:
 
     Args:
         network: CHGNet.
-        builders: of each system's candidates.
+        builders: of each system's pair list; all have the same cutoffs.
         atoms: features of the atoms of each system (`Network.atoms`).
     """
 
@@ -83,20 +43,20 @@ class PaddedEvaluation:
     ) -> None:
         self._network, self._energies_eV = network, network.energies_eV
         self._builders = builders
-        self._sizes = [len(part) for part in atoms]
-        self._natoms = sum(self._sizes)
+        self._n_atoms = [len(part) for part in atoms]
+        self._total_atoms = sum(self._n_atoms)
         self._device = atoms[0].device
-        # The last atom is nobody's: it takes what fills up the lists.
+        # The last atom is the dummy; its energy is not counted.
         self._atoms = torch.cat((*atoms, atoms[0][:1]))
-        systems = len(self._sizes)
-        self._input = self._host_buffer(3 * self._natoms + 9 * systems)
-        self._output = self._host_buffer(systems + 3 * self._natoms + 9 * systems + COUNTS)
+        systems = len(self._n_atoms)
+        self._input = self._host_buffer(3 * self._total_atoms + 9 * systems)
+        self._output = self._host_buffer(systems + 3 * self._total_atoms + 9 * systems + N_CHECKS)
         self._device_input = torch.zeros_like(self._input, device=self._device)
         self._device_output = torch.zeros_like(self._output, device=self._device)
-        self._parts: list[Candidates] = []
-        self._candidates: Candidates | None = None
-        self._room: Room | None = None
-        self._buffers: Candidates | None = None
+        self._parts: list[PairList] = []
+        self._pairs: PairList | None = None
+        self._capacity: Capacity | None = None
+        self._buffers: PairList | None = None
         self._captured: torch.cuda.CUDAGraph | None = None
 
     def _host_buffer(self, size: int) -> Tensor:
@@ -112,88 +72,74 @@ class PaddedEvaluation:
             cells_A: (3, 3) float64 of each system.
 
         Returns:
-            Energies over those of free atoms (systems), eV; forces (n, 3) of each system, eV/Å;
-            virials (systems, 3, 3), eV.
+            Energies without the reference energies (systems), eV; forces (n, 3) of each system,
+            eV/Å; virials (systems, 3, 3), eV.
 
         Raises:
             PotentialError: one of them cannot be described (see `GraphBuilder.build`).
         """
-        self._renew_candidates(positions_A, cells_A)
+        pairs = self._renewed_pairs(positions_A, cells_A)
         flat = [*(p.ravel() for p in positions_A), *(c.ravel() for c in cells_A)]
         np.concatenate(flat, out=self._input.numpy())
         while True:
             self._device_input.copy_(self._input, non_blocking=True)
-            if self._room is None:
-                self._make_room()
-            self._replay()
+            capacity = self._capacity
+            if capacity is None or len(pairs.bond_source) >= capacity.pairs:
+                capacity = self._enlarge(pairs)
+            self._replay(pairs, capacity)
             self._output.copy_(self._device_output)  # waits
             result = self._output.numpy().copy()
-            short, long, angles, fewest, loneliest = map(int, result[-COUNTS:])
-            if self._room.holds(short, long, angles):
+            short, long, angles, fewest, isolated = map(int, result[-N_CHECKS:])
+            if not capacity.did_overflow(short=short, long=long, angles=angles):
                 break
-            self._make_room()
+            self._enlarge(pairs)
         if fewest == 0:
-            raise PotentialError(self._builders[0].lonely(loneliest))
-        systems = len(self._sizes)
-        energies, forces, virials, _ = np.split(
-            result, np.cumsum([systems, 3 * self._natoms, 9 * systems])
+            raise self._builders[0].isolated(isolated)
+        systems = len(self._n_atoms)
+        energies, forces, virials_eV, _ = np.split(
+            result, np.cumsum([systems, 3 * self._total_atoms, 9 * systems])
         )
-        forces = np.split(forces.reshape(-1, 3), np.cumsum(self._sizes)[:-1])
-        return energies, forces, virials.reshape(-1, 3, 3)
+        by_system = np.split(forces.reshape(-1, 3), np.cumsum(self._n_atoms)[:-1])
+        return energies, by_system, virials_eV.reshape(-1, 3, 3)
 
-    def _renew_candidates(
+    def _renewed_pairs(
         self, positions_A: Sequence[np.ndarray], cells_A: Sequence[np.ndarray]
-    ) -> None:
+    ) -> PairList:
         parts = [
-            builder.candidates(positions, cell)
+            builder.pairs(positions, cell)
             for builder, positions, cell in zip(self._builders, positions_A, cells_A, strict=True)
         ]
-        if self._parts and all(a is b for a, b in zip(parts, self._parts, strict=True)):
-            return
-        self._parts, self._candidates = parts, Candidates.join(parts, self._sizes)
-        fit = self._room and len(self._candidates.bond_source) < self._room.candidates
-        if self._buffers is not None and fit:
-            self._fill_buffers()
-        else:
-            self._buffers = None
+        known = self._pairs
+        if known is not None and all(a is b for a, b in zip(parts, self._parts, strict=True)):
+            return known
+        self._parts, pairs = parts, PairList.join(parts, self._n_atoms)
+        self._pairs = pairs
+        buffers, capacity = self._buffers, self._capacity
+        if buffers is not None and capacity and len(pairs.bond_source) < capacity.pairs:
+            _copy(_filled_up(pairs, capacity, self._total_atoms), buffers)
+        return pairs
 
-    def _make_room(self) -> None:
-        """Buffers that hold the configuration in `_device_input`."""
-        positions, cells = self._configuration()
-        graph = self._builders[0].compact(self._candidates, positions, cells)
-        self._room = Room.for_graph(self._candidates, graph, self._room)
+    def _enlarge(self, pairs: PairList) -> Capacity:
+        """A capacity for the configuration in `_device_input`, nowhere smaller than the last."""
+        graph = self._builders[0].compact(pairs, *self._configuration())
+        old = self._capacity or Capacity(pairs=0, short=0, long=0, angles=0)
+        self._capacity = Capacity(
+            pairs=max(old.pairs, _with_headroom(len(pairs.bond_source))),
+            short=max(old.short, _with_headroom(graph.n_short)),
+            long=max(old.long, _with_headroom(len(graph.vectors_A) - graph.n_short)),
+            angles=max(old.angles, _with_headroom(len(graph.angles.source))),
+        )
         self._buffers = None
+        return self._capacity
 
     def _configuration(self) -> tuple[Tensor, Tensor]:
-        positions, cells = self._device_input.split((3 * self._natoms, 9 * len(self._sizes)))
+        sizes = 3 * self._total_atoms, 9 * len(self._n_atoms)
+        positions, cells = self._device_input.split(sizes)
         return positions.view(-1, 3), cells.view(-1, 3, 3)
 
-    def _fill_buffers(self) -> None:
-        """Put the candidates into their buffers, in place where there are some."""
-        new, room = self._candidates, self._room
-        rows, bonds = 2 * room.candidates, room.candidates
-        filled = Candidates(
-            source=_filled(new.source, rows, self._natoms),
-            target=_filled(new.target, rows, self._natoms),
-            reverse=_filled(new.reverse, rows, 0),
-            bond=_filled(new.bond, rows, bonds - 1),
-            bond_source=_filled(new.bond_source, bonds, 0),
-            bond_target=_filled(new.bond_target, bonds, 0),
-            bond_shift=_filled(new.bond_shift, bonds, FAR_CELLS),
-            bond_system=_filled(new.bond_system, bonds, 0),
-        )
+    def _replay(self, pairs: PairList, capacity: Capacity) -> None:
         if self._buffers is None:
-            self._buffers = filled
-        else:
-            for name, values in vars(filled).items():
-                getattr(self._buffers, name).copy_(values)
-
-    def _replay(self) -> None:
-        if self._buffers is None:
-            need = len(self._candidates.bond_source)
-            if need >= self._room.candidates:
-                self._room = replace(self._room, candidates=_with_spare(need))
-            self._fill_buffers()
+            self._buffers = _filled_up(pairs, capacity, self._total_atoms)
             self._captured = self._capture() if self._device.type == "cuda" else None
         if self._captured is None:
             self._evaluate()
@@ -201,10 +147,7 @@ class PaddedEvaluation:
             self._captured.replay()
 
     def _capture(self) -> torch.cuda.CUDAGraph | None:
-        """The evaluation, compiled, as a CUDA graph.
-
-        Where it cannot be compiled or captured it goes on without, after a warning.
-        """
+        """The evaluation, compiled, as a CUDA graph; None, after a warning, where that fails."""
         self._energies_eV = self._network.compiled_energies_eV
         try:
             self._warm_up()
@@ -232,157 +175,64 @@ class PaddedEvaluation:
 
     def _evaluate(self) -> None:
         """From `_device_input` and the buffers to `_device_output`."""
-        positions, cells = self._configuration()
-        padded = _pad(
-            *(self._buffers, positions, cells, self._room),
+        assert self._buffers is not None
+        assert self._capacity is not None
+        positions_A, cells_A = self._configuration()
+        graph, sizes = compact(
+            self._buffers,
+            positions_A,
+            cells_A,
             cutoff_A=self._builders[0].cutoff_A,
             angle_cutoff_A=self._builders[0].angle_cutoff_A,
+            capacity=self._capacity,
         )
-        graph, n = padded.graph, self._natoms
-        vectors = graph.vectors_A.requires_grad_()
-        energies = self._energies_eV(vectors, graph, self._atoms)[:n]
-        (pull,) = torch.autograd.grad(energies.sum(), vectors)
-        forces = pull.new_zeros((n + 1, 3))
-        forces.index_add_(0, graph.edges.source, pull[graph.bond] * graph.sign[:, None])
-        # By atoms first: sums straight into a few systems would queue for the same addresses.
-        virials = pull.new_zeros((n + 1, 9))
-        products = vectors.detach()[:, :, None] * pull[:, None, :]
-        virials.index_add_(0, padded.start, products.flatten(1))
-        parts = [
-            torch.stack([part.sum(0) for part in table[:n].split(self._sizes)]).flatten()
-            for table in (energies.detach(), virials)
-        ]
+        n = self._total_atoms
+        vectors_A = graph.vectors_A.requires_grad_()
+        energies = self._energies_eV(vectors_A, graph, self._atoms)[:n]
+        (dE_dr,) = torch.autograd.grad(energies.sum(), vectors_A)
+        totals = [part.sum() for part in energies.detach().split(self._n_atoms)]
+        fewest, isolated = graph.edges.offsets.diff()[:n].min(0)
+        checks = (sizes.short, sizes.long, sizes.angles, fewest, isolated)
         self._device_output.copy_(
-            torch.cat((parts[0], forces[:n].flatten(), parts[1], padded.counts))
+            torch.cat(
+                (
+                    torch.stack(totals),
+                    atomic_forces(graph, dE_dr)[:n].flatten(),
+                    virials(graph, dE_dr, self._n_atoms).flatten(),
+                    torch.stack([torch.as_tensor(check) for check in checks]).double(),
+                )
+            )
         )
 
 
-@dataclass(frozen=True)
-class _Padded:
-    """A graph of fixed size.
-
-    Attributes:
-        graph: with an atom, a short bond and a spoke more than the real ones, for what fills up.
-        start: (bonds) an atom at one end of each bond; the last atom for those that fill up.
-        counts: (5) float64: short bonds, long bonds, angles, the fewest neighbours that an atom
-            has, and that atom.
-    """
-
-    graph: Graph
-    start: Tensor
-    counts: Tensor
+def _with_headroom(need: int) -> int:
+    return int(HEADROOM * need) + 32
 
 
-def _pad(
-    all_: Candidates,
-    positions: Tensor,
-    cells: Tensor,
-    room: Room,
-    *,
-    cutoff_A: float,
-    angle_cutoff_A: float,
-) -> _Padded:
-    """What `GraphBuilder.compact` makes, in the same order, filled up to fixed sizes."""
-    device, natoms = positions.device, len(positions)
-    nobody, no_bond, no_spoke = natoms, room.short - 1, 2 * room.short - 1
-    vectors = positions[all_.bond_target] - positions[all_.bond_source]
-    vectors += all_.shifts_A(cells)
-    squared = (vectors * vectors).sum(1)
-    near, close = squared < cutoff_A**2, squared < angle_cutoff_A**2
-
-    short_bonds, shorts = _select(close, room.short)
-    long_bonds, longs = _select(near & ~close, room.long)
-    order, kept = torch.cat((short_bonds, long_bonds)), torch.cat((shorts.used, longs.used))
-    number = _slots(order, kept, len(near), no_bond)
-
-    rows, edges = _select(near[all_.bond], room.edges)
-    source = torch.where(edges.used, all_.source[rows], nobody)
-    target = torch.where(edges.used, all_.target[rows], nobody)
-    here = torch.arange(room.edges, device=device)
-    places = _slots(rows, edges.used, len(all_.source), room.edges - 1)
-    reverse = torch.where(edges.used, places[all_.reverse[rows]], here)
-    bond = torch.where(edges.used, number[all_.bond[rows]], no_bond)
-    forward = here <= reverse
-    neighbors = _count(source, natoms + 1)
-    fewest, loneliest = neighbors[:natoms].min(0)
-
-    spoke, spokes = _select(edges.used & (bond < room.short), 2 * room.short)
-    spoke = torch.where(spokes.used, spoke, room.edges - 1)
-    hub = torch.where(spokes.used, source[spoke], nobody)
-    nodes = torch.arange(2 * room.short, device=device)
-    spokes_of_bond = torch.full((room.short, 2), no_spoke, device=device)
-    spokes_of_bond[bond[spoke], (~forward[spoke]).long()] = nodes
-
-    spokes_of_atom = _count(hub, natoms + 1)
-    pairs = torch.where(spokes.used, spokes_of_atom[hub] - 1, 0)
-    first = offsets_of(spokes_of_atom)[hub]
-    offsets = offsets_of(pairs)
-    angle = torch.arange(room.angles, device=device)
-    used = angle < offsets[-1]
-    from_ = torch.searchsorted(offsets[1:], angle, right=True).clamp(max=no_spoke)
-    place = from_ - first[from_]
-    other = angle - offsets[from_]
-    other += other >= place
-    to = torch.where(used, first[from_] + other, no_spoke).clamp(max=no_spoke)
-    from_ = torch.where(used, from_, no_spoke)
-    back = offsets[to] + place - (place > to - first[to]).long()
-    angle_offsets = torch.cat(
-        (offsets[:-1].clamp(max=room.angles), offsets.new_full((1,), room.angles))
+def _filled_up(pairs: PairList, capacity: Capacity, n_atoms: int) -> PairList:
+    """The pair list with dummy pairs, up to the capacity."""
+    assert pairs.bond_system is not None
+    bonds, rows = capacity.pairs, 2 * capacity.pairs
+    return PairList(
+        source=_extended(pairs.source, rows, n_atoms),
+        target=_extended(pairs.target, rows, n_atoms),
+        reverse=_extended(pairs.reverse, rows, 0),
+        bond=_extended(pairs.bond, rows, bonds - 1),
+        bond_source=_extended(pairs.bond_source, bonds, 0),
+        bond_target=_extended(pairs.bond_target, bonds, 0),
+        bond_shift=_extended(pairs.bond_shift, bonds, FAR_CELLS),
+        bond_system=_extended(pairs.bond_system, bonds, 0),
     )
 
-    graph = Graph(
-        vectors_A=torch.where(kept[:, None], vectors[order], 2 * cutoff_A),
-        short=room.short,
-        edges=Adjacency(offsets_of(neighbors), source, target, reverse),
-        bond=bond,
-        sign=forward.to(vectors.dtype) * 2 - 1,
-        angles=Adjacency(angle_offsets, from_, to, torch.where(used, back, angle)),
-        spoke=spoke,
-        spokes_of_bond=spokes_of_bond,
-    )
-    counts = torch.stack((shorts.count, longs.count, offsets[-1], fewest, loneliest))
-    start = torch.where(kept, all_.bond_source[order], nobody)
-    return _Padded(graph, start, counts.to(torch.float64))
 
-
-def _with_spare(need: int) -> int:
-    """Size of a new buffer."""
-    return int(SPARE * need) + 32
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Which of the slots are used, and how many things wanted one."""
-
-    used: Tensor
-    count: Tensor
-
-
-def _select(mask: Tensor, size: int) -> tuple[Tensor, _Selection]:
-    """The places where `mask` holds, in order, in `size` slots; zeros in those not used."""
-    place = mask.cumsum(0) - 1
-    slot = torch.where(mask & (place < size), place, size)
-    chosen = torch.zeros(size + 1, dtype=torch.int64, device=mask.device)
-    chosen[slot] = torch.arange(len(mask), device=mask.device)
-    count = place[-1] + 1
-    used = torch.arange(size, device=mask.device) < count
-    return torch.where(used, chosen[:size], 0), _Selection(used, count)
-
-
-def _slots(chosen: Tensor, used: Tensor, size: int, otherwise: int) -> Tensor:
-    """In which slot each of `size` things is; `otherwise` where it is in none."""
-    slots = torch.full((size + 1,), otherwise, dtype=torch.int64, device=chosen.device)
-    slots[torch.where(used, chosen, size)] = torch.arange(len(chosen), device=chosen.device)
-    return slots[:size]
-
-
-def _count(values: Tensor, size: int) -> Tensor:
-    """How often each of 0 to size - 1 is there; `bincount` would wait for the device."""
-    return values.new_zeros(size).index_add_(0, values, torch.ones_like(values))
-
-
-def _filled(values: Tensor, size: int, fill: float) -> Tensor:
-    """`values` and after them `fill`, up to `size` rows."""
-    out = torch.full((size, *values.shape[1:]), fill, dtype=values.dtype, device=values.device)
+def _extended(values: Tensor, size: int, dummy: float) -> Tensor:
+    """`values` and after them the dummy's, up to `size` rows."""
+    out = torch.full((size, *values.shape[1:]), dummy, dtype=values.dtype, device=values.device)
     out[: len(values)] = values
     return out
+
+
+def _copy(source: PairList, target: PairList) -> None:
+    """Copy in place: a captured graph reads the target's memory."""
+    for name, values in vars(source).items():
+        getattr(target, name).copy_(values)

@@ -1,4 +1,4 @@
-"""CHGNet weights: chgnet's published models, our safetensors files, and back.
+"""CHGNet weights: chgnet's published models, the shipped model, and safetensors files.
 
 Nothing here unpickles code. chgnet's own checkpoints are read with torch's `weights_only`
 unpickler, which builds tensors and plain containers and refuses everything else.
@@ -15,6 +15,7 @@ import math
 import os
 import pickle
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,19 @@ PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
     "r2scan": "chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
 }
+SHIPPED = "shipped"
 _ARGUMENTS = "chgnet_arguments"
+CHGNET_CUTOFFS_A = (6.0, 3.0)  # of all bonds, and of those that make angles, in chgnet's models
+# The shipped model's hash is stored in finished campaigns from before hashes covered the cutoffs.
+_SHIPPED_HASH, _SHIPPED_CUTOFFS_A = "9bc2aa6fa790efca", (6.0, 3.5)
 
 
 def load_model(model: str | os.PathLike[str]) -> CHGNet:
     """Load a CHGNet.
 
     Args:
-        model: `0.3.0` or `r2scan` (published with chgnet), or the path of a `.safetensors` file
-            that `save_model` wrote.
+        model: `shipped` (comes with Vitrion), `0.3.0` or `r2scan` (published with chgnet), or the
+            path of a `.safetensors` file that `save_model` wrote.
 
     Returns:
         The model on the CPU, in float32 and evaluation mode.
@@ -48,13 +53,17 @@ def load_model(model: str | os.PathLike[str]) -> CHGNet:
             holds numbers that are not finite.
     """
     name = os.fspath(model)
+    if name == SHIPPED:
+        with importlib.resources.as_file(_shipped(".safetensors")) as path:
+            return load_model(path)
     if name in PUBLISHED:
         checkpoint = importlib.resources.files("chgnet") / "pretrained" / name / PUBLISHED[name]
         with importlib.resources.as_file(checkpoint) as path:
             return import_chgnet(path, version=name)
     path = Path(name)
     if path.suffix != ".safetensors":
-        raise InputError("model", name, f"use {', '.join(PUBLISHED)} or a .safetensors file")
+        names = ", ".join((SHIPPED, *PUBLISHED))
+        raise InputError("model", name, f"use {names} or a .safetensors file")
     if not path.is_file():
         raise InputError("model", name, "no such file")
     try:
@@ -92,7 +101,7 @@ def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> C
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError("model", name, f"is not a plain chgnet checkpoint ({reason})") from None
     if version is not None:
-        # What CHGNet.load passes: only 0.2.0 had a bias in the output layers.
+        # As CHGNet.load passes them: only 0.2.0 had a bias in the output layers.
         arguments |= {"version": version, "mlp_out_bias": False}
     return _build(name, arguments, state)
 
@@ -103,7 +112,7 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     Args:
         model: the model; its architecture goes into the file's metadata.
         path: ends in `.safetensors`.
-        card: what the model is and how it came about (JSON).
+        card: what the model is and how it was made (JSON).
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -114,10 +123,21 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model)), "format": "pt"}
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
     with whole_file(path) as partial:
-        # `save_file` would make a file that nobody else on a cluster may read.
+        # `save_file` would make a file that only its owner may read.
         partial.write_bytes(save(state, metadata=metadata))
     with whole_file(path.with_suffix(".json")) as partial:
         partial.write_text(text)
+
+
+def read_card(model: str | os.PathLike[str]) -> dict[str, Any]:
+    """The model card of a name or file that `load_model` takes; empty where there is none."""
+    name = os.fspath(model)
+    card = _shipped(".json") if name == SHIPPED else Path(name).with_suffix(".json")
+    return json.loads(card.read_text()) if card.is_file() else {}
+
+
+def _shipped(suffix: str) -> Traversable:
+    return importlib.resources.files("vitrion") / "data" / f"vitrion{suffix}"
 
 
 def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
@@ -130,12 +150,12 @@ def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
 def with_angle_cutoff(model: CHGNet, cutoff_A: float) -> CHGNet:
     """The same weights, where bonds up to another length make angles: a start for a training.
 
-    In CHGNet 0.3.0 they end at 3 Å, and so smoothly that a bond of 2.75 Å counts for a twentieth:
-    little is left of the angles around a metal among iodides. The radial functions of those bonds
-    stay what they are at each length, but for that smooth end.
+    CHGNet 0.3.0 weighs angles by a smooth cutoff at 3 Å, of which a twentieth is left at 2.75 Å, so
+    angles around a metal among iodides hardly count. The radial functions of these bonds keep their
+    values at each length, except for the smooth cutoff.
 
     Args:
-        model: left as it is.
+        model: not changed.
         cutoff_A: longest bond that makes angles, at most that of all bonds.
 
     Raises:
@@ -155,7 +175,9 @@ def with_angle_cutoff(model: CHGNet, cutoff_A: float) -> CHGNet:
 
 
 def model_hash(model: str | os.PathLike[str] | CHGNet) -> str:
-    """The first 16 hex characters of a sha256 over the weights, the same in any file format.
+    """The first 16 hex characters of a sha256 over weights and cutoffs, in whatever file they are.
+
+    Cutoffs of 6 and 3 Å, those of chgnet's own models, add nothing to the hash.
 
     Args:
         model: as for `load_model`, or a loaded model.
@@ -166,13 +188,22 @@ def model_hash(model: str | os.PathLike[str] | CHGNet) -> str:
     for key, value in sorted(model.state_dict().items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    converter = model.graph_converter
+    cutoffs_A = float(converter.atom_graph_cutoff), float(converter.bond_graph_cutoff)
+    of_weights = digest.hexdigest()[:16]
+    if cutoffs_A == CHGNET_CUTOFFS_A or (of_weights, cutoffs_A) == (
+        _SHIPPED_HASH,
+        _SHIPPED_CUTOFFS_A,
+    ):
+        return of_weights
+    digest.update(f"cutoffs_A {cutoffs_A[0]!r} {cutoffs_A[1]!r}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _plain_arguments(model: CHGNet) -> dict[str, Any]:
     arguments = dict(model.model_args)
     if isinstance(arguments.get("composition_model"), torch.nn.Module):
-        # Its weights are in the state; the name only says that there is such a part.
+        # Its weights are in the state dict; the name only tells chgnet that the model has one.
         arguments["composition_model"] = "MPtrj"
     return arguments
 

@@ -2,7 +2,7 @@
 
 from vitrion.training.evaluate import evaluate
 from vitrion.training.finetune import finetune, start_model
-from vitrion.training.models import read_card, resolve_model, use_model
+from vitrion.training.models import resolve_model, use_model
 from vitrion.training.splits import prepare_splits, settings_of
 from vitrion.training.validation import validate_model
 
@@ -10,7 +10,6 @@ __all__ = [
     "evaluate",
     "finetune",
     "prepare_splits",
-    "read_card",
     "resolve_model",
     "settings_of",
     "start_model",

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.base.units import EV_A3_TO_GPA
-from vitrion.potential.graph import Candidates, Graph, GraphBuilder
+from vitrion.potential.graph import Graph, GraphBuilder
 from vitrion.potential.network import Network
+from vitrion.potential.verlet import PairList
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Sample:
 
     Attributes:
         numbers: (n) atomic numbers.
-        free_eV: energy of the free atoms, which labels are aligned to.
+        reference_energy_eV: of its atoms (`Network.atoms`), which labels are aligned to.
         positions_A: (n, 3) float64.
         cell_A: (3, 3) float64.
         bonds: all pairs within the cutoff.
@@ -30,10 +31,10 @@ class Sample:
     """
 
     numbers: np.ndarray
-    free_eV: float
+    reference_energy_eV: float
     positions_A: Tensor
     cell_A: Tensor
-    bonds: Candidates
+    bonds: PairList
     targets: dict[str, Tensor]
 
 
@@ -45,9 +46,8 @@ class Batch:
         numbers: (n) atomic numbers of all atoms.
         graph: bonds and angles.
         system: (n) which frame an atom is in.
-        bond_system: (bonds) which frame a bond is in.
-        atoms: (frames) number of atoms, float64.
-        free_eV: (frames) energy of free atoms, float64.
+        n_atoms: number of atoms of each frame.
+        reference_energy_eV: (frames) of the atoms of each frame, float64.
         volume_A3: (frames) float64.
         targets: float32; e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa.
     """
@@ -55,9 +55,8 @@ class Batch:
     numbers: np.ndarray
     graph: Graph
     system: Tensor
-    bond_system: Tensor
-    atoms: Tensor
-    free_eV: Tensor
+    n_atoms: list[int]
+    reference_energy_eV: Tensor
     volume_A3: Tensor
     targets: dict[str, Tensor]
 
@@ -74,7 +73,7 @@ def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
         positions_A, cell_A = frame.positions, frame.cell.array
         try:
             builder.build(positions_A, cell_A)
-            _, free_eV = network.atoms(frame.numbers)
+            _, reference_energy_eV = network.atoms(frame.numbers)
         except (PotentialError, InputError) as error:
             name = frame.info.get("frame_id", f"number {number}")
             raise InputError(
@@ -89,10 +88,10 @@ def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
         samples.append(
             Sample(
                 numbers=frame.numbers,
-                free_eV=free_eV,
+                reference_energy_eV=reference_energy_eV,
                 positions_A=torch.tensor(positions_A, device=network.device),
                 cell_A=torch.tensor(cell_A, device=network.device),
-                bonds=builder.candidates(positions_A, cell_A),
+                bonds=builder.pairs(positions_A, cell_A),
                 targets={
                     name: torch.tensor(target, dtype=torch.float32, device=network.device)
                     for name, target in targets.items()
@@ -105,25 +104,23 @@ def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
 def collate(samples: Sequence[Sample], builder: GraphBuilder) -> Batch:
     """Frames as one batch, with the bonds and angles that `builder` makes."""
     device = builder.device
-    sizes = [len(sample.numbers) for sample in samples]
+    n_atoms = [len(sample.numbers) for sample in samples]
     cells_A = torch.stack([sample.cell_A for sample in samples])
     graph = builder.compact(
-        Candidates.join([sample.bonds for sample in samples], sizes),
+        PairList.join([sample.bonds for sample in samples], n_atoms),
         torch.cat([sample.positions_A for sample in samples]),
         cells_A,
     )
-    atoms = torch.tensor(sizes, device=device)
-    system = torch.repeat_interleave(torch.arange(len(samples), device=device), atoms)
-    start = torch.empty(len(graph.vectors_A), dtype=torch.int64, device=device)
-    start[graph.bond] = graph.edges.source
+    system = torch.repeat_interleave(
+        torch.arange(len(samples), device=device), torch.tensor(n_atoms, device=device)
+    )
     return Batch(
         numbers=np.concatenate([sample.numbers for sample in samples]),
         graph=graph,
         system=system,
-        bond_system=system[start],
-        atoms=atoms.double(),
-        free_eV=torch.tensor(
-            [sample.free_eV for sample in samples], dtype=torch.float64, device=device
+        n_atoms=n_atoms,
+        reference_energy_eV=torch.tensor(
+            [sample.reference_energy_eV for sample in samples], dtype=torch.float64, device=device
         ),
         volume_A3=torch.linalg.det(cells_A).abs(),
         targets={
@@ -134,7 +131,7 @@ def collate(samples: Sequence[Sample], builder: GraphBuilder) -> Batch:
 
 
 def builder_for(network: Network) -> GraphBuilder:
-    """What makes a frame's graph; frames do not move, so its candidates are its bonds."""
+    """What makes a frame's graph; frames do not move, so its pairs are its bonds."""
     return GraphBuilder(
         cutoff_A=network.cutoff_A,
         angle_cutoff_A=network.angle_cutoff_A,

@@ -198,7 +198,7 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
-        self.step = Network.energies_and_pulls
+        self.step = Network.energies_and_bond_gradients
         if atoms > COMPILE_FROM_ATOMS:
             self.step = self.objective.compiled(model, self.samples["train"][0])
 

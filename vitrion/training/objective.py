@@ -19,7 +19,7 @@ from torch import Tensor
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import LossWeights
 from vitrion.potential import operators
-from vitrion.potential.graph import Graph, GraphBuilder
+from vitrion.potential.graph import Graph, GraphBuilder, atomic_forces, virials
 from vitrion.potential.network import Network
 from vitrion.training.batches import Batch, Sample, collate
 
@@ -36,29 +36,27 @@ def trainable(model: CHGNet, device: torch.device) -> Network:
 
 
 def predict(
-    network: Network, batch: Batch, energies_and_pulls: Step = Network.energies_and_pulls
+    network: Network, batch: Batch, step: Step = Network.energies_and_bond_gradients
 ) -> dict[str, Tensor]:
     """Energies, forces and stresses of a batch, what `CHGNet.forward` gives with task `efs`.
 
     Args:
         network: trainable, where the outcome will be differentiated.
         batch: of frames.
-        energies_and_pulls: `Network.energies_and_pulls`, or that compiled.
+        step: `Network.energies_and_bond_gradients`, or that compiled.
 
     Returns:
         e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32.
     """
-    graph, frames = batch.graph, len(batch.atoms)
+    graph = batch.graph
     atoms, _ = network.atoms(batch.numbers)
-    energies, pulls = energies_and_pulls(network, graph.vectors_A, graph, atoms)
-    totals_eV = batch.free_eV.index_add(0, batch.system, energies)
-    forces = pulls.new_zeros((len(batch.numbers), 3))
-    forces = forces.index_add(0, graph.edges.source, pulls[graph.bond] * graph.sign[:, None])
-    products = graph.vectors_A[:, :, None] * pulls[:, None, :]
-    virials_eV = pulls.new_zeros((frames, 3, 3)).index_add(0, batch.bond_system, products)
+    energies, dE_dr = step(network, graph.vectors_A, graph, atoms)
+    totals_eV = batch.reference_energy_eV.index_add(0, batch.system, energies)
+    forces = atomic_forces(graph, dE_dr)
+    virials_eV = virials(graph, dE_dr, batch.n_atoms)
     stresses = virials_eV * (EV_A3_TO_GPA / batch.volume_A3[:, None, None])
     return {
-        "e": (totals_eV / batch.atoms).float(),
+        "e": (totals_eV / totals_eV.new_tensor(batch.n_atoms)).float(),
         "f": forces.float(),
         "s": stresses.flatten(0, 1).float(),
     }
@@ -96,7 +94,10 @@ class Objective:
         )
 
     def __call__(
-        self, model: CHGNet, frames: Sequence[Sample], step: Step = Network.energies_and_pulls
+        self,
+        model: CHGNet,
+        frames: Sequence[Sample],
+        step: Step = Network.energies_and_bond_gradients,
     ) -> dict[str, Tensor]:
         """What chgnet's `CombinedLoss` says: loss, and mean absolute errors with their counts."""
         with torch.no_grad():
@@ -108,7 +109,7 @@ class Objective:
         model: CHGNet,
         parameters: Sequence[Tensor],
         frames: Sequence[Sample],
-        step: Step = Network.energies_and_pulls,
+        step: Step = Network.energies_and_bond_gradients,
     ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
         """The same, and the gradient of the loss by each of the parameters; None where it is 0."""
         targets, found = self._outcomes(model, frames, step)
@@ -137,7 +138,7 @@ class Objective:
         Compilers have been wrong. Compiled for the size of one frame it takes others as well; so
         that a resumed training has the same bits, begin with the same one.
         """
-        plain = Network.energies_and_pulls
+        plain = Network.energies_and_bond_gradients
         # Wrapped in C++ the kernels let go of Python's lock, without which workers would queue.
         options = {"cpp_wrapper": True} if self.workers > 1 else None
         compiled = torch.compile(plain, dynamic=True, fullgraph=True, options=options)
