@@ -1,4 +1,4 @@
-"""Fine-tuning: exact against chgnet, reproducible, and unharmed by a kill."""
+"""Fine-tuning: equal to chgnet's, reproducible, and exact after a kill."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_threads_share_the_work_and_always_end_in_the_same_weights(
     assert learning[error].to_numpy() == pytest.approx(alone[error].to_numpy(), rel=0.02)
 
 
-def test_killed_run_goes_on_to_the_same_weights(
+def test_killed_run_ends_with_the_same_weights(
     data: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = (
@@ -278,7 +278,7 @@ def test_killed_run_goes_on_to_the_same_weights(
     assert not (tmp_path / "model.safetensors").exists()
     with caplog.at_level("INFO", "vitrion"):
         run(data, tmp_path)
-    assert "going on after epoch" in caplog.text
+    assert "continues after epoch" in caplog.text
     assert weights_hash(tmp_path) == weights_hash(trained)
     columns = [c for c in read_table(trained / "learning.parquet") if c != "wall_s"]
     pd.testing.assert_frame_equal(
@@ -359,13 +359,13 @@ def test_angle_cutoff_is_that_of_the_trained_model(data: Path, tmp_path: Path) -
         (SETTINGS.model_copy(update={"start": "0.9.9"}), "model"),
     ],
 )
-def test_bad_settings_are_told(data: Path, tmp_path: Path, settings: Finetune, key: str) -> None:
+def test_bad_settings_are_named(data: Path, tmp_path: Path, settings: Finetune, key: str) -> None:
     with pytest.raises(InputError) as error:
         run(data, tmp_path, settings)
     assert error.value.key == key
 
 
-def test_bad_frames_are_told(data: Path, tmp_path: Path) -> None:
+def test_bad_frames_are_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no frames to train on"):
         finetune(data / "empty.extxyz", data / "val.extxyz", tmp_path, settings=SETTINGS, seed=1)
     bare = bulk("LiCl", "rocksalt", a=5.1)
@@ -390,7 +390,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[200] == pytest.approx(0, abs=1e-12)
 
 
-def test_adopted_model_is_the_start_model(tmp_path: Path) -> None:
+def test_used_model_is_the_start_model(tmp_path: Path) -> None:
     use_model(Finetune(model="pretrained", start="r2scan"), tmp_path / "model.safetensors")
     assert model_hash(str(tmp_path / "model.safetensors")) == model_hash("r2scan")
     assert json.loads((tmp_path / "model.json").read_text())["taken_from"] == "pretrained"

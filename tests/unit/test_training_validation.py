@@ -1,4 +1,4 @@
-"""The gate: what it lets through, what it stops, and what it says."""
+"""Validation of a model: what passes, what fails, and the message."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vitrion.potential import load_model, save_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table, write_table
-from vitrion.training.validation import judge, stability, validate_model
+from vitrion.training.validation import stability, validate_model, validation_checks
 
 DYNAMICS = Dynamics(device="cpu", threads=1)
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
 COMPOSITION = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.4, CHARGES)
-NO_HOT = Validation(stability_ps=0)
+NO_STABILITY_TEST = Validation(stability_ps=0)
 
 
 def metrics(ratio: float, slope: float, *, split: str = "test") -> pd.DataFrame:
@@ -35,7 +35,7 @@ def metrics(ratio: float, slope: float, *, split: str = "test") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def hot(**changes: float) -> pd.DataFrame:
+def melts(**changes: float) -> pd.DataFrame:
     row = {"composition": "LiAlCl", "n_atoms": 21, "length_ps": 2.0, "temperature_K": 1500.0,
            "least_distance_A": 1.6, "nearest_pair": "Al-O",
            "energy_drift_meV_atom_ps": 0.1, "energy_drift_meV_atom_ps_err": 0.2}  # fmt: skip
@@ -43,36 +43,42 @@ def hot(**changes: float) -> pd.DataFrame:
 
 
 def failed(table: pd.DataFrame, runs: pd.DataFrame, settings: Validation) -> list[str]:
-    _, checks = judge(table, runs, settings)
+    _, checks = validation_checks(table, runs, settings)
     return checks.loc[~checks["passed"], "check"].tolist()
 
 
-def test_a_good_model_passes_and_each_fault_is_found() -> None:
+def test_a_good_model_passes_and_each_failing_check_is_found() -> None:
     settings = Validation(force_mae_meV_A=130.0)
     good = metrics(0.4, 1.0)
-    assert failed(good, hot(), settings) == []
-    assert failed(metrics(0.6, 1.0), hot(), settings) == ["force_mae_ratio", "force_mae"]
-    assert failed(metrics(0.4, 0.95), hot(), settings) == ["force_parity_slope"]
-    assert failed(metrics(0.4, 1.05), hot(), settings) == ["force_parity_slope"]
-    assert failed(good, hot(length_ps=0.3), settings) == ["stability_length"]
-    assert failed(good, hot(least_distance_A=0.5), settings) == ["stability_least_distance"]
+    assert failed(good, melts(), settings) == []
+    assert failed(metrics(0.6, 1.0), melts(), settings) == [
+        "force_mae_ratio",
+        "force_mae",
+    ]
+    assert failed(metrics(0.4, 0.95), melts(), settings) == ["force_parity_slope"]
+    assert failed(metrics(0.4, 1.05), melts(), settings) == ["force_parity_slope"]
+    assert failed(good, melts(length_ps=0.3), settings) == ["stability_length"]
+    assert failed(good, melts(least_distance_A=0.5), settings) == ["stability_least_distance"]
     for drift in (-3.0, 3.0, np.nan):
-        changed = hot(energy_drift_meV_atom_ps=drift)
+        changed = melts(energy_drift_meV_atom_ps=drift)
         assert failed(good, changed, settings) == ["stability_energy_drift"]
     # 1 is allowed, and three standard errors on top.
-    assert failed(good, hot(energy_drift_meV_atom_ps=1.5), settings) == []
-    vague = hot(energy_drift_meV_atom_ps_err=np.nan)
+    assert failed(good, melts(energy_drift_meV_atom_ps=1.5), settings) == []
+    vague = melts(energy_drift_meV_atom_ps_err=np.nan)
     assert failed(good, vague, settings) == ["stability_energy_drift"]
 
 
 def test_what_was_not_measured_does_not_pass() -> None:
     nothing = pd.DataFrame(columns=list(TABLES["model_metrics"]))
-    assert failed(nothing, hot(), NO_HOT) == ["force_mae_ratio", "force_parity_slope"]
-    assert failed(metrics(0.4, 1.0, split="train"), hot(), NO_HOT) == [
+    assert failed(nothing, melts(), NO_STABILITY_TEST) == [
         "force_mae_ratio",
         "force_parity_slope",
     ]
-    assert judge(metrics(0.4, 1.0, split="val"), hot(), NO_HOT)[0] == "val"
+    assert failed(metrics(0.4, 1.0, split="train"), melts(), NO_STABILITY_TEST) == [
+        "force_mae_ratio",
+        "force_parity_slope",
+    ]
+    assert validation_checks(metrics(0.4, 1.0, split="val"), melts(), NO_STABILITY_TEST)[0] == "val"
 
 
 def test_refusal_names_figures_and_remedy_and_override_lets_pass(tmp_path: Path) -> None:
@@ -80,17 +86,17 @@ def test_refusal_names_figures_and_remedy_and_override_lets_pass(tmp_path: Path)
     table = table.fillna(0.0)
     write_table(tmp_path / "model_metrics.parquet", "model_metrics", table)
 
-    def judge_with(settings: Validation) -> None:
+    def validate_with(settings: Validation) -> None:
         validate_model(
             "0.3.0", tmp_path / "model_metrics.parquet", tmp_path,
             compositions={}, settings=settings, dynamics=DYNAMICS, seed=1,
         )  # fmt: skip
 
     with pytest.raises(InputError, match=r"ratio is 0\.6 ± 0\.02 .*0\.5.*override") as error:
-        judge_with(NO_HOT)
+        validate_with(NO_STABILITY_TEST)
     assert "force_parity_slope" not in str(error.value)
     assert read_table(tmp_path / "validation.parquet")["passed"].tolist() == [False, True]
-    judge_with(NO_HOT.model_copy(update={"override": ("force_mae_ratio",)}))
+    validate_with(NO_STABILITY_TEST.model_copy(update={"override": ("force_mae_ratio",)}))
     assert read_table(tmp_path / "validation.parquet")["overridden"].tolist() == [True, False]
 
 
@@ -99,7 +105,7 @@ def test_only_checks_can_be_overridden() -> None:
         Validation(override=("force_maes",))
 
 
-def test_hot_md_tells_a_sound_potential_from_a_broken_one(tmp_path: Path) -> None:
+def test_stability_test_tells_a_good_potential_from_a_broken_one(tmp_path: Path) -> None:
     options = {"length_ps": 0.1, "temperature_K": 1200.0, "dynamics": DYNAMICS, "seed": 3}
     row = stability("0.3.0", COMPOSITION, **options)
     assert row["n_atoms"] == 21

@@ -1,6 +1,6 @@
-"""The state of a training run in one file, so that a killed run goes on as if nothing had been.
+"""The state of a training run in one file, from which a killed run continues exactly.
 
-Safetensors hold the tensors and, as JSON in the header, everything else: nothing is unpickled.
+A safetensors file holds the tensors, its header everything else as JSON. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass
 class TrainingState:
-    """What the next epoch depends on beside the inputs.
+    """What the next epoch depends on besides the inputs.
 
-    There is no random state: the order of the batches follows from seed and epoch alone, and the
-    learning rate from the number of steps.
+    There is no random state: the order of the batches depends on seed and epoch alone, the learning
+    rate on the number of steps.
 
     Attributes:
         groups: named sets of tensors (weights, their average, the best ones, the optimizer's).
-        history: one row of the `learning` table an epoch, from epoch 0.
-        best_epoch: the epoch that the best weights come from.
+        history: one row of the `learning` table per epoch, from epoch 0.
+        best_epoch: epoch of the best weights.
     """
 
     groups: dict[str, dict[str, Tensor]]
@@ -39,7 +39,7 @@ class TrainingState:
 
 
 def write_checkpoint(path: Path, key: str, state: TrainingState) -> None:
-    """Write a checkpoint whole or not at all, and keep the one before as `<name>.previous`.
+    """Write a checkpoint whole or not at all, and keep the previous one as `<name>.previous`.
 
     Args:
         path: file to write.

@@ -1,10 +1,10 @@
 """Errors of models on labelled frames: per composition, element and frame, and parity.
 
 Universal potentials are too soft: their forces are too small away from equilibrium (Deng et al.,
-npj Comput. Mater. 11, 9, 2025). The parity slope shows it; 1 is right. It is the least-squares
-slope of predicted on true force components. An intercept would change nothing: the forces of a
-cell sum to zero. Scatter lowers the slope too: it is 1 - (RMSE / rms force)² where errors are
-independent of predictions, so a slope near 1 also asks for small errors.
+npj Comput. Mater. 11, 9, 2025). The parity slope, the least-squares slope of predicted on true
+force components, shows it: it is 1 for a perfect model. An intercept is not needed, because the
+forces of a cell sum to zero. Scatter lowers the slope too. Where errors are independent of
+predictions it is 1 - (RMSE / rms force)², so a slope near 1 also requires small errors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vitrion.tables import TABLES
 from vitrion.tables.io import write_table
 
 RESAMPLES = 1000
-_FRAME = ["model", "split", "composition", "frame_id"]  # what a row of one frame is told by
+_FRAME_KEY = ["model", "split", "composition", "frame_id"]
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
     """Compare models with labels, side by side.
 
     Args:
-        models: what to call each model, and what `load_model` takes.
+        models: label of each model, and its name or file for `load_model`.
         datasets: labelled frames (extxyz, may be empty) by split.
         out: folder for model_metrics, element_metrics, frame_errors and parity (.parquet).
         device: cpu, cuda or auto.
@@ -80,9 +80,10 @@ def evaluate(
 def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
     """Rows of the `model_metrics` table from those of the `parity` table.
 
-    Standard errors are a bootstrap over frames; where a row holds several compositions, over
-    compositions and then frames in each, so that they tell what other compositions might give.
-    The ratio of force errors is to the first model of the table, on the same resampled frames.
+    Standard errors are from a bootstrap over frames. In rows of several compositions it draws
+    compositions and then frames of each, so that the error includes the spread between
+    compositions. The ratio of force errors is to the first model of the table, on the same
+    resampled frames.
     """
     sums = _force_sums(parity)
     both = pd.concat([parity, parity.assign(composition="all")])
@@ -140,7 +141,7 @@ def frame_errors(parity: pd.DataFrame) -> pd.DataFrame:
     error = _error(parity)
     errors = parity.assign(signed=error, size=error.abs())
     energy, force, stress = (
-        errors[errors["quantity"] == quantity].groupby(_FRAME)
+        errors[errors["quantity"] == quantity].groupby(_FRAME_KEY)
         for quantity in ("energy", "force", "stress")
     )
     table = pd.DataFrame(
@@ -163,7 +164,7 @@ def parity_slope(rows: pd.DataFrame) -> float:
 
 
 def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.DataFrame]:
-    """For each frame its rows of the `parity` table, without model and split."""
+    """The rows of each frame in the `parity` table, without model and split."""
     network = load_model(model)
     potentials: dict[tuple[int, ...], CHGNetPotential] = {}
     for number, frame in enumerate(frames):
@@ -172,20 +173,21 @@ def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.Dat
             potentials[numbers] = CHGNetPotential(network, frame.numbers, device=device)
         found = potentials[numbers].compute(frame.positions, frame.cell.array, stress=True)
         assert found.stress_eV_A3 is not None
+        energies_eV = (frame.get_potential_energy(), found.energy_eV)
+        forces_eV_A = (frame.get_forces(), found.forces_eV_A)
+        stresses_eV_A3 = (frame.get_stress(voigt=False), found.stress_eV_A3)
+        # Reference and prediction of each component, in the units of the table.
         values = {
-            "energy": (frame.get_potential_energy() / len(frame), found.energy_eV / len(frame)),
-            "force": (frame.get_forces().ravel(), found.forces_eV_A.ravel()),
-            "stress": tuple(
-                (stress * EV_A3_TO_GPA).ravel()
-                for stress in (frame.get_stress(voigt=False), found.stress_eV_A3)
-            ),
+            "energy": [np.array([energy / len(frame)]) for energy in energies_eV],
+            "force": [forces.ravel() for forces in forces_eV_A],
+            "stress": [stress.ravel() * EV_A3_TO_GPA for stress in stresses_eV_A3],
         }
         rows = pd.concat(
             [
-                pd.DataFrame(
-                    {"reference": np.atleast_1d(true), "predicted": np.atleast_1d(predicted)}
-                ).assign(quantity=quantity, element="")
-                for quantity, (true, predicted) in values.items()
+                pd.DataFrame({"reference": reference, "predicted": predicted}).assign(
+                    quantity=quantity, element=""
+                )
+                for quantity, (reference, predicted) in values.items()
             ],
             ignore_index=True,
         )
@@ -197,7 +199,11 @@ def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.Dat
 
 
 def _force_sums(parity: pd.DataFrame) -> pd.DataFrame:
-    """What slopes and mean force errors are made of, by model, split, composition and frame."""
+    """Sums of each frame from which slopes and mean force errors are computed.
+
+    Returns:
+        Sums of |error|, reference × predicted and reference², indexed by `_FRAME_KEY`.
+    """
     forces = parity[parity["quantity"] == "force"]
     return (
         forces.assign(
@@ -205,16 +211,16 @@ def _force_sums(parity: pd.DataFrame) -> pd.DataFrame:
             product=forces["reference"] * forces["predicted"],
             square=forces["reference"] ** 2,
         )
-        .groupby(_FRAME)[["abs_error", "product", "square"]]
+        .groupby(_FRAME_KEY)[["abs_error", "product", "square"]]
         .sum()
     )
 
 
 def _resamples(compositions: Sequence[str]) -> np.ndarray:
-    """How often each frame counts: once in the first row, then as two-stage bootstraps draw it.
+    """Weight of each frame: 1 in the first row, then the counts of two-stage bootstrap samples.
 
     Returns:
-        (1 + RESAMPLES, frames); NaN below the first row where a single frame tells no spread.
+        (1 + RESAMPLES, frames); NaN below the first row for a single frame, which has no spread.
     """
     rng = np.random.default_rng(0)
     names, codes = np.unique(compositions, return_inverse=True)

@@ -1,10 +1,9 @@
 """Fine-tuning of CHGNet on energies, forces and stresses.
 
-The loss is chgnet's `CombinedLoss` (`objective.py`), and what is trained is a chgnet model. The
-loop around them is ours because chgnet's `Trainer` (0.4.2) cannot do what a campaign needs: it does
-not clip gradients, freeze layers or stop early, saves neither the order of the batches nor the best
-weights (`best_model` is the live model, chosen by energy), needs a validation set, and pickles its
-state.
+The model is chgnet's, and so is the loss, `CombinedLoss` (`objective.py`). The loop is not, because
+chgnet's `Trainer` (0.4.2) lacks what a campaign needs: it does not clip gradients, freeze layers or
+stop early, saves neither the order of the batches nor the best weights (`best_model` is the current
+model, chosen by energy), needs a validation set, and pickles its state.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -43,12 +43,13 @@ from vitrion.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
-from vitrion.training.objective import Objective, trainable
+from vitrion.training.objective import Objective, Step, trainable
 
 logger = logging.getLogger("vitrion")
 
-# One to three minutes of compiling save some 10 ms for each frame of 21 atoms.
-COMPILE_FROM_ATOMS = 200_000  # of all epochs together
+# Compiling takes one to three minutes and saves about 10 ms for each frame of 21 atoms, so it pays
+# from this number of atoms on, summed over the frames of all epochs.
+COMPILE_FROM_ATOMS = 200_000
 
 
 def finetune(
@@ -64,10 +65,10 @@ def finetune(
 ) -> None:
     """Fine-tune the start model and write the weights of the best epoch.
 
-    The best epoch is the one with the smallest validation force error (of the averaged weights),
-    the start model itself included as epoch 0. Without validation frames all epochs are run and
-    the last one is kept. A killed run goes on from its last epoch and, on a CPU with the same
-    number of threads, ends in the same weights bit for bit.
+    The best epoch is the one with the smallest validation force error (of the averaged weights);
+    the start model is epoch 0. Without validation frames all epochs are run and the last one is
+    kept. A killed run continues from its last epoch. On a CPU with the same number of threads it
+    ends with the same weights bit for bit.
 
     Args:
         train: training frames (extxyz).
@@ -98,7 +99,7 @@ def finetune(
             split: {"sha256": _sha256(path), "n_frames": len(frames[split])}
             for split, path in (("train", train), ("val", val))
         },
-        # `model` says what a campaign takes; here it is trained, whatever that says.
+        # `model` names the model of a campaign; it is not a setting of the training.
         "settings": settings.model_dump(mode="json", exclude={"validation", "model"}),
         "seed": seed,
         "versions": {
@@ -123,7 +124,7 @@ def finetune(
         run.measure_start()
     else:
         run.restore(saved)
-        logger.info("fine-tune: going on after epoch %d", run.epoch)
+        logger.info("fine-tune: continues after epoch %d", run.epoch)
     total, done = (epochs * run.steps_per_epoch for epochs in (settings.epochs, run.epoch))
     with Progress(total, "fine-tune", done=done) as progress:
         while not run.finished:
@@ -155,7 +156,7 @@ def finetune(
 
 
 def start_model(settings: Finetune) -> CHGNet:
-    """The model that a training starts from, with the angles that the settings ask for."""
+    """The model that training starts from, with the angle cutoff of the settings."""
     model = load_model(settings.start)
     if settings.angle_cutoff_A is None:
         return model
@@ -175,7 +176,7 @@ def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
 
 
 class _Run:
-    """A training run: weights, their average, the optimizer, and what was learned by epoch."""
+    """A training run: weights, their average, optimizers, and the errors of each epoch."""
 
     def __init__(
         self,
@@ -194,11 +195,12 @@ class _Run:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = _optimizers(model, settings)
         self.averaged = AveragedModel(model, avg_fn=self._average).eval()
+        self.averaged_model = cast(CHGNet, self.averaged.module)
         self.objective = Objective(settings.loss, builder_for(network), settings.batch_size)
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
-        self.step = Network.energies_and_bond_gradients
+        self.step: Step = Network.energies_and_bond_gradients
         if atoms > COMPILE_FROM_ATOMS:
             self.step = self.objective.compiled(model, self.samples["train"][0])
 
@@ -282,16 +284,16 @@ class _Run:
 
         errors = {
             "train": self._errors(self.model, self._batches("train", order.tolist()), update),
-            "val": self._errors(self.averaged.module, self._batches("val")),
+            "val": self._errors(self.averaged_model, self._batches("val")),
         }
         self._record(errors, rate=rate, wall_s=time.monotonic() - started)
         scores = [row["val_force_mae_meV_A"] for row in self.history]
         # Without validation frames every comparison is with NaN, and the last epoch is the best.
         if not scores[-1] >= scores[self.best_epoch]:
             self.best_epoch = number
-            self.best = _copy(self.averaged.module.state_dict())
+            self.best = _copy(self.averaged_model.state_dict())
 
-    def _average(self, averaged: Tensor, new: Tensor, number: Tensor) -> Tensor:
+    def _average(self, averaged: Tensor, new: Tensor, number: Tensor | int) -> Tensor:
         """Exponential moving average that forgets the start faster in the first steps."""
         decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
         return torch.lerp(averaged, new, 1 - decay)
@@ -317,8 +319,9 @@ class _Run:
                 result, gradient = self.objective.gradient(model, self.parameters, batch, self.step)
                 update(gradient)
             for part in sums:
-                sums[part] += result[f"{part}_MAE"].item() * result[f"{part}_MAE_size"]
-                counts[part] += result[f"{part}_MAE_size"]
+                size = int(result[f"{part}_MAE_size"])
+                sums[part] += float(result[f"{part}_MAE"]) * size
+                counts[part] += size
         return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
 
     def _record(
@@ -333,7 +336,7 @@ class _Run:
 
 
 def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
-    """Freeze layers by name, and what gets no gradient from energies, forces and stresses."""
+    """Freeze layers by name, and those that get no gradient from energies, forces, stresses."""
     known = [name for name, _ in model.named_children()]
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
@@ -344,10 +347,10 @@ def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
 
 
 def _optimizers(model: CHGNet, settings: Finetune) -> list[torch.optim.Optimizer]:
-    """Adam, for Muon only of what is no matrix: biases, norms, and one row for each element.
+    """Adam alone, or Muon for matrices and Adam for the rest.
 
-    Muon makes the steps of a matrix equally long in all of its directions (K. Jordan et al., 2024);
-    scaled to Adam's usual lengths (Liu et al., arXiv 2502.16982).
+    The rest are biases, norms and the embedding of the elements. Muon orthogonalises the step of a
+    matrix (K. Jordan et al., 2024); its length is scaled to Adam's (Liu et al., arXiv 2502.16982).
     """
     matrices: list[Tensor] = []
     others: list[Tensor] = []
@@ -355,7 +358,7 @@ def _optimizers(model: CHGNet, settings: Finetune) -> list[torch.optim.Optimizer
         if p.requires_grad:
             is_matrix = p.ndim == 2 and min(p.shape) > 1 and not name.startswith("atom_embedding")
             (matrices if is_matrix and settings.optimizer == "muon" else others).append(p)
-    rate = settings.learning_rate  # each step sets it anew
+    rate = settings.learning_rate  # `train_epoch` sets it for each step
     adam = torch.optim.Adam(others, lr=rate)
     if not matrices:
         return [adam]
@@ -368,7 +371,7 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain_row(row: Mapping[str, float]) -> dict[str, float | None]:
-    """A row for JSON, which knows no NaN."""
+    """A row for JSON, which has no NaN."""
     return {name: round(x, 6) if math.isfinite(x) else None for name, x in row.items()}
 
 

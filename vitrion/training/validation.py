@@ -1,4 +1,4 @@
-"""Whether a model is fit for dynamics: its errors on frames, and what errors on frames miss.
+"""Whether a model may be used for dynamics: its errors on frames, and a stability test.
 
 Small force errors do not make a potential stable (Fu et al., Trans. Mach. Learn. Res., 2023), so a
 small melt of every composition is run at constant energy as well.
@@ -36,7 +36,7 @@ from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion")
 
-FINE_TUNED = "fine-tuned"  # what model_metrics calls the model that is judged
+FINE_TUNED = "fine-tuned"  # label of the validated model in model_metrics
 
 MELT_DENSITY = 0.85  # over the composition's density guess
 LEAST_ATOMS = 20
@@ -55,7 +55,7 @@ def validate_model(
     seed: int,
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Judge a model, and stop the campaign where it is not fit.
+    """Validate a model: raise an error, which stops the campaign, where a check fails.
 
     Force errors are those of the test split (held-out compositions), or where there is none of
     the validation split. The tables are written whatever the outcome.
@@ -66,7 +66,7 @@ def validate_model(
         out: folder for validation.parquet and stability.parquet.
         compositions: those that will be run.
         settings: limits, and which checks may fail.
-        dynamics: time step, thermostat and device of the hot runs.
+        dynamics: time step, thermostat and device of the stability test.
         seed: seed of packings and velocities.
         metadata: added to the tables' metadata.
 
@@ -74,7 +74,7 @@ def validate_model(
         InputError: a check fails that `settings.override` does not name.
     """
     table = read_table(metrics)
-    hot = pd.DataFrame(columns=list(TABLES["stability"]))
+    stability_rows = pd.DataFrame(columns=list(TABLES["stability"]))
     if settings.stability_ps > 0:
         torch.set_num_threads(dynamics.threads)
         rows = [
@@ -88,14 +88,14 @@ def validate_model(
             )
             for composition in compositions.values()
         ]
-        hot = pd.DataFrame(rows)
-    split, checks = judge(table, hot, settings)
+        stability_rows = pd.DataFrame(rows)
+    split, checks = validation_checks(table, stability_rows, settings)
     metadata = {**(metadata or {}), "split": split}
-    write_table(Path(out) / "stability.parquet", "stability", hot, metadata)
+    write_table(Path(out) / "stability.parquet", "stability", stability_rows, metadata)
     write_table(Path(out) / "validation.parquet", "validation", checks, metadata)
     failed = checks[~checks["passed"]]
     for row in failed[failed["overridden"]].itertuples():
-        logger.warning("accepted although %s", _describe(row))
+        logger.warning("check failed and overridden: %s", _describe(row))
     refused = failed[~failed["overridden"]]
     if len(refused):
         raise InputError(
@@ -107,10 +107,16 @@ def validate_model(
         )
 
 
-def judge(
-    metrics: pd.DataFrame, hot: pd.DataFrame, settings: Validation
+def validation_checks(
+    metrics: pd.DataFrame, stability_rows: pd.DataFrame, settings: Validation
 ) -> tuple[str, pd.DataFrame]:
-    """The split that errors are judged on, and the rows of the `validation` table."""
+    """The split whose errors count, and the rows of the `validation` table.
+
+    Args:
+        metrics: rows of `model_metrics` of the start model and of `fine-tuned`.
+        stability_rows: rows of `stability`, one per composition; empty where it was not run.
+        settings: limits, and which checks may fail.
+    """
     overall = metrics[(metrics["composition"] == "all") & (metrics["model"] == FINE_TUNED)]
     overall = overall.set_index("split")
     split = next((s for s in ("test", "val") if s in overall.index), "")
@@ -129,16 +135,16 @@ def judge(
     ]
     if settings.stability_ps > 0:
         length = settings.stability_ps * (1 - 1e-9)
-        nearest = hot["least_distance_A"].min(skipna=False)
+        nearest = stability_rows["least_distance_A"].min(skipna=False)
         # As for a trajectory (`checks.check_energy`): three standard errors are no drift.
-        errors = hot["energy_drift_meV_atom_ps_err"]
-        drifts = hot["energy_drift_meV_atom_ps"].abs().where(errors.notna())
+        errors = stability_rows["energy_drift_meV_atom_ps_err"]
+        drifts = stability_rows["energy_drift_meV_atom_ps"].abs().where(errors.notna())
         excess = drifts - 3 * errors
         worst = int(excess.fillna(math.inf).argmax())
         drift, error = float(drifts.iloc[worst]), float(errors.iloc[worst])
         most = settings.energy_drift_meV_atom_ps + 3 * error
         rows += [
-            ("stability_length", hot["length_ps"].min(), nan, length, nan, "ps"),
+            ("stability_length", stability_rows["length_ps"].min(), nan, length, nan, "ps"),
             ("stability_least_distance", nearest, nan, settings.least_distance_A, nan, "Å"),
             ("stability_energy_drift", drift, error, nan, most, "meV/atom/ps"),
         ]
@@ -161,14 +167,14 @@ def stability(
     dynamics: Dynamics,
     seed: int,
 ) -> dict[str, float | str]:
-    """Melt a small packing for `length_ps` (NVT), then run it as long at constant energy.
+    """High-temperature stability test: melt a small packing (NVT), then run it as long in NVE.
 
-    The melt takes the campaign's time step. At constant energy it is half of that: what the
-    integrator makes of the energy goes with the square of the step, and in so short a run would
-    pass for a drift (benchmarks/potential.md), where the potential is to be judged.
+    The melt has the campaign's time step, the NVE run half of it. The integrator's own energy error
+    is proportional to the square of the time step; at the full step it would look like a drift in
+    so short a run (benchmarks/potential.md), and the test is of the potential.
 
     Returns:
-        A row of the `stability` table. After a blow-up the length is what was reached.
+        A row of the `stability` table. After a blow-up `length_ps` is the length until then.
     """
     smallest = composition.smallest_cell
     atoms_each = sum(composition.counts(smallest).values())
@@ -194,12 +200,15 @@ def stability(
         checkpoints = CheckpointLog(Path(folder) / "stability", {})
         try:
             run(
-                *(state, stages, potential, checkpoints),
+                state,
+                stages,
+                potential,
+                checkpoints,
                 Intervals(sample=SAMPLE_STEPS, checkpoint=10 * SAMPLE_STEPS),
-                title=f"hot MD {composition.composition}",
+                title=f"stability test {composition.composition}",
             )
         except BlowUp as blow_up:
-            logger.warning("hot MD %s: %s", composition.composition, blow_up)
+            logger.warning("stability test %s: %s", composition.composition, blow_up)
         samples = checkpoints.samples(len(atoms))
         checkpoints.close()
     nve = samples.where(samples.stage == "nve")
@@ -216,12 +225,12 @@ def stability(
 
 
 def _steps(length_ps: float, timestep_ps: float) -> int:
-    """Steps of a stage that ends with a sample."""
+    """Number of steps of at least this length, a whole multiple of the sampling interval."""
     return SAMPLE_STEPS * math.ceil(length_ps / timestep_ps / SAMPLE_STEPS)
 
 
 def _nearest(samples: Samples, symbols: Sequence[str]) -> dict[str, float | str]:
-    """How near two atoms came, and which."""
+    """The shortest distance of two atoms in any sample, and their elements."""
     least, pair = math.nan, ""
     search = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False)
     for positions, cell in zip(samples.positions_A, samples.cell_A, strict=True):
