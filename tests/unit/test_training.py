@@ -32,7 +32,7 @@ from vitrion.potential import CHGNetCalculator, load_model, model_hash
 from vitrion.potential.network import Network
 from vitrion.tables.io import read_table
 from vitrion.training import evaluate, finetune, use_model
-from vitrion.training.batches import builder_for, collate, to_samples
+from vitrion.training.batches import builder_for, collate, training_frames
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
 from vitrion.training.finetune import learning_rate
@@ -98,7 +98,7 @@ def ours(
 ) -> Outcome:
     """Predictions and targets of our batch."""
     network = trainable(model, torch.device("cpu"))
-    batch = collate(to_samples(frames, network), builder_for(network))
+    batch = collate(training_frames(frames, network), builder_for(network))
     return predict(network, batch, step), batch.targets
 
 
@@ -172,7 +172,7 @@ def test_shared_frames_have_the_loss_and_gradient_of_chgnets_batch(
     network = trainable(model, torch.device("cpu"))
     objective = Objective(LossWeights(), builder_for(network), batch_size=len(frames))
     assert objective.workers == workers
-    samples = to_samples(frames, network)
+    samples = training_frames(frames, network)
     outcome, found = objective.gradient(model, list(trained.values()), samples)
 
     criterion = CombinedLoss(target_str="efs", criterion=LossWeights().criterion)

@@ -24,7 +24,7 @@ from vitrion.config import LossWeights
 from vitrion.potential import CHGNetCalculator, load_model
 from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
-from vitrion.training.batches import Sample, builder_for, to_samples
+from vitrion.training.batches import TrainingFrame, builder_for, training_frames
 from vitrion.training.objective import Objective, Step, trainable
 
 LABELS = "r2scan"  # of the frames; any other model would do
@@ -78,7 +78,7 @@ def _measure(size: int, batch_size: int, repeats: int, device: torch.device) -> 
         part.requires_grad_(False)
     network = trainable(model, device)
     objective = Objective(LossWeights(), builder_for(network), batch_size)
-    samples = to_samples(frames, network)
+    samples = training_frames(frames, network)
     start = time.perf_counter()
     compiled = objective.compiled(model, samples[0])
     compile_s = time.perf_counter() - start
@@ -124,7 +124,7 @@ def _labelled(size: int, seed: int) -> Atoms:
 
 
 def _ours(
-    model: CHGNet, samples: Sequence[Sample], objective: Objective, step: Step
+    model: CHGNet, samples: Sequence[TrainingFrame], objective: Objective, step: Step
 ) -> TrainingStep:
     parameters = [p for p in model.parameters() if p.requires_grad]
     return lambda: float(objective.gradient(model, parameters, samples, step)[0]["loss"])

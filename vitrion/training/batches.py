@@ -1,4 +1,4 @@
-"""Labelled frames, and the batches that a network is trained on."""
+"""Frames to train on, with their bonds and labels, and batches of them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vitrion.potential.verlet import PairList
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One labelled frame.
+class TrainingFrame:
+    """One labelled frame, ready to train on.
 
     Attributes:
         numbers: (n) atomic numbers.
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames side by side.
+    """Several frames as one system, as the network takes them.
 
     Attributes:
         numbers: (n) atomic numbers of all atoms.
@@ -61,13 +61,13 @@ class Batch:
     targets: dict[str, Tensor]
 
 
-def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
+def training_frames(frames: Sequence[Atoms], network: Network) -> list[TrainingFrame]:
     """Frames with their bonds and targets.
 
     Raises:
         InputError: a frame of atoms that the network does not know, or that it cannot describe.
     """
-    samples = []
+    found = []
     for number, frame in enumerate(frames):
         builder = builder_for(network)
         positions_A, cell_A = frame.positions, frame.cell.array
@@ -85,8 +85,8 @@ def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
             "f": frame.get_forces(),
             "s": stress_GPa,
         }
-        samples.append(
-            Sample(
+        found.append(
+            TrainingFrame(
                 numbers=frame.numbers,
                 reference_energy_eV=reference_energy_eV,
                 positions_A=torch.tensor(positions_A, device=network.device),
@@ -98,40 +98,40 @@ def to_samples(frames: Sequence[Atoms], network: Network) -> list[Sample]:
                 },
             )
         )
-    return samples
+    return found
 
 
-def collate(samples: Sequence[Sample], builder: GraphBuilder) -> Batch:
+def collate(frames: Sequence[TrainingFrame], builder: GraphBuilder) -> Batch:
     """Frames as one batch, with the bonds and angles that `builder` makes."""
     device = builder.device
-    n_atoms = [len(sample.numbers) for sample in samples]
-    cells_A = torch.stack([sample.cell_A for sample in samples])
+    n_atoms = [len(frame.numbers) for frame in frames]
+    cells_A = torch.stack([frame.cell_A for frame in frames])
     graph = builder.compact(
-        PairList.join([sample.bonds for sample in samples], n_atoms),
-        torch.cat([sample.positions_A for sample in samples]),
+        PairList.join([frame.bonds for frame in frames], n_atoms),
+        torch.cat([frame.positions_A for frame in frames]),
         cells_A,
     )
     system = torch.repeat_interleave(
-        torch.arange(len(samples), device=device), torch.tensor(n_atoms, device=device)
+        torch.arange(len(frames), device=device), torch.tensor(n_atoms, device=device)
     )
     return Batch(
-        numbers=np.concatenate([sample.numbers for sample in samples]),
+        numbers=np.concatenate([frame.numbers for frame in frames]),
         graph=graph,
         system=system,
         n_atoms=n_atoms,
         reference_energy_eV=torch.tensor(
-            [sample.reference_energy_eV for sample in samples], dtype=torch.float64, device=device
+            [frame.reference_energy_eV for frame in frames], dtype=torch.float64, device=device
         ),
         volume_A3=torch.linalg.det(cells_A).abs(),
         targets={
-            "e": torch.stack([sample.targets["e"] for sample in samples]),
-            **{name: torch.cat([sample.targets[name] for sample in samples]) for name in "fs"},
+            "e": torch.stack([frame.targets["e"] for frame in frames]),
+            **{name: torch.cat([frame.targets[name] for frame in frames]) for name in "fs"},
         },
     )
 
 
 def builder_for(network: Network) -> GraphBuilder:
-    """What makes a frame's graph; frames do not move, so its pairs are its bonds."""
+    """Builds the graphs of frames, without a skin because their atoms do not move."""
     return GraphBuilder(
         cutoff_A=network.cutoff_A,
         angle_cutoff_A=network.angle_cutoff_A,

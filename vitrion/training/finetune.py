@@ -36,7 +36,7 @@ from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model, with_angle_cutoff
 from vitrion.tables.io import write_table
-from vitrion.training.batches import Sample, builder_for, to_samples
+from vitrion.training.batches import TrainingFrame, builder_for, training_frames
 from vitrion.training.checkpoint import (
     TrainingState,
     read_checkpoint,
@@ -190,7 +190,7 @@ class _Run:
         self.model, self.settings, self.seed, self.device = model, settings, seed, device
         model.to(device)
         network = trainable(model, device)
-        self.samples = {split: to_samples(frames[split], network) for split in frames}
+        self.frames = {split: training_frames(frames[split], network) for split in frames}
         _freeze(model, settings.freeze)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = _optimizers(model, settings)
@@ -202,7 +202,7 @@ class _Run:
         atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
         self.step: Step = Network.energies_and_bond_gradients
         if atoms > COMPILE_FROM_ATOMS:
-            self.step = self.objective.compiled(model, self.samples["train"][0])
+            self.step = self.objective.compiled(model, self.frames["train"][0])
 
     @property
     def epoch(self) -> int:
@@ -211,7 +211,7 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        stale = bool(self.samples["val"]) and self.epoch - self.best_epoch >= self.settings.patience
+        stale = bool(self.frames["val"]) and self.epoch - self.best_epoch >= self.settings.patience
         return stale or self.epoch >= self.settings.epochs
 
     def state(self) -> TrainingState:
@@ -243,18 +243,18 @@ class _Run:
     def measure_start(self) -> None:
         """Errors of the start model, as epoch 0."""
         started = time.monotonic()
-        errors = {split: self._errors(self.model, self._batches(split)) for split in self.samples}
+        errors = {split: self._errors(self.model, self._batches(split)) for split in self.frames}
         self._record(errors, rate=0.0, wall_s=time.monotonic() - started)
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.samples["train"]) / self.settings.batch_size)
+        return math.ceil(len(self.frames["train"]) / self.settings.batch_size)
 
     def train_epoch(self, progress: Progress) -> None:
         started = time.monotonic()
         number = self.epoch + 1
         order = torch.randperm(
-            len(self.samples["train"]),
+            len(self.frames["train"]),
             generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches", number)),
         )
         step = (number - 1) * self.steps_per_epoch
@@ -265,8 +265,8 @@ class _Run:
         def update(gradient: Sequence[Tensor | None]) -> None:
             nonlocal step, rate
             rate = learning_rate(step, self.steps_per_epoch, self.settings)
-            for parameter, slope in zip(self.parameters, gradient, strict=True):
-                parameter.grad = slope
+            for parameter, grad in zip(self.parameters, gradient, strict=True):
+                parameter.grad = grad
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
             if not torch.isfinite(norm):
                 raise InputError(
@@ -298,19 +298,21 @@ class _Run:
         decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
         return torch.lerp(averaged, new, 1 - decay)
 
-    def _batches(self, split: str, order: Sequence[int] | None = None) -> Iterable[list[Sample]]:
-        samples, size = self.samples[split], self.settings.batch_size
-        order = range(len(samples)) if order is None else order
+    def _batches(
+        self, split: str, order: Sequence[int] | None = None
+    ) -> Iterable[list[TrainingFrame]]:
+        frames, size = self.frames[split], self.settings.batch_size
+        order = range(len(frames)) if order is None else order
         for first in range(0, len(order), size):
-            yield [samples[index] for index in order[first : first + size]]
+            yield [frames[index] for index in order[first : first + size]]
 
     def _errors(
         self,
         model: CHGNet,
-        batches: Iterable[list[Sample]],
+        batches: Iterable[list[TrainingFrame]],
         update: Callable[[Sequence[Tensor | None]], None] | None = None,
     ) -> dict[str, float]:
-        """Mean absolute errors over batches in chgnet's units; `update` gets each gradient."""
+        """Mean absolute errors over batches in chgnet's units; `update` takes each gradient."""
         sums, counts = dict.fromkeys("efs", 0.0), dict.fromkeys("efs", 0)
         for batch in batches:
             if update is None:

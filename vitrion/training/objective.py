@@ -1,8 +1,8 @@
-"""What a training makes smaller: chgnet's loss of the energies, forces and stresses of a batch.
+"""The loss that training minimises: chgnet's, of energies, forces and stresses of a batch.
 
-They come from the equations of the potential, which are chgnet's own arranged for speed. Compiled,
-and with its frames shared between the cores, a step takes a fraction of the time of chgnet's
-(`vitrion bench finetune`).
+Predictions come from `vitrion.potential.network`, chgnet's equations arranged for speed. With the
+step compiled and the frames shared between cores, a step takes a fraction of the time of chgnet's
+trainer (`vitrion bench finetune`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import Any
 
 import torch
 from chgnet.model import CHGNet
@@ -21,29 +23,29 @@ from vitrion.config import LossWeights
 from vitrion.potential import operators
 from vitrion.potential.graph import Graph, GraphBuilder, atomic_forces, virials
 from vitrion.potential.network import Network
-from vitrion.training.batches import Batch, Sample, collate
+from vitrion.training.batches import Batch, TrainingFrame, collate
 
 logger = logging.getLogger("vitrion")
 
 Step = Callable[[Network, Tensor, Graph, Tensor], tuple[Tensor, Tensor]]
 
-COMPILED_TOLERANCE = 0.01  # of a gradient, relative to its norm
+COMPILED_TOLERANCE = 0.01  # norm of a gradient's error over the norm of the gradient
 
 
 def trainable(model: CHGNet, device: torch.device) -> Network:
-    """The equations with the weights of `model` as they are now."""
+    """The network with the present weights of `model`, by which it can be differentiated."""
     return Network(model, device=device, dtype=torch.float32, operators=operators, trainable=True)
 
 
 def predict(
     network: Network, batch: Batch, step: Step = Network.energies_and_bond_gradients
 ) -> dict[str, Tensor]:
-    """Energies, forces and stresses of a batch, what `CHGNet.forward` gives with task `efs`.
+    """Energies, forces and stresses of a batch, as `CHGNet.forward` gives them with task `efs`.
 
     Args:
-        network: trainable, where the outcome will be differentiated.
-        batch: of frames.
-        step: `Network.energies_and_bond_gradients`, or that compiled.
+        network: a trainable one, if the result will be differentiated.
+        batch: frames with their graph.
+        step: `Network.energies_and_bond_gradients`, or the same compiled.
 
     Returns:
         e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32.
@@ -65,15 +67,15 @@ def predict(
 class Objective:
     """The loss of a model on some frames, and its gradient.
 
-    Frames of 21 atoms are too small for several cores to work on one, so each of the workers takes
-    some of the frames. The loss is that of all of them together, and hangs on their number by no
-    more than rounding.
+    A frame of 21 atoms is too small to be shared by several cores, so each worker takes some of the
+    frames. The loss is that of all frames together; it depends on the number of workers by rounding
+    alone.
 
     Args:
-        weights: the criterion and the weights of its parts.
-        builder: what makes the frames' graphs, from `builder_for`; it tells the device too.
-        batch_size: of how many frames; on a CPU as many workers take a share each, if there are
-            as many threads of PyTorch.
+        weights: criterion, and weights of energies, forces and stresses.
+        builder: builds the frames' graphs (`builder_for`), on the device of the network.
+        batch_size: frames per batch. On a CPU there is one worker per frame, at most one per thread
+            of PyTorch.
     """
 
     def __init__(self, weights: LossWeights, builder: GraphBuilder, batch_size: int) -> None:
@@ -96,89 +98,101 @@ class Objective:
     def __call__(
         self,
         model: CHGNet,
-        frames: Sequence[Sample],
+        frames: Sequence[TrainingFrame],
         step: Step = Network.energies_and_bond_gradients,
     ) -> dict[str, Tensor]:
-        """What chgnet's `CombinedLoss` says: loss, and mean absolute errors with their counts."""
+        """Loss, and mean absolute errors with their counts, as chgnet's `CombinedLoss` has them."""
         with torch.no_grad():
-            targets, found = self._outcomes(model, frames, step)
-            return self._of(_joined(targets), _joined(found))
+            targets, found = self._predictions(model, frames, step)
+            return self._evaluate(_joined(targets), _joined(found))
 
     def gradient(
         self,
         model: CHGNet,
         parameters: Sequence[Tensor],
-        frames: Sequence[Sample],
+        frames: Sequence[TrainingFrame],
         step: Step = Network.energies_and_bond_gradients,
     ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-        """The same, and the gradient of the loss by each of the parameters; None where it is 0."""
-        targets, found = self._outcomes(model, frames, step)
-        # The loss is of all frames; what leads from it to the weights, each worker's own.
+        """The same, and the gradient of the loss by each parameter; None where it has none."""
+        targets, found = self._predictions(model, frames, step)
+        # The loss is of all frames, and its gradient by their predictions is computed at once. From
+        # there each worker backpropagates through its own share.
         joined = {name: whole.detach().requires_grad_() for name, whole in _joined(found).items()}
-        outcome = self._of(_joined(targets), joined)
-        slopes = torch.autograd.grad(outcome["loss"], list(joined.values()), materialize_grads=True)
-        shares = zip(
-            *(
-                slope.split([len(part[name]) for part in found])
-                for name, slope in zip(joined, slopes, strict=True)
-            ),
-            strict=True,
-        )
+        outcome = self._evaluate(_joined(targets), joined)
+        grads = torch.autograd.grad(outcome["loss"], list(joined.values()), materialize_grads=True)
+        pieces = [
+            grad.split([len(share[name]) for share in found])
+            for name, grad in zip(joined, grads, strict=True)
+        ]
+        grad_outputs = list(zip(*pieces, strict=True))
 
-        def pull_back(part: Mapping[str, Tensor], slopes: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return torch.autograd.grad(list(part.values()), parameters, slopes, allow_unused=True)
+        def backpropagate(
+            share: Mapping[str, Tensor], grad_output: Sequence[Tensor]
+        ) -> tuple[Tensor | None, ...]:
+            return torch.autograd.grad(
+                list(share.values()), parameters, grad_output, allow_unused=True
+            )
 
-        parts = zip(*self._pool.map(pull_back, found, shares), strict=True)
-        given = ([slope for slope in slopes if slope is not None] for slopes in parts)
-        return outcome, [sum(slopes) if slopes else None for slopes in given]
+        by_share = list(self._pool.map(backpropagate, found, grad_outputs))
+        return outcome, [_sum(parts) for parts in zip(*by_share, strict=True)]
 
-    def compiled(self, model: CHGNet, frame: Sample) -> Step:
-        """The compiled step, once it has the gradients of the plain one; else the plain one.
+    def compiled(self, model: CHGNet, frame: TrainingFrame) -> Step:
+        """The compiled step if it has the gradients of the plain one, else the plain one.
 
-        Compilers have been wrong. Compiled for the size of one frame it takes others as well; so
-        that a resumed training has the same bits, begin with the same one.
+        torch 2.13's compiler got some gradients wrong. The step is compiled for the size of
+        `frame` and works for others as well. Give the same frame after a restart, so that a resumed
+        training has the same bits.
         """
         plain = Network.energies_and_bond_gradients
-        # Wrapped in C++ the kernels let go of Python's lock, without which workers would queue.
-        options = {"cpp_wrapper": True} if self.workers > 1 else None
+        # With C++ wrappers compiled kernels release Python's lock, so that workers run in parallel.
+        options: dict[str, Any] | None = {"cpp_wrapper": True} if self.workers > 1 else None
         compiled = torch.compile(plain, dynamic=True, fullgraph=True, options=options)
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         logger.info("fine-tune: compiling, %s", "three minutes" if options else "about a minute")
         try:
-            # One frame is one worker's, so that one compiles, with the threads that each has.
-            (_, wanted), (_, found) = (
+            # A single frame goes to one worker, which compiles with a worker's number of threads.
+            (_, expected), (_, found) = (
                 self.gradient(model, [p for _, p in trained], [frame], step)
                 for step in (plain, compiled)
             )
-        except Exception as error:  # compilers raise whatever they like
+        except Exception as error:  # compilers raise anything
             logger.warning("training is not compiled and takes longer: %s", error)
             return plain
-        for (name, _), a, b in zip(trained, wanted, found, strict=True):
-            if a is not None and (a - b).norm() > COMPILED_TOLERANCE * a.norm():
+        for (name, _), a, b in zip(trained, expected, found, strict=True):
+            if a is not None and (b is None or (a - b).norm() > COMPILED_TOLERANCE * a.norm()):
                 logger.warning(
                     "training is not compiled: the compiler's gradient of %s is wrong", name
                 )
                 return plain
         return compiled
 
-    def _outcomes(
-        self, model: CHGNet, frames: Sequence[Sample], step: Step
+    def _predictions(
+        self, model: CHGNet, frames: Sequence[TrainingFrame], step: Step
     ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
         """Targets and predictions of each worker's share."""
-        differentiable = torch.is_grad_enabled()  # each thread has a switch of its own
+        differentiable = torch.is_grad_enabled()  # which is set per thread
 
-        def outcome(share: Sequence[Sample]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        def of_share(share: Sequence[TrainingFrame]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             with torch.set_grad_enabled(differentiable):
                 batch = collate(share, self.builder)
                 return batch.targets, predict(trainable(model, self.builder.device), batch, step)
 
         shares = [frames[first :: self.workers] for first in range(min(self.workers, len(frames)))]
-        targets, found = zip(*self._pool.map(outcome, shares), strict=True)
+        targets, found = zip(*self._pool.map(of_share, shares), strict=True)
         return list(targets), list(found)
 
-    def _of(self, targets: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        both = ({**part, "f": [part["f"]], "s": [part["s"]]} for part in (targets, found))
-        return self._loss(*both)
+    def _evaluate(
+        self, targets: Mapping[str, Tensor], found: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        # chgnet has one tensor per frame here, which it concatenates.
+        as_lists = [{**part, "f": [part["f"]], "s": [part["s"]]} for part in (targets, found)]
+        return self._loss(as_lists[0], as_lists[1])
+
+
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Sum of the gradients that there are; None where there is none."""
+    present = [part for part in parts if part is not None]
+    return reduce(torch.add, present) if present else None
 
 
 def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
