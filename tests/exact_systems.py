@@ -11,8 +11,9 @@ import pandas as pd
 from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
 from vitrion.trajectory.unwrapping import Source
-from vitrion.transport.analyze import Roles, transport_tables
-from vitrion.transport.contacts import ContactRecorder, Contacts, Encounters
+from vitrion.transport.analyze import transport_tables
+from vitrion.transport.contacts import ContactIntervals, ContactRecorder, Contacts
+from vitrion.transport.roles import Roles
 
 # Between clusters, and between centres: they never meet.
 SPACING_A = 25.0
@@ -163,8 +164,8 @@ class Visits:
 
 def visits(
     kinds: Sequence[Visits], *, frames: int, rng: np.random.Generator, interval_ps: float = 1.0
-) -> Encounters:
-    """Encounters of the pairs, recorded in stretches as the analysis does."""
+) -> ContactIntervals:
+    """ContactIntervals of the pairs, recorded in stretches as the analysis does."""
     near = []
     for kind in kinds:
         leave, come = (1 - np.exp(-interval_ps / time) for time in (kind.on_ps, kind.off_ps))

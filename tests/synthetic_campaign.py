@@ -13,7 +13,8 @@ import pandas as pd
 from ase import Atoms
 
 from vitrion.base.units import BOLTZMANN_eV_K
-from vitrion.statistics.summary import of_campaign
+from vitrion.paper.verdict import verdict_table
+from vitrion.statistics.summary import campaign_tables, without_flagged
 from vitrion.structure.compositions import Composition
 from vitrion.tables import TABLES, TRANSPORT_TABLES
 from vitrion.tables.io import write_table
@@ -24,18 +25,18 @@ class Law:
     """What is true of every composition; by default all the paper's claims.
 
     Attributes:
-        D0_cm2_s, Ea_eV: of the alkali's diffusion.
+        D0_cm2_s, Ea_eV: of the mobile ion's diffusion.
         residence_Ea_eV: of 1/τ.
         oxygen: factor of τ for each oxygen on the tetrahedron.
         sigma_mS_cm: Einstein conductivity at 300 K.
         t: transference number by each method.
         haven: Haven ratio.
         fourfold: share of tetrahedra.
-        fragments: share of the metals by the size of their fragment.
+        fragments: fraction of the central cations by the size of their fragment.
         factors: of D and σ, by element.
         spread: standard deviation of ln D between compositions, beside that.
         noise: relative error of every number of one trajectory.
-        alone: t of the alkali without cross terms.
+        alone: t of the mobile ion without cross terms.
     """
 
     D0_cm2_s: float = 3e-4
@@ -99,7 +100,7 @@ def transport_tables(
 
 
 def _trajectory(add, law, elements, T, better, rng, flags) -> None:
-    alkali, metal, halogen, _ = elements
+    mobile, center, halogen, _ = elements
     noise = law.noise
 
     def around(value: float) -> tuple[float, float]:
@@ -115,7 +116,7 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         flags=flags, wall_hours=10, steps_per_s=140,
     )  # fmt: skip
     for element in elements:
-        own = D if element == alkali else D / 50
+        own = D if element == mobile else D / 50
         value, err = around(own)
         add("diffusion", species=element, D_cm2_s=value, D_err_cm2_s=err, fit_start_ps=10,
             fit_stop_ps=100, loglog_slope=1.0, diffusive=True)  # fmt: skip
@@ -130,9 +131,9 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             t_mobile_err=share_err)  # fmt: skip
     value, err = around(law.haven)
     add("haven", haven_ratio=value, haven_ratio_err=err)
-    own_alkali, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
+    own_mobile, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
     for i, j in itertools.product(elements, elements):
-        L = (own_alkali if i == alkali else rest / 3) if i == j else 1e-3 * sigma / 1000
+        L = (own_mobile if i == mobile else rest / 3) if i == j else 1e-3 * sigma / 1000
         L_self = L * law.haven if i == j else 0.0
         value, err = around(L)
         add("onsager", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
@@ -173,12 +174,12 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             err = abs(value) * noise * np.sqrt(1e4 / length)
             add("convergence", quantity=quantity, length_ps=length,
                 value=value + err * rng.normal(), err=err)  # fmt: skip
-    add("clusters", cluster=f"{metal}{halogen}4", n_cations=1, n_anions=4, charge=-1,
+    add("clusters", cluster=f"{center}{halogen}4", n_cations=1, n_anions=4, charge=-1,
         mean_count=50.0, D_cm2_s=D / 50)  # fmt: skip
-    add("cluster_sensitivity", bonds=f"{metal}-{halogen}", cutoff_shift_A=0.0, n_clusters=60.0,
+    add("cluster_sensitivity", bonds=f"{center}-{halogen}", cutoff_shift_A=0.0, n_clusters=60.0,
         largest_share=0.2, sigma_mS_cm=sigma, sigma_err_mS_cm=0.1 * sigma, t_mobile=0.7,
         t_mobile_err=0.02)  # fmt: skip
-    add("van_hove", species=alkali, lag_ps=1.0, r_A=1.0, density=0.3)
+    add("van_hove", species=mobile, lag_ps=1.0, r_A=1.0, density=0.3)
 
 
 def judged(
@@ -187,7 +188,13 @@ def judged(
     """All tables of a campaign."""
     rng = np.random.default_rng(seed)
     tables = transport_tables(compositions, rng, law, curves=False, **options)
-    return tables | of_campaign(tables)
+    return with_summary(tables)
+
+
+def with_summary(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of trajectories with those over the campaign and the verdict."""
+    tables = tables | campaign_tables(tables)
+    return tables | {"verdict": verdict_table(without_flagged(tables))}
 
 
 def write_campaign(
@@ -197,7 +204,7 @@ def write_campaign(
     tables = transport_tables(compositions, np.random.default_rng(1), **options)
     if empty:
         tables = {n: t if n == "trajectories" else t.iloc[:0] for n, t in tables.items()}
-    tables |= of_campaign(tables)
+    tables = with_summary(tables)
     for name, frame in tables.items():
         write_table(
             results / f"summary/{name}.parquet",

@@ -24,8 +24,8 @@ from exact_systems import (
 )
 
 from vitrion.base.units import conductivity_mS_cm
-from vitrion.transport.analyze import Roles
 from vitrion.transport.residence import residence
+from vitrion.transport.roles import Roles
 
 pytestmark = pytest.mark.physics
 SEEDS = 60
@@ -131,9 +131,9 @@ def test_two_state_residence(tolerance):
     curves = {"A": 20, "B": 60}
 
     def run(rng):
-        encounters = visits(kinds, frames=1500, rng=rng)
+        intervals = visits(kinds, frames=1500, rng=rng)
         results = residence(
-            encounters, {0: "A", 1: "B"}, tolerance_ps=tolerance, frame_interval_ps=1.0
+            intervals, {0: "A", 1: "B"}, tolerance_ps=tolerance, frame_interval_ps=1.0
         )
         found = {f"tau:{r.environment}": (r.tau_ps, r.tau_err_ps) for r in results}
         for r in results:

@@ -7,9 +7,9 @@ import pytest
 from exact_systems import Ions, analyze, calibrate, estimates, exact_walkers, walkers
 
 from vitrion.trajectory.unwrapping import Source, Trajectory
-from vitrion.transport.analyze import Roles
 from vitrion.transport.diffusion import diffusion, line_weights
 from vitrion.transport.msd import displacements, lag_grid, relative_covariance
+from vitrion.transport.roles import Roles
 
 LIMITS = {"frame_interval_ps": 1.0, "tolerance": 0.1, "least_displacement_A": 1.0}
 

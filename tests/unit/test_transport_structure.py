@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from exact_systems import analyze, estimates, rigid_clusters
 
+from vitrion.base.errors import InputError
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
-from vitrion.transport.analyze import Roles
-from vitrion.transport.contacts import follow_contacts
+from vitrion.transport.contacts import Contacts, follow_contacts
+from vitrion.transport.environments import environment_codes, environment_name
 from vitrion.transport.network import network
+from vitrion.transport.roles import Roles
 
 
 def still(symbols, positions_A, cell_A, frames: int = 3) -> Trajectory:
@@ -47,8 +49,47 @@ def test_contacts_are_those_of_every_frame_on_its_own(breathing):
                 assert (dense == (distances < 3.5)).all()
 
 
+ELEMENTS = ["F", "Cl", "Br", "I", "O", "S", "Se", "Te", "N", "P", "As", "H"]
+
+
+def shell(ligands: dict[str, int]) -> dict[str, Contacts]:
+    """One centre with so many of each ligand in contact, over one frame."""
+    return {
+        ligand: Contacts(
+            start=0,
+            center=np.zeros(count, dtype=int),
+            neighbor=np.arange(count),
+            inside=np.ones((count, 1), dtype=bool),
+        )
+        for ligand, count in ligands.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "ligands",
+    [
+        {"Cl": 5, "Br": 4, "O": 3},
+        {"O": 17},
+        dict.fromkeys(ELEMENTS[:9], 2),
+        dict.fromkeys(ELEMENTS, 12),
+    ],
+)
+def test_environments_of_many_ligands_keep_their_names(ligands):
+    """Twelve ligands of three elements, seventeen of one, and up to twelve elements."""
+    codes = environment_codes(shell(ligands), list(ligands), n_centers=2)
+    assert codes.shape == (2, 1)
+    name = "".join(f"{ligand}{count}" for ligand, count in ligands.items())
+    assert environment_name(codes[0, 0], list(ligands)) == name
+    assert environment_name(codes[1, 0], list(ligands)) == "bare"
+
+
+def test_a_shell_with_more_ligands_than_a_code_holds_is_refused():
+    with pytest.raises(InputError, match="a first shell holds 300 O, more than 255"):
+        environment_codes(shell({"O": 300}), ["O"], n_centers=1)
+
+
 def chain() -> tuple[list[str], np.ndarray]:
-    """Al3O2Cl8 as a chain, one lone AlCl4 and a terminal O: fragments of 3, 1 and 1 metals."""
+    """Al3O2Cl8 as a chain, one lone AlCl4 and a terminal O: fragments of 3, 1 and 1 Al."""
     symbols, positions_A = [], []
 
     def put(symbol, *at_A):
@@ -74,7 +115,7 @@ def test_fragments_and_environments_by_hand():
     symbols, positions_A = chain()
     cutoffs_A = {"Al-Cl": 2.6, "Al-O": 2.2, "Al-Li": 3.0}
     with still(symbols, positions_A, np.eye(3) * 24) as t:
-        found = network(t, "Al", ["O"], {"O": 2.2})
+        found = network(t, "Al", {"O": 2.2})
     assert dict(zip(found.sizes, found.fraction, strict=True)) == pytest.approx(
         {1: 2 / 5, 3: 3 / 5}
     )
@@ -95,12 +136,12 @@ def test_fragments_and_environments_by_hand():
 
 
 def test_a_ring_through_the_boundary_is_one_fragment():
-    """Two metals joined by one oxygen inside the cell and one across its face."""
+    """Two Al joined by one oxygen inside the cell and one across its face."""
     positions_A = [[1, 5, 5], [4, 5, 5], [2.5, 5, 5], [7.5, 5, 5]]
     with still(["Al", "Al", "O", "O"], np.array(positions_A), np.diag([10.0, 10, 10])) as t:
-        found = network(t, "Al", ["O"], {"O": 1.6})
+        found = network(t, "Al", {"O": 1.6})
         assert found.bridging_fraction == pytest.approx(0.5)
-        ring = network(t, "Al", ["O"], {"O": 3.6})
+        ring = network(t, "Al", {"O": 3.6})
     assert list(ring.sizes) == [2]
     assert ring.bridging_fraction == 1
 

@@ -14,9 +14,9 @@ from vitrion.statistics.summary import arrhenius_table, summarize
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table, write_table
 from vitrion.trajectory.unwrapping import Source
-from vitrion.transport.analyze import Roles
 from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import residence
+from vitrion.transport.roles import Roles
 
 IONS = [Ions("Li", 12, 1, 0.05, shared=0.4), Ions("Cl", 12, -1, 0.02)]
 CHARGES = {"Li": 1, "Cl": -1}
@@ -72,8 +72,8 @@ def test_convergence_is_what_shorter_trajectories_say(tables):
 
 def test_residence_by_environment_in_one_run():
     kinds = [Visits(20.0, 30.0, 7, 30), Visits(60.0, 60.0, 3, 30)]
-    encounters = visits(kinds, frames=1000, rng=np.random.default_rng(0))
-    results = residence(encounters, {7: "Cl4", 3: "Cl3O1"}, tolerance_ps=0, frame_interval_ps=1.0)
+    intervals = visits(kinds, frames=1000, rng=np.random.default_rng(0))
+    results = residence(intervals, {7: "Cl4", 3: "Cl3O1"}, tolerance_ps=0, frame_interval_ps=1.0)
     found = {r.environment: r for r in results}
     assert set(found) == {"Cl4", "Cl3O1", "all"}
     assert found["Cl4"].tau_ps == pytest.approx(20, abs=4 * found["Cl4"].tau_err_ps)
@@ -84,8 +84,8 @@ def test_residence_by_environment_in_one_run():
 
 
 def test_too_few_events_give_no_lifetime():
-    encounters = visits([Visits(5000.0, 5000.0, 0, 4)], frames=300, rng=np.random.default_rng(0))
-    (only, _) = residence(encounters, {0: "Cl4"}, tolerance_ps=0, frame_interval_ps=1.0)
+    intervals = visits([Visits(5000.0, 5000.0, 0, 4)], frames=300, rng=np.random.default_rng(0))
+    (only, _) = residence(intervals, {0: "Cl4"}, tolerance_ps=0, frame_interval_ps=1.0)
     assert np.isnan(only.tau_ps)
     assert "too few events" in only.model
 

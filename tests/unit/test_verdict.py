@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_campaign import Law, judged, transport_tables
+from synthetic_campaign import Law, judged, transport_tables, with_summary
 
 from vitrion.paper.verdict import CLAIMS, Estimate, decide
 from vitrion.statistics.differences import differences, holm, outliers, spread_between
-from vitrion.statistics.summary import of_campaign
 from vitrion.structure.compositions import read_compositions
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +27,7 @@ def test_a_world_as_the_paper_says_confirms_every_claim():
     found = judged(PAPER)["verdict"].set_index("claim")
     assert set(found["outcome"]) == {"confirmed"}, found[["outcome", "value", "err", "reason"]]
     assert found.loc["oxygen_slows_1", "value"] == pytest.approx(1.6, rel=0.01)
-    assert found.loc["barrier", "value"] == pytest.approx(0.3, abs=0.005)
+    assert found.loc["activation_energy", "value"] == pytest.approx(0.3, abs=0.005)
     assert found.loc["conducting", "value"] == pytest.approx(5.0, rel=0.1)
     assert found.loc["fragments", "value"] == pytest.approx(0.2 + 0.4 + 1.2 + 2.1)
     assert found.loc["nernst_einstein_misses", "value"] == pytest.approx(0.5, abs=0.01)
@@ -49,7 +48,7 @@ def test_the_opposite_world_refutes_every_claim():
 def test_large_errors_decide_nothing():
     law = replace(Law(), noise=1.5, fourfold=0.5, fragments={1: 0.5, 3: 0.5})
     assert "refuted" not in outcomes(judged(PAPER[:3], law=law, replicas=1)).values()
-    equal = [c for c in CLAIMS if c.name in ("haven", "same_barrier")]
+    equal = [c for c in CLAIMS if c.name in ("haven", "same_activation_energy")]
     for claim in equal:
         wide = Estimate(claim.low / 2 + claim.high / 2, 1.0, -2.0, 2.0, 27)
         assert decide(wide, claim.low, claim.high)[0] == "not decided"
@@ -71,7 +70,7 @@ def test_two_glasses_are_too_few():
 def test_an_empty_campaign_is_judged():
     tables = transport_tables(TOY, np.random.default_rng(0))
     tables = {n: t if n == "trajectories" else t.iloc[:0] for n, t in tables.items()}
-    found = of_campaign(tables)
+    found = with_summary(tables)
     assert set(found["verdict"]["outcome"]) == {"not decided"}
     assert found["differences"]["p"].isna().all()
 
@@ -93,7 +92,7 @@ def test_without_a_difference_few_are_found(between):
     """Wrong alarms of any factor in a table: at most 5 %, with unexplained scatter or without."""
     rng = np.random.default_rng(0)
     tables = [differences(values(rng, between=between)) for _ in range(300)]
-    alarms = [t[t["factor"] != "any"]["real"].any() for t in tables]
+    alarms = [t[t["factor"] != "any"]["significant"].any() for t in tables]
     assert np.mean(alarms) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
     p = np.array([t.set_index("factor").loc["mobile", "p"].iloc[0] for t in tables])
     if between:
@@ -103,7 +102,7 @@ def test_without_a_difference_few_are_found(between):
 def test_a_difference_is_found_where_it_is():
     found = differences(values(np.random.default_rng(1), effect=0.8, between=0.1))
     found = found[found["compared"] == "D"].set_index("factor")
-    assert found["real"].to_dict() == {
+    assert found["significant"].to_dict() == {
         "any": True,
         "mobile": True,
         "center": False,
@@ -116,10 +115,8 @@ def test_three_glasses_that_differ_in_everything_tell_nothing_apart():
     """The toy's: Li, Na, K go with Al, Ga, In and Cl, Br, I."""
     found = judged(TOY)["differences"]
     factors = found[found["factor"] != "any"]
-    assert not factors["real"].any()
-    assert (
-        factors["reason"] == "these compositions do not tell alkali, metal and halogen apart"
-    ).all()
+    assert not factors["significant"].any()
+    assert (factors["reason"] == "these compositions do not separate the three roles").all()
 
 
 def test_holm_is_that_of_its_paper():

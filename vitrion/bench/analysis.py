@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -191,7 +192,8 @@ def _kinisi_D(positions_A: np.ndarray) -> tuple[float, float]:
 def _full(frames: int, formula_units: int = FORMULA_UNITS) -> None:
     """All tables of the whole analysis."""
     from vitrion.config import Transport
-    from vitrion.transport.analyze import Roles, analyze_source
+    from vitrion.transport.analyze import analyze_source
+    from vitrion.transport.roles import Roles
 
     key = {"composition": "glass", "mobile": "Li", "center": "Al", "ligands": "Cl,O"}
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +211,7 @@ class _Code:
     """What to run on the walks (nothing: all tables of a glass), and the module that it needs."""
 
     task: str
-    run: Callable[..., object] | None
+    run: Callable[..., Any] | None
     module: str | None = None
 
 
@@ -232,7 +234,7 @@ def _measure(name: str, frames: int, formula_units: int) -> dict[str, object]:
     data: Trajectory | np.ndarray | None = None
     if code.run is None:
         row["atoms"] = formula_units * 21 // 4
-        run: Callable[[], object] = partial(_full, frames, formula_units)
+        run: Callable[[], Any] = partial(_full, frames, formula_units)
     else:
         row["atoms"] = IONS
         # Peers start from an array in memory; ours from its scratch file.
@@ -247,7 +249,7 @@ def _measure(name: str, frames: int, formula_units: int) -> dict[str, object]:
     row["wall_s"] = round(time.perf_counter() - start, 2)
     row["cpu_s"] = round(time.process_time() - start_cpu, 2)
     row["peak_memory_MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    if code.task == DISPLACEMENTS:
+    if code.task == DISPLACEMENTS and data is not None:
         row["max_relative_difference"] = float(np.abs(found / _plain(data) - 1).max())
     elif code.task == DIFFUSION:
         row["D_A2_ps"], row["D_err_A2_ps"] = found

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.config import validate_config
     from vitrion.report.overview import plot_overview
     from vitrion.trajectory.sources import read_files
-    from vitrion.transport.analyze import Roles, analyze_source
+    from vitrion.transport.analyze import analyze_source
+    from vitrion.transport.roles import Roles
 
     for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3", "rdf_cutoff_A"):
         _check_number(option, getattr(args, option), least=0, strictly=True)

@@ -1,27 +1,29 @@
-"""The paper's claims, each held against a campaign's numbers.
+"""The paper's claims, each compared with a campaign's numbers.
 
-The claims are those of Binci, Jun, Deng and Ceder (arXiv 2601.06384). Every one is put as an
-estimate with a standard error and limits that are written down here, before any campaign was seen.
+The claims are those of Binci, Jun, Deng and Ceder (arXiv 2601.06384). Each one is an estimate with
+its standard error, and limits that were chosen before any campaign had run.
 
 - *confirmed*: the 95 % interval of the estimate lies inside the limits;
 - *refuted*: it lies outside of them;
-- *not decided*: it crosses a limit, or there are too few glasses (fewer than three).
+- *not decided*: it crosses a limit, or there are fewer than three glasses.
 
-So a claim of equality (Ea from residence equals Ea from diffusion, Haven ratio near 1) needs an
+A claim of equality (Ea of residence equals Ea of diffusion, Haven ratio near 1) therefore needs an
 interval that fits within a stated margin (equivalence test: Schuirmann, J. Pharmacokinet. Biopharm.
-15, 657, 1987): large errors never confirm it. An estimate over compositions is their plain mean,
-with the larger of what the errors and what the spread between compositions say
-(`vitrion.statistics.arrhenius.pool_replicas`), and its interval is Student's t with the number of
-glasses less one. Flagged trajectories never count, nor do Arrhenius fits with a flag.
+15, 657, 1987), and large errors never confirm it. An estimate over compositions is their mean with
+equal weights. Its error is the larger of that of the compositions' errors and that of the spread
+between them (`vitrion.statistics.arrhenius.pool_replicas`). Its interval is Student's t; the
+degrees of freedom are the number of glasses minus one. Flagged trajectories and flagged Arrhenius
+fits do not count.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -43,13 +45,13 @@ KEY = list(COMPOSITION_KEY)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number to judge by.
+    """A number that a claim is compared with.
 
     Attributes:
         value, err: estimate and its standard error; NaN when there is none.
         low, high: its 95 % interval.
-        n_glasses: independent glasses behind it.
-        note: what else a reader should know; why there is no number.
+        n_glasses: number of independent glasses that it comes from.
+        note: further information, such as why there is no number.
     """
 
     value: float
@@ -62,16 +64,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and how it is judged.
+    """A claim of the paper and how it is tested.
 
     Attributes:
         name: key of the claim.
-        statement: what the paper says.
-        quantity: what is estimated.
+        statement: the claim in words.
+        quantity: the number that is estimated.
         unit: its unit.
         low, high: the limits between which the claim holds.
-        statistic: how the estimate is made.
-        estimate: from a campaign's tables.
+        statistic: how the estimate is made and tested.
+        estimate: makes it from a campaign's tables.
     """
 
     name: str
@@ -83,8 +85,8 @@ class Claim:
     statistic: str
     estimate: Callable[[Mapping[str, pd.DataFrame]], Estimate]
 
-    def judge(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-        """A row of the `verdict` table."""
+    def row(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+        """The claim's row of the `verdict` table."""
         found = self.estimate(tables)
         outcome, reason = decide(found, self.low, self.high)
         return {
@@ -105,18 +107,23 @@ class Claim:
         }
 
 
-def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def verdict_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The `verdict` table: one row for each claim of the paper.
 
     Args:
         tables: `pooled`, `arrhenius`, `coordination`, `network` and `onsager` of a campaign,
-            without its flagged trajectories.
+            from `vitrion.statistics.summary.without_flagged`.
     """
-    return pd.DataFrame([claim.judge(tables) for claim in CLAIMS])[list(TABLES["verdict"])]
+    return pd.DataFrame([claim.row(tables) for claim in CLAIMS])[list(TABLES["verdict"])]
 
 
 def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
-    """Outcome and its reason, from the interval of an estimate and the limits."""
+    """Outcome of a claim and its reason.
+
+    Args:
+        found: the estimate.
+        low, high: the limits between which the claim holds.
+    """
     if not np.isfinite(found.value) or found.n_glasses < LEAST_GLASSES:
         glasses = "glass gives" if found.n_glasses == 1 else "glasses give"
         few = f"{found.n_glasses} {glasses} a value; {LEAST_GLASSES} are needed"
@@ -129,12 +136,12 @@ def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
 
 
 def _estimate(
-    values: Sequence[float], errors: Sequence[float], n_glasses: int, note: str = ""
+    values: npt.ArrayLike, errors: npt.ArrayLike, n_glasses: int, note: str = ""
 ) -> Estimate:
-    """Mean over compositions with the larger of both errors."""
+    """Mean over compositions and its Student's t interval."""
     pooled = pool_replicas(values, errors)
     if not pooled.n:
-        return Estimate(*[float("nan")] * 4, 0, note)
+        return _no_estimate(0, note)
     width = float("nan")
     if n_glasses > 1:
         width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n_glasses - 1)) * pooled.err
@@ -149,8 +156,13 @@ def _estimate(
     )
 
 
+def _no_estimate(n_glasses: int, note: str) -> Estimate:
+    nan = float("nan")
+    return Estimate(value=nan, err=nan, low=nan, high=nan, n_glasses=n_glasses, note=note)
+
+
 def _ratio(found: Estimate) -> Estimate:
-    """An estimate of a logarithm as one of its argument."""
+    """The estimate of a ratio, from that of its logarithm."""
     value = float(np.exp(found.value))
     return Estimate(
         value,
@@ -162,17 +174,20 @@ def _ratio(found: Estimate) -> Estimate:
     )
 
 
-def _over_temperatures(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean x, its error and the number of glasses, from rows with x, x_err and n_replicas.
+def _over_temperatures(rows: pd.DataFrame) -> Estimate:
+    """Mean of x over temperatures and compositions.
 
-    Temperatures of a composition share its glasses, so they add no independent glass; their errors
-    (of independent trajectories) average.
+    Temperatures of a composition share its glasses, so more temperatures add no independent glass.
+    Their errors, of independent trajectories, are averaged.
+
+    Args:
+        rows: with x, x_err and n_replicas, indexed by composition key and temperature.
     """
-    usable = rows[np.isfinite(rows["x"]) & np.isfinite(rows["x_err"])]
+    usable = rows[np.isfinite(rows["x"]) & np.isfinite(rows["x_err"])].reset_index()
     groups = usable.groupby(KEY)
     mean = groups["x"].mean()
     err = groups["x_err"].agg(lambda e: np.sqrt(np.sum(np.square(e))) / len(e))
-    return mean.to_numpy(), err.to_numpy(), int(groups["n_replicas"].max().sum())
+    return _estimate(mean, err, int(groups["n_replicas"].max().sum()))
 
 
 def _pooled(tables: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
@@ -181,20 +196,17 @@ def _pooled(tables: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
 
 
 def _of_glasses(rows: pd.DataFrame) -> Estimate:
-    """Mean of `x` over compositions where only the spread between glasses is known."""
+    """Mean of x over compositions, with errors from the spread between glasses alone."""
     glasses = rows.groupby([*KEY, "replica"])["x"].mean().reset_index()
-    pooled = [
-        (of["x"].mean(), of["x"].std(ddof=1) / np.sqrt(len(of)) if len(of) > 1 else 0.0)
-        for _, of in glasses.groupby(KEY)
-    ]
-    values, errors = zip(*pooled, strict=True) if pooled else ((), ())
-    return _estimate(values, errors, len(glasses))
+    by_composition = glasses.groupby(KEY)["x"]
+    errors = (by_composition.std(ddof=1) / np.sqrt(by_composition.size())).fillna(0.0)
+    return _estimate(by_composition.mean(), errors, len(glasses))
 
 
 def _fourfold(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     rows = tables["coordination"]
-    fourfold = [_ligands(name) == 4 for name in rows["environment"]]
-    rows = rows.assign(x=rows["fraction"].where(pd.Series(fourfold, rows.index, bool), 0.0))
+    fourfold = rows["environment"].map(lambda name: _ligands(name) == 4).astype(bool)
+    rows = rows.assign(x=rows["fraction"].where(fourfold, 0.0))
     run = rows.groupby([*KEY, "temperature_K", "replica"])["x"].sum().reset_index()
     return _of_glasses(run)
 
@@ -209,17 +221,17 @@ def _fragments(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     return _of_glasses(rows.groupby([*KEY, "temperature_K", "replica"])["x"].sum().reset_index())
 
 
-def _stay(oxygens: int) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
-    """τ at a tetrahedron with one oxygen more, over τ with `oxygens`, as a ratio."""
+def _residence_ratio(oxygens: int) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
+    """Residence time at a tetrahedron with one oxygen more, over that with `oxygens`."""
 
     def estimate(tables: Mapping[str, pd.DataFrame]) -> Estimate:
         pooled = tables["pooled"]
-        stay = pooled[pooled["quantity"].str.startswith("residence:")].copy()
-        stay["environment"] = stay["quantity"].str.removeprefix("residence:")
+        times = pooled[pooled["quantity"].str.startswith("residence:")].copy()
+        times["environment"] = times["quantity"].str.removeprefix("residence:")
 
         def with_oxygens(n: int) -> pd.DataFrame:
-            names = stay["ligands"].map(halide) + str(4 - n) + (f"O{n}" if n else "")
-            chosen = stay[(stay["environment"] == names) & (stay["value"] > 0)]
+            names = times["ligands"].map(halide) + str(4 - n) + (f"O{n}" if n else "")
+            chosen = times[(times["environment"] == names) & (times["value"] > 0)]
             chosen = chosen.set_index([*KEY, "temperature_K"])
             logarithms = {"x": np.log(chosen["value"]), "x_err": chosen["err"] / chosen["value"]}
             return chosen[["n_replicas"]].assign(**logarithms)
@@ -228,12 +240,12 @@ def _stay(oxygens: int) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
         fewer = with_oxygens(oxygens).reindex(rows.index)
         rows["x"] -= fewer["x"]
         rows["x_err"] = np.hypot(rows["x_err"], fewer["x_err"])
-        return _ratio(_estimate(*_over_temperatures(rows.reset_index())))
+        return _ratio(_over_temperatures(rows))
 
     return estimate
 
 
-def _barriers(quantity: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
+def _activation_energy(quantity: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
     """Mean activation energy of a quantity, from fits without a flag."""
 
     def estimate(tables: Mapping[str, pd.DataFrame]) -> Estimate:
@@ -243,7 +255,7 @@ def _barriers(quantity: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]
         counts = tables["pooled"].groupby(KEY)["n_replicas"].max()
         n_glasses = int(counts.reindex(pd.MultiIndex.from_frame(sound[KEY])).sum())
         left_out = len(fits) - len(sound)
-        note = f"{left_out} flagged fits left out" if left_out else ""
+        note = f"{left_out} fits with a flag are left out" if left_out else ""
         if not len(fits):
             note = "no composition has three diffusive temperatures"
         return _estimate(sound["Ea_eV"], sound["Ea_err_eV"], n_glasses, note)
@@ -253,25 +265,24 @@ def _barriers(quantity: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]
 
 def _haven(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     rows = _pooled(tables, "haven_ratio")
-    return _estimate(*_over_temperatures(rows.assign(x=rows["value"], x_err=rows["err"])
-                                         .reset_index()))  # fmt: skip
+    return _over_temperatures(rows.assign(x=rows["value"], x_err=rows["err"]))
 
 
 def _transference(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """t by the three methods, one row for each composition and temperature."""
-    methods = {"ne": "nernst_einstein", "cne": "cluster_nernst_einstein", "e": "einstein"}
-    found = None
-    for short, method in methods.items():
-        rows = _pooled(tables, f"t_mobile_{method}")[["value", "err", "n_replicas"]]
-        rows.columns = [short, f"{short}_err", "n_replicas" if short == "e" else f"n_{short}"]
-        found = rows if found is None else found.join(rows, how="inner")
+    """t by the three methods (e, ne, cne), one row for each composition and temperature."""
+    found = _pooled(tables, "t_mobile_einstein")[["value", "err", "n_replicas"]]
+    found = found.rename(columns={"value": "e", "err": "e_err"})
+    for short, method in {"ne": "nernst_einstein", "cne": "cluster_nernst_einstein"}.items():
+        rows = _pooled(tables, f"t_mobile_{method}")[["value", "err"]]
+        rows = rows.rename(columns={"value": short, "err": f"{short}_err"})
+        found = found.join(rows, how="inner")
     return found
 
 
 def _nernst_einstein_misses(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     t = _transference(tables)
     rows = t.assign(x=t["e"] - t["ne"], x_err=np.hypot(t["e_err"], t["ne_err"]))
-    return _estimate(*_over_temperatures(rows.reset_index()))
+    return _over_temperatures(rows)
 
 
 def _clusters_come_closer(tables: Mapping[str, pd.DataFrame]) -> Estimate:
@@ -280,17 +291,17 @@ def _clusters_come_closer(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     x = (t["ne"] - t["e"]).abs() - (t["cne"] - t["e"]).abs()
     # The Einstein value cancels where both lie on the same side of it.
     err = np.sqrt(t["ne_err"] ** 2 + t["cne_err"] ** 2 + ((near - far) * t["e_err"]) ** 2)
-    return _estimate(*_over_temperatures(t.assign(x=x, x_err=err).reset_index()))
+    return _over_temperatures(t.assign(x=x, x_err=err))
 
 
 def _cross_terms(tables: Mapping[str, pd.DataFrame]) -> Estimate:
-    """t with all Onsager coefficients less t from those within one species."""
+    """t from all Onsager coefficients minus t from those within one species."""
     onsager, run = tables["onsager"], [*KEY, "temperature_K", "replica"]
     own = onsager[onsager["species_i"] == onsager["species_j"]]
-    alkali = own[own["species_i"] == own["mobile"]].set_index(run)[["L", "L_err"]]
+    mobile = own[own["species_i"] == own["mobile"]].set_index(run)[["L", "L_err"]]
     rest = own[own["species_i"] != own["mobile"]].groupby(run)
     rest = rest.agg(rest=("L", "sum"), rest_err=("L_err", lambda e: np.sqrt(np.sum(e**2))))
-    both = alkali.join(rest, how="inner")
+    both = mobile.join(rest, how="inner")
     total2 = (both["L"] + both["rest"]) ** 2
     both["without"] = both["L"] / (both["L"] + both["rest"])
     both["without_err"] = np.hypot(both["rest"] * both["L_err"], both["L"] * both["rest_err"])
@@ -303,7 +314,7 @@ def _cross_terms(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     rows = _pooled(tables, "t_mobile_einstein").join(without, how="inner")
     rows["x"] = rows["value"] - rows["without"]
     rows["x_err"] = np.hypot(rows["err"], rows["without_err"])
-    return _estimate(*_over_temperatures(rows.reset_index()))
+    return _over_temperatures(rows)
 
 
 def _spread(compared: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
@@ -315,11 +326,11 @@ def _spread(compared: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
         n = len(values)
         if n < LEAST_COMPOSITIONS or any(values[factor].nunique() < 2 for factor in FACTORS):
             have = "composition has" if n == 1 else "compositions have"
-            why = f"{n} {have} a value, or do not differ in alkali, metal and halogen"
-            return Estimate(*[float("nan")] * 4, n, why)
+            why = f"{n} {have} a value, or do not differ in mobile ion, central cation and ligands"
+            return _no_estimate(n, why)
         middle, low, high = np.exp(spread_between(values["x"], values["x_err"]))
         note = f"{n} compositions at {values['at'].iloc[0]}"
-        # The interval is no normal one; half of its 68 % part stands for the error.
+        # The distribution is not normal; half of the 68 % interval takes the place of the error.
         _, low_1, high_1 = spread_between(values["x"], values["x_err"], confidence=0.6827)
         err = float(np.exp(high_1) - np.exp(low_1)) / 2
         return Estimate(float(middle), err, float(low), float(high), n, note)
@@ -336,7 +347,7 @@ def _room_conductivity(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     n_glasses = int(counts.reindex(pd.MultiIndex.from_frame(values[KEY])).sum())
     note = f"{above} above and {below} below by two errors"
     if not len(values):
-        note = "no composition has an unflagged fit of the Einstein conductivity"
+        note = "no composition has a fit of the Einstein conductivity without a flag"
     return _ratio(_estimate(values["x"], values["x_err"], n_glasses, note))
 
 
@@ -344,53 +355,53 @@ INFINITE = float("inf")
 CLAIMS = (
     Claim(
         "tetrahedra",
-        "The metals are the centres of tetrahedra of halogen and oxygen.",
-        "share of the metals with four ligands", "", 0.5, INFINITE,
+        "The central cations are surrounded by tetrahedra of halogen and oxygen.",
+        "fraction of the central cations with four ligands", "", 0.5, INFINITE,
         "mean over temperatures, glasses, compositions; more than half", _fourfold,
     ),
     Claim(
         "fragments",
         "Tetrahedra share oxygen corners and form extended M-O-M fragments.",
-        "metals in the fragment that a metal belongs to", "", 2.0, INFINITE,
+        "central cations in the fragment that one belongs to", "", 2.0, INFINITE,
         "weight-averaged fragment size, mean over temperatures, glasses, compositions; larger than "
         "a pair", _fragments,
     ),
     Claim(
         "oxygen_slows_1",
-        "Oxygen on the tetrahedron slows the alkali: it stays longer at X3O1 than at X4.",
+        "Oxygen on the tetrahedron slows the mobile ion: it stays longer at X3O1 than at X4.",
         "residence time at X3O1 over that at X4", "", 1.0, INFINITE,
-        "mean of the logarithm over temperatures and compositions; above 1", _stay(0),
+        "mean of the logarithm over temperatures and compositions; above 1", _residence_ratio(0),
     ),
     Claim(
         "oxygen_slows_2",
         "A second oxygen slows it further: it stays longer at X2O2 than at X3O1.",
         "residence time at X2O2 over that at X3O1", "", 1.0, INFINITE,
-        "mean of the logarithm over temperatures and compositions; above 1", _stay(1),
+        "mean of the logarithm over temperatures and compositions; above 1", _residence_ratio(1),
     ),
     Claim(
-        "same_barrier",
+        "same_activation_energy",
         "Residence and diffusion have the same activation energy.",
-        "Ea of diffusion less Ea of residence", "eV", -0.05, 0.05,
+        "Ea of diffusion minus Ea of residence", "eV", -0.05, 0.05,
         "Ea of D times tau over all environments, mean over compositions; within 0.05 eV",
-        _barriers("D_tau:all"),
+        _activation_energy("D_tau:all"),
     ),
     Claim(
-        "barrier",
+        "activation_energy",
         "Activation energies of diffusion lie between 0.2 and 0.4 eV.",
-        "Ea of the alkali's diffusion", "eV", 0.2, 0.4,
-        "mean over compositions; within the range", _barriers("D_mobile"),
+        "Ea of the mobile ion's diffusion", "eV", 0.2, 0.4,
+        "mean over compositions; within the range", _activation_energy("D_mobile"),
     ),
     Claim(
         "haven",
-        "The alkali's Haven ratio is close to 1: its ions move without correlation.",
-        "Haven ratio of the alkali", "", 0.8, 1.25,
+        "The mobile ion's Haven ratio is close to 1: its ions move without correlation.",
+        "Haven ratio of the mobile ion", "", 0.8, 1.25,
         "ratio of means over glasses, mean over temperatures and compositions; within 1/1.25 to "
         "1.25", _haven,
     ),
     Claim(
         "nernst_einstein_misses",
-        "Nernst-Einstein badly underestimates the alkali's transference number.",
-        "t by Einstein less t by Nernst-Einstein", "", 0.1, INFINITE,
+        "Nernst-Einstein badly underestimates the mobile ion's transference number.",
+        "t by Einstein minus t by Nernst-Einstein", "", 0.1, INFINITE,
         "mean over temperatures and compositions; more than 0.1", _nernst_einstein_misses,
     ),
     Claim(
@@ -403,20 +414,20 @@ CLAIMS = (
     Claim(
         "cross_terms",
         "The transference number needs the cross terms between species.",
-        "t with less t without the cross terms", "", 0.05, INFINITE,
+        "t with minus t without the cross terms", "", 0.05, INFINITE,
         "mean over temperatures and compositions; changes t by more than 0.05 (size, either sign)",
         lambda tables: _size(_cross_terms(tables)),
     ),
     Claim(
         "independent_D",
-        "Diffusion is nearly independent of alkali, metal and halogen.",
+        "Diffusion is nearly independent of mobile ion, central cation and halogen.",
         "factor between compositions (one standard deviation of ln D)", "", -INFINITE, 2.0,
         "Q-profile interval of the spread beyond errors (Viechtbauer 2007); below a factor of 2",
         _spread("D"),
     ),
     Claim(
         "independent_sigma",
-        "Conductivity at 300 K is nearly independent of alkali, metal and halogen.",
+        "Conductivity at 300 K is nearly independent of mobile ion, central cation and halogen.",
         "factor between compositions (one standard deviation of ln sigma)", "", -INFINITE, 2.0,
         "Q-profile interval of the spread beyond errors (Viechtbauer 2007); below a factor of 2",
         _spread("sigma_300K"),
@@ -432,7 +443,7 @@ CLAIMS = (
 
 
 def _size(found: Estimate) -> Estimate:
-    """An estimate without its sign; its interval starts at zero where it crosses zero."""
+    """The absolute value of an estimate; an interval that contains zero starts at zero."""
     crosses = found.low < 0 < found.high
     ends = sorted((abs(found.low), abs(found.high)))
     return Estimate(

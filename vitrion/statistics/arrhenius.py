@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from vitrion.base.units import BOLTZMANN_eV_K
@@ -22,8 +22,8 @@ class Pooled:
 
     Attributes:
         value, err: mean and its standard error.
-        n: replicas that have a value.
-        n_missing: replicas that have none.
+        n: replicas with a value.
+        n_missing: replicas without one.
     """
 
     value: float
@@ -33,47 +33,47 @@ class Pooled:
 
 
 def pool_replicas(
-    values: Sequence[float], errors: Sequence[float], weights: Sequence[float] | None = None
+    values: npt.ArrayLike, errors: npt.ArrayLike, weights: npt.ArrayLike | None = None
 ) -> Pooled:
-    """Mean over independent glasses of the same length, each counted alike.
+    """Mean over independent glasses of the same length, with equal weights.
 
     Weights by error would favour low values, because errors of transport coefficients grow with the
-    value. The variance is the larger of what the errors and what the spread between the glasses say
-    (random effects: DerSimonian and Laird, Control. Clin. Trials 7, 177, 1986). Where the spread
-    dominates, the error has n − 1 degrees of freedom: Student's t tells how often it holds.
+    value. The error is the larger of two: that of the glasses' own errors, and that of the spread
+    between the glasses (random effects: DerSimonian and Laird, Control. Clin. Trials 7, 177, 1986).
+    An error from the spread has n − 1 degrees of freedom, so its intervals are Student's t.
 
     Args:
-        values, errors: value and standard error of each replica; NaN where there is none.
-        weights: of a ratio, what it was divided by: the ratio of the means is wanted, since a mean
-            of ratios is dominated by small divisors.
+        values, errors: (n,) value and standard error of each replica; NaN where there is none.
+        weights: (n,) denominators, where the values are ratios. Then the result is the ratio of the
+            means; a mean of ratios would be dominated by small denominators.
     """
-    values, errors = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
-    usable = np.isfinite(values) & np.isfinite(errors) & np.isfinite(weights)
+    x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
+    share = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
+    usable = np.isfinite(x) & np.isfinite(err) & np.isfinite(share)
     n = int(np.count_nonzero(usable))
-    n_missing = len(values) - n
+    n_missing = len(x) - n
     if not n:
-        nan = float("nan")
-        return Pooled(nan, nan, 0, n_missing)
-    values, errors, shares = values[usable], errors[usable], weights[usable] / weights[usable].sum()
-    mean = float(shares @ values)
-    within = float(np.linalg.norm(shares * errors))
-    between = float(np.linalg.norm(shares * (values - mean))) * np.sqrt(n / max(n - 1, 1))
-    return Pooled(mean, max(within, between), n, n_missing)
+        return Pooled(value=float("nan"), err=float("nan"), n=0, n_missing=n_missing)
+    x, err, share = x[usable], err[usable], share[usable] / share[usable].sum()
+    mean = float(share @ x)
+    within = float(np.linalg.norm(share * err))
+    between = float(np.linalg.norm(share * (x - mean)) * np.sqrt(n / max(n - 1, 1)))
+    return Pooled(value=mean, err=max(within, between), n=n, n_missing=n_missing)
 
 
 def glass_variances(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Variances between glasses, relative to their mean, beyond what errors explain.
+    """Variances between glasses, relative to their mean, without the part of their errors.
 
-    The same glasses are taken to every temperature, so one that conducts well does so at all of
-    them: the covariance between temperatures measures what they share. What is left of the variance
-    at single temperatures is averaged over them, since that of a few glasses is too uncertain.
+    The same glasses are taken to every temperature, and a glass that conducts well does so at each.
+    The covariance between temperatures is the variance that temperatures share. The rest of
+    the variance at single temperatures is averaged over them, because a few glasses at one
+    temperature determine it poorly.
 
     Args:
         values, errors: (temperatures, glasses), NaN where there is none.
 
     Returns:
-        What all temperatures share, and what each has of its own.
+        The variance that all temperatures share, and that of each temperature alone.
     """
     known = np.isfinite(values) & np.isfinite(errors)
     several = known.sum(axis=1) > 1
@@ -101,7 +101,7 @@ class Arrhenius:
         ln_prefactor: ln y at 1/T = 0.
         value_300K, value_300K_low, value_300K_high: y at 300 K and its one-sigma interval.
         n_points: temperatures used.
-        flags: reasons not to trust it.
+        flags: why the fit may be wrong.
     """
 
     Ea_eV: float
@@ -115,35 +115,35 @@ class Arrhenius:
 
 
 def fit_arrhenius(
-    temperatures_K: Sequence[float],
-    values: Sequence[float],
-    errors: Sequence[float],
+    temperatures_K: npt.ArrayLike,
+    values: npt.ArrayLike,
+    errors: npt.ArrayLike,
     *,
     shared_err: float = 0.0,
 ) -> Arrhenius:
     """Fit values that grow with temperature (D, σT, rates) at three temperatures or more.
 
-    Each point weighs by its relative error. Where the points scatter about the line by more than
-    their errors allow, errors are widened by the Birge ratio √(χ²/ν). Points that are not positive
-    numbers are left out and flagged.
+    Points are weighted by their relative errors. Where they scatter about the line by more than
+    their errors allow, errors are multiplied by the Birge ratio √(χ²/ν). Points that are not
+    positive numbers are left out and flagged.
 
     Args:
-        temperatures_K: one per point.
-        values, errors: value and standard error at each, independent between temperatures.
-        shared_err: relative error that all temperatures have in common: it moves the line as a
-            whole, so it leaves the activation energy alone.
+        temperatures_K: (n,).
+        values, errors: (n,) value and standard error, independent between temperatures.
+        shared_err: relative error that all temperatures have in common. It moves the whole line
+            and does not change the activation energy.
     """
-    temperatures_K = np.asarray(temperatures_K, dtype=float)
-    values, errors = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
-    usable = np.isfinite(values) & (values > 0) & np.isfinite(errors) & (errors > 0)
-    flags = [f"left_out:{T:g}K" for T in temperatures_K[~usable]]
+    T_K = np.asarray(temperatures_K, dtype=float)
+    value, error = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
+    usable = np.isfinite(value) & (value > 0) & np.isfinite(error) & (error > 0)
+    flags = [f"left_out:{T:g}K" for T in T_K[~usable]]
     n = int(np.count_nonzero(usable))
-    if len(np.unique(temperatures_K[usable])) < LEAST_TEMPERATURES:
+    if len(np.unique(T_K[usable])) < LEAST_TEMPERATURES:
         nan = float("nan")
         few = f"fewer_than_{LEAST_TEMPERATURES}_temperatures"
         return Arrhenius(nan, nan, nan, nan, nan, nan, n, (*flags, few))
-    beta = 1 / (BOLTZMANN_eV_K * temperatures_K[usable])
-    y, err = np.log(values[usable]), errors[usable] / values[usable]
+    beta = 1 / (BOLTZMANN_eV_K * T_K[usable])
+    y, err = np.log(value[usable]), error[usable] / value[usable]
     design = np.stack([np.ones(n), -beta], axis=1)
     covariance = np.linalg.inv(design.T @ (design / err[:, None] ** 2))
     line = covariance @ design.T @ (y / err**2)

@@ -1,4 +1,4 @@
-"""Which differences between the compositions are real, given the errors."""
+"""Which differences between compositions are significant, given their errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
@@ -23,8 +24,9 @@ class Compared:
 
     Attributes:
         name: of the quantity in the tables.
-        source: `pooled` (at one temperature), `room` (extrapolation to 300 K) or `barrier`.
-        logarithm: compared by ratios, not by differences.
+        source: `pooled` (at one temperature), `room` (extrapolation to 300 K) or
+            `activation_energy`.
+        logarithm: compared by ratios instead of differences.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Compared:
 COMPARED = {
     "D": Compared("D_mobile", "pooled", True),
     "sigma_300K": Compared("sigma_einstein", "room", True),
-    "Ea": Compared("D_mobile", "barrier", False),
+    "Ea": Compared("D_mobile", "activation_energy", False),
     "t_mobile": Compared("t_mobile_einstein", "pooled", False),
     "haven_ratio": Compared("haven_ratio", "pooled", False),
 }
@@ -44,16 +46,16 @@ COMPARED = {
 def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFrame:
     """One value for each composition of every quantity of `COMPARED`.
 
-    What depends on temperature is taken at the temperature where the most compositions have a
-    value, the highest of those. Activation energies come from fits without a flag alone: where slow
-    glasses are missing from a fit, what is left is biased.
+    Quantities that depend on temperature are taken at the temperature where most compositions have
+    a value, the highest of several. Activation energies come only from fits without a flag: a fit
+    that lacks its slow glasses is biased.
 
     Args:
         pooled, arrhenius: the summary's tables.
 
     Returns:
         Composition key, `compared`, `value`, `err` (one standard error), `at` (temperature), and
-        `x`, `x_err`: what is compared, the logarithm where ratios count.
+        `x`, `x_err`: the number that is compared, a logarithm where ratios are.
     """
     parts = []
     for compared, of in COMPARED.items():
@@ -66,7 +68,7 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
             rows = rows[rows["temperature_K"] == best].assign(at=f"{best} K")
         else:
             rows = rows[(rows["flags"] == "") & rows["Ea_eV"].notna()]
-            if of.source == "barrier":
+            if of.source == "activation_energy":
                 rows = rows.assign(value=rows["Ea_eV"], err=rows["Ea_err_eV"], at="all")
             else:
                 # The interval is symmetric in the logarithm.
@@ -85,16 +87,16 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
 
 
 def differences(values: pd.DataFrame) -> pd.DataFrame:
-    """The `differences` table: does a quantity depend on alkali, metal or halogen?
+    """The `differences` table: does a quantity depend on mobile ion, central cation or ligands?
 
     For each quantity the values x ± s of the compositions (ln D, ln σ; Ea, t and H_R as they are)
-    are fitted by weighted least squares with x = constant + alkali + metal + halogen. A factor is
+    are fitted by weighted least squares with x = constant + mobile + center + ligands. A factor is
     tested by leaving it out: F = (Δχ²/k)/max(1, χ²/ν) with k and ν degrees of freedom. The Birge
-    ratio max(1, χ²/ν) counts what the three factors do not explain (interactions, differences
-    between glasses) as scatter, so that a factor must stand out of it. The row `any` tests whether
-    all compositions could have the same value (χ² about the weighted mean: Cochran's Q). The
+    ratio max(1, χ²/ν) treats the part that the three factors do not explain (interactions,
+    differences between glasses) as scatter, which a factor must exceed. The row `any` tests whether
+    all compositions can have the same value (χ² about the weighted mean: Cochran's Q). The
     probabilities of the whole table are corrected for their number by Holm's method (Scand. J.
-    Stat. 6, 65, 1979); a difference is real where the corrected one is below 0.05.
+    Stat. 6, 65, 1979). A difference is significant where the corrected probability is below 0.05.
 
     Args:
         values: as `by_composition` gives them.
@@ -111,7 +113,7 @@ def differences(values: pd.DataFrame) -> pd.DataFrame:
         rows += [{**base, "factor": factor, **_factor(chosen, factor)} for factor in FACTORS]
     frame = pd.DataFrame(rows)
     frame["p_holm"] = holm(frame["p"])
-    frame["real"] = frame["p_holm"] < SIGNIFICANCE
+    frame["significant"] = frame["p_holm"] < SIGNIFICANCE
     return frame[list(TABLES["differences"])]
 
 
@@ -141,7 +143,7 @@ def _factor(chosen: pd.DataFrame, factor: str) -> dict[str, object]:
     rank, rank_without = (np.linalg.matrix_rank(design) for design in (full, reduced))
     k, nu = rank - rank_without, len(x) - rank
     if k < levels - 1 or nu < 1:
-        return _undecided("these compositions do not tell alkali, metal and halogen apart")
+        return _undecided("these compositions do not separate the three roles")
     chi2, effects = _fit(full, x, err)
     chi2_without, _ = _fit(reduced, x, err)
     F = float((chi2_without - chi2) / k / max(1.0, chi2 / nu))
@@ -165,9 +167,9 @@ def _fit(design: np.ndarray, x: np.ndarray, err: np.ndarray) -> tuple[float, np.
     return float(np.sum(((x - design @ solution) / err) ** 2)), solution
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's corrected probabilities; NaN stays NaN and is not counted."""
-    p = np.asarray(p, dtype=float)
+def holm(probabilities: npt.ArrayLike) -> np.ndarray:
+    """(n,) probabilities corrected by Holm's method; NaN stays NaN and is not counted."""
+    p = np.asarray(probabilities, dtype=float)
     corrected = np.full(len(p), np.nan)
     order = np.argsort(np.where(np.isnan(p), np.inf, p))[: np.count_nonzero(~np.isnan(p))]
     steps = p[order] * np.arange(len(order), 0, -1)
@@ -175,9 +177,16 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return corrected
 
 
-def outliers(x: Sequence[float], err: Sequence[float]) -> np.ndarray:
-    """Which values differ from the weighted mean of all others, by Holm's method at 0.05."""
-    x, err = np.asarray(x, dtype=float), np.asarray(err, dtype=float)
+def outliers(values: npt.ArrayLike, errors: npt.ArrayLike) -> np.ndarray:
+    """Which values differ significantly from the weighted mean of all others.
+
+    Args:
+        values, errors: (n,) value and standard error of each composition.
+
+    Returns:
+        (n,) bool, by Holm's method at 0.05.
+    """
+    x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
     if len(x) < LEAST_COMPOSITIONS:
         return np.zeros(len(x), dtype=bool)
     p = []
@@ -197,7 +206,7 @@ def _scatter(x: np.ndarray, err: np.ndarray, between: float) -> float:
 
 
 def spread_between(
-    x: Sequence[float], err: Sequence[float], *, confidence: float = 0.95
+    values: npt.ArrayLike, errors: npt.ArrayLike, *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Standard deviation between compositions beyond their errors, with its interval.
 
@@ -206,13 +215,13 @@ def spread_between(
     coverage is exact where values are normally distributed and errors are right.
 
     Args:
-        x, err: value and standard error of each composition.
+        values, errors: (n,) value and standard error of each composition.
         confidence: of the interval.
 
     Returns:
-        Estimate, lower and upper end; zero where the errors explain all.
+        Estimate, lower and upper end; zero where the errors explain the whole spread.
     """
-    x, err = np.asarray(x, dtype=float), np.asarray(err, dtype=float)
+    x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
     outside = (1 - confidence) / 2
     ends = []
     for quantile in (0.5, 1 - outside, outside):

@@ -1,4 +1,4 @@
-"""Tables over a campaign, and activation energies."""
+"""Tables over a whole campaign: means over replicas, activation energies, differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from vitrion.base.errors import InputError
-from vitrion.paper.verdict import judge
 from vitrion.statistics.arrhenius import (
     NOT_ACTIVATED,
     ROOM_TEMPERATURE_K,
@@ -33,10 +32,10 @@ def summarize(
     *,
     exclude_flagged: bool,
     metadata: Mapping[str, object] | None = None,
-) -> None:
-    """Put the tables of all trajectories together and fit Arrhenius lines.
+) -> dict[str, pd.DataFrame]:
+    """Write the tables of all trajectories together, and those over the campaign.
 
-    `trajectories` always holds every trajectory with its flags; the other tables leave out the
+    `trajectories` always holds every trajectory with its flags. The other tables leave out the
     flagged ones on request.
 
     Args:
@@ -44,6 +43,9 @@ def summarize(
         out: folder of the summary.
         exclude_flagged: leave out trajectories with flags.
         metadata: goes into every table's file metadata.
+
+    Returns:
+        All tables by name.
 
     Raises:
         InputError: a folder without tables, or the same trajectory twice.
@@ -84,35 +86,42 @@ def summarize(
         empty = pd.DataFrame(columns=list(TABLES[name]))
         tables[name] = typed(name, pd.concat(parts, ignore_index=True) if parts else empty)
         write_table(out / f"{name}.parquet", name, tables[name], described)
-    for name, frame in of_campaign(tables).items():
+    over_campaign = campaign_tables(tables)
+    for name, frame in over_campaign.items():
         write_table(out / f"{name}.parquet", name, frame, described)
+    return tables | over_campaign
 
 
-def of_campaign(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables over a campaign, from those of its trajectories: `pooled`, `arrhenius`,
-    `differences` and `verdict`. The last two never count a flagged trajectory.
+def campaign_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables over a campaign: `pooled`, `arrhenius` and `differences`.
+
+    Args:
+        tables: of its trajectories, by name. Flagged ones do not count in `differences`.
     """
     found = quantities(tables)
     pooled, arrhenius = pooled_table(found), arrhenius_table(found)
-    sound = dict(tables, pooled=pooled, arrhenius=arrhenius)
-    flagged = tables["trajectories"][tables["trajectories"]["flags"] != ""]
-    if len(flagged):
-        sound = {name: without(table, flagged) for name, table in tables.items()}
-        found = quantities(sound)
-        sound |= {"pooled": pooled_table(found), "arrhenius": arrhenius_table(found)}
+    sound = without_flagged({**tables, "pooled": pooled, "arrhenius": arrhenius})
     values = by_composition(sound["pooled"], sound["arrhenius"])
-    return {
-        "pooled": pooled,
-        "arrhenius": arrhenius,
-        "differences": differences(values),
-        "verdict": judge(sound),
+    return {"pooled": pooled, "arrhenius": arrhenius, "differences": differences(values)}
+
+
+def without_flagged(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of a campaign without its flagged trajectories.
+
+    Args:
+        tables: of its trajectories, with `pooled` and `arrhenius`, which are made again.
+    """
+    trajectories = tables["trajectories"]
+    flagged = pd.MultiIndex.from_frame(trajectories.loc[trajectories["flags"] != "", KEY])
+    if flagged.empty:
+        return dict(tables)
+    sound = {
+        name: table[~pd.MultiIndex.from_frame(table[KEY]).isin(flagged)]
+        for name, table in tables.items()
+        if name in TRANSPORT_TABLES
     }
-
-
-def without(table: pd.DataFrame, trajectories: pd.DataFrame) -> pd.DataFrame:
-    """A table without the rows of some trajectories."""
-    left_out = pd.MultiIndex.from_frame(trajectories[KEY])
-    return table[~pd.MultiIndex.from_frame(table[KEY]).isin(left_out)]
+    found = quantities(sound)
+    return sound | {"pooled": pooled_table(found), "arrhenius": arrhenius_table(found)}
 
 
 def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
@@ -126,12 +135,12 @@ def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Law:
-    """What of a quantity is fitted, so that it grows with temperature as exp(−Ea / k_B T).
+    """How a quantity is fitted, so that it grows with temperature as exp(−Ea / k_B T).
 
     Attributes:
-        power: the line is fitted to value · T to this power (1 for σ).
+        power: the line is fitted to value · T^power (1 for σ).
         inverse: fit 1/value (residence times, whose rates grow with temperature).
-        any_sign: a quantity that falls with temperature is no reason for distrust.
+        any_sign: the quantity may fall with temperature.
     """
 
     power: int = 0
@@ -139,8 +148,8 @@ class _Law:
     any_sign: bool = False
 
 
-# By the beginning of the quantity's name. D · τ has the difference of the two activation energies,
-# and is six times less than the square of the step that a diffusing ion makes each τ.
+# By the beginning of the quantity's name. The activation energy of D · τ is the difference of those
+# of D and 1/τ; 6 D · τ is the squared length of the step that an ion makes per residence time.
 LAWS = {
     "D_mobile": _Law(),
     "sigma_": _Law(power=1),
@@ -150,7 +159,7 @@ LAWS = {
 
 
 def arrhenius_table(found: pd.DataFrame) -> pd.DataFrame:
-    """The `arrhenius` table: replicas pooled at each temperature, then a line through those."""
+    """The `arrhenius` table: replicas are averaged at each temperature, then a line is fitted."""
     rows = []
     for (*key, name), group in found.groupby([*COMPOSITION_KEY, "quantity"], sort=True):
         law = next((law for start, law in LAWS.items() if name.startswith(start)), None)
@@ -188,7 +197,7 @@ def _fit(law: _Law, group: pd.DataFrame) -> Arrhenius:
 
 
 def _as_quantity(fit: Arrhenius, law: _Law) -> Arrhenius:
-    """The 300 K values in the quantity's own unit: σ rather than σT, τ rather than 1/τ."""
+    """Values at 300 K in the quantity's unit: σ from σT, τ from 1/τ."""
     scale = ROOM_TEMPERATURE_K**-law.power
     at_room = [fit.value_300K, fit.value_300K_low, fit.value_300K_high]
     at_room = [value * scale for value in at_room]

@@ -137,8 +137,8 @@ def first_shell_cutoffs(
     Returns:
         The given cutoff, else the first minimum of g(r), NaN where there is none.
     """
-    return {
-        (a, b): given_A.get(f"{a}-{b}", given_A.get(f"{b}-{a}"))
-        or first_minimum_A(rdf.r_A, rdf.g[a, b])
-        for a, b in pairs
-    }
+    found_A = {}
+    for a, b in pairs:
+        given = given_A.get(f"{a}-{b}") or given_A.get(f"{b}-{a}")
+        found_A[a, b] = given or first_minimum_A(rdf.r_A, rdf.g[a, b])
+    return found_A

@@ -1,4 +1,4 @@
-"""Averages over origins kept by block of time, and estimates whose errors are joint."""
+"""Averages over time origins, kept by block of time, and estimates with their joint errors."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Blocks of origins that are resampled, and how often.
+# Consecutive blocks of time origins, and how often they are resampled for an error.
 BLOCKS = 16
 RESAMPLES = 1000
 
 
 def block_edges(n_frames: int) -> np.ndarray:
-    """First frame of each block of origins, and the end."""
+    """(blocks + 1,) first frame of each block of time origins, and the end."""
     return np.linspace(0, n_frames, BLOCKS + 1).round().astype(int)
 
 
-def evenly_spaced(n_frames: int, most: int) -> np.ndarray:
+def evenly_spaced(n_frames: int, most: int) -> range:
     """At most `most` frames over a whole trajectory, the same number of frames apart."""
-    return np.arange(0, n_frames, -(-n_frames // most))
+    return range(0, n_frames, -(-n_frames // most))
 
 
 @dataclass(frozen=True)
 class BlockSums:
-    """Sums over the origins of each block.
+    """Sums over the time origins of each block.
 
     Attributes:
         sums: (blocks, lags, ...).
@@ -34,7 +34,7 @@ class BlockSums:
     terms: np.ndarray
 
     def mean(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """Ratio of sums, (..., lags, ...).
+        """Mean over all origins, a ratio of sums, (..., lags, ...).
 
         Args:
             weights: (..., blocks) how often each block counts; once by default.
@@ -47,19 +47,19 @@ class BlockSums:
 
 
 def resampling_weights() -> np.ndarray:
-    """(RESAMPLES, blocks) how often each block is drawn, with replacement."""
+    """(resamples, blocks) how often each block is drawn, with replacement, always the same."""
     rng = np.random.default_rng(0)
     return rng.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), RESAMPLES).astype(float)
 
 
 @dataclass(frozen=True)
-class Joint:
-    """Estimates of several numbers from the same data.
+class JointEstimate:
+    """Estimates of several numbers from the same data, whose errors are correlated.
 
     Attributes:
         value: (n,).
-        covariance: (n, n) that the theory of diffusion gives.
-        samples: (resamples, n) values from resampled blocks of origins.
+        covariance: (n, n) of Gaussian displacements that diffuse.
+        samples: (resamples, n) values from resampled blocks of time origins.
     """
 
     value: np.ndarray
@@ -69,15 +69,23 @@ class Joint:
     def combination(self, factors: np.ndarray) -> tuple[float, float]:
         """Value and standard error of a linear combination.
 
-        The error is the larger of two: the theory's, which holds for Gaussian motion and does not
-        suffer from few blocks, and the bootstrap's, which knows of no theory.
+        The error is the larger of two: that of the covariance, which is exact for Gaussian motion
+        and free of the noise of few blocks, and that of the block bootstrap, which assumes nothing
+        about the motion.
+
+        Args:
+            factors: (n,).
         """
         theory = factors @ self.covariance @ factors
         resampled = np.var(self.samples @ factors) * BLOCKS / (BLOCKS - 1)
         return float(factors @ self.value), float(np.sqrt(np.fmax(theory, resampled)))
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
-        """Value and standard error of a ratio of two linear combinations of the same numbers."""
+        """Value and standard error of a ratio of two linear combinations, to first order.
+
+        Args:
+            above, below: (n,) factors of numerator and denominator.
+        """
         divisor = float(below @ self.value)
         ratio = float(above @ self.value) / divisor if divisor else float("nan")
         _, error = self.combination(

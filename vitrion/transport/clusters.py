@@ -1,7 +1,7 @@
 """Clusters of bonded ions and the cluster Nernst-Einstein conductivity.
 
-France-Lanord and Grossman, Phys. Rev. Lett. 122, 136001 (2019): clusters, not ions, are taken as
-the independent carriers, σ = e²/(V k_B T) Σ_c z_c² α_c D_c.
+France-Lanord and Grossman, Phys. Rev. Lett. 122, 136001 (2019): clusters rather than ions are the
+independent carriers, σ = e²/(V k_B T) Σ_c z_c² α_c D_c.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ import numpy as np
 
 from vitrion.structure.neighbors import bonds
 from vitrion.trajectory.unwrapping import Trajectory
-from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, evenly_spaced, resampling_weights
+from vitrion.transport.blocks import (
+    BLOCKS,
+    BlockSums,
+    JointEstimate,
+    evenly_spaced,
+    resampling_weights,
+)
 from vitrion.transport.diffusion import slope_weights
 from vitrion.transport.msd import relative_covariance
 from vitrion.transport.network import components
 
-# Snapshots kept in memory for clusters.
+# Snapshots in which clusters are found; their positions are kept in memory.
 CLUSTER_FRAMES = 500
 CLUSTER_LAGS = 10
 
@@ -28,21 +34,23 @@ class Clusters:
     """Cluster types, the most frequent first.
 
     Attributes:
-        species: elements, the order of `counts`.
+        species: elements, the order of `counts` and `charges`.
+        charges: (species,) formal charges in e.
         counts: (types, species) ions of each element in a cluster.
         charge: (types,) in e.
         mean_count: (types,) α_c, mean number in the cell.
         D_A2_ps: (types,) of the cluster's centre of mass.
-        conduction: Σ_c z_c² α_c D_c, and the mobile ions' share Σ_c z_A n_A z_c α_c D_c.
+        conduction: Σ_c z_c² α_c D_c, and the mobile ions' share Σ_c z_A n_A z_c α_c D_c, Å²/ps.
         largest_share: mean share of the atoms in a snapshot's largest cluster.
     """
 
     species: tuple[str, ...]
+    charges: np.ndarray
     counts: np.ndarray
     charge: np.ndarray
     mean_count: np.ndarray
     D_A2_ps: np.ndarray
-    conduction: Joint
+    conduction: JointEstimate
     largest_share: float
 
     @property
@@ -74,18 +82,18 @@ def clusters(
 ) -> list[Clusters]:
     """Find the clusters of each snapshot and follow their centres, by each definition of a bond.
 
-    The ions that form a cluster at an origin define it; the displacement of their centre of mass
-    over the lags of the fit window is taken whether or not the cluster lives on.
+    A cluster is the set of ions that are connected at the time origin. The displacement of their
+    centre of mass counts at every lag of the fit window, also after the cluster has changed.
 
     Args:
         trajectory: the trajectory.
-        definitions: pairs of elements that bond, and how near in Å.
+        definitions: the length in Å below which two elements are bonded, by pair of elements.
         charges: formal charge of each element.
         mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the diffusive window in frames.
     """
     frames = evenly_spaced(trajectory.n_frames, CLUSTER_FRAMES)
-    stride = int(frames[1] - frames[0])
+    stride = frames.step
     last = min(max(fit_stop // stride, 2), len(frames) - 1)
     first = min(-(-fit_start // stride), max(last // 2, 1))
     lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
@@ -99,12 +107,12 @@ def clusters(
     a = trajectory.species.index(mobile)
     interval_ps = stride * trajectory.frame_interval_ps
     return [
-        _conduction(types, displacement_A, lags, interval_ps, trajectory.masses_u, z, a)
+        _follow_centers(types, displacement_A, lags, interval_ps, trajectory.masses_u, z, a)
         for types in found
     ]
 
 
-def _conduction(
+def _follow_centers(
     found: _Types,
     displacement_A: np.ndarray,
     lags: np.ndarray,
@@ -145,17 +153,18 @@ def _conduction(
     with np.errstate(invalid="ignore", divide="ignore"):
         msd_A2 = squared / seen
     by_block = BlockSums(sums, terms)
-    # Clusters move independently, so variances add up over them.
+    # Clusters are taken to move independently, so their variances add up.
     growth = np.nan_to_num(msd_A2)[:, None] * conducts * np.sqrt(alpha)
     kernel = np.outer(slope, slope) * relative_covariance(lags, n_frames)
     order = np.argsort(-alpha, kind="stable")
     return Clusters(
         species=found.species,
+        charges=charges,
         counts=counts[order],
         charge=charge[order],
         mean_count=alpha[order],
         D_A2_ps=(slope @ msd_A2)[order],
-        conduction=Joint(
+        conduction=JointEstimate(
             value=slope @ by_block.mean(),
             covariance=np.einsum("ij,ikc,jmc->km", kernel, growth, growth),
             samples=np.einsum("l,rlk->rk", slope, by_block.mean(resampling_weights())),
@@ -165,7 +174,7 @@ def _conduction(
 
 
 class _Types:
-    """Cluster types, numbered as they turn up, and the clusters of each snapshot."""
+    """Cluster types in order of their first appearance, and the clusters of each snapshot."""
 
     def __init__(self, trajectory: Trajectory) -> None:
         self.species, self.kind_of_atom = trajectory.species, trajectory.kinds
@@ -193,5 +202,5 @@ class _Types:
 def bonded_pairs(
     center: str, ligands: Sequence[str], cutoffs_A: Mapping[tuple[str, str], float]
 ) -> dict[tuple[str, str], float]:
-    """The bonds that make a cluster by default: each centre with its ligands."""
+    """Bonds of a centre with its ligands: their first-shell cutoffs by pair of elements."""
     return {(center, ligand): cutoffs_A[center, ligand] for ligand in ligands}

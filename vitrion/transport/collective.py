@@ -1,7 +1,7 @@
 """Collective transport: Onsager coefficients, conductivities, transference numbers, Haven ratio.
 
 All slopes use the same weights of the same lags, so that coefficients add up to the conductivity
-exactly and ratios know how their two parts are correlated.
+exactly, and errors of ratios take the correlation of numerator and denominator into account.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from vitrion.transport.blocks import BLOCKS, BlockSums, Joint, block_edges, resampling_weights
+from vitrion.transport.blocks import (
+    BLOCKS,
+    BlockSums,
+    JointEstimate,
+    block_edges,
+    resampling_weights,
+)
 from vitrion.transport.diffusion import line_weights
 from vitrion.transport.msd import Displacements, relative_covariance
 
@@ -23,8 +29,7 @@ class Correlations:
 
     Attributes:
         moments: displacements of each element.
-        total: (lags, species, species) collective part in Å², by block of origins.
-        own: per element, (lags,) Σ_i |Δr_i|² / N in Å², by block of origins.
+        total: (lags, species, species) of the sums in Å², by block of time origins.
     """
 
     moments: Mapping[str, Displacements]
@@ -41,17 +46,20 @@ class Correlations:
         return np.array([m.n_atoms for m in self.moments.values()])
 
     def mean(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Collective (..., lags, species, species) and self (..., lags, species) parts in Å².
+        """⟨ΔR_a · ΔR_b⟩ in Å², and its self part.
 
         Args:
             weights: (..., blocks) how often each block counts; once by default.
+
+        Returns:
+            (..., lags, species, species), and Σ_i∈a ⟨|Δr_i|²⟩ (..., lags, species).
         """
         own = [m.n_atoms * m.by_block.mean(weights) for m in self.moments.values()]
         return self.total.mean(weights), np.stack(own, axis=-1)
 
 
 def correlations(moments: Mapping[str, Displacements]) -> Correlations:
-    """Correlations of the collective displacements on the lag grid, over all origins."""
+    """Correlations of the collective displacements on the lag grid, over all time origins."""
     first = next(iter(moments.values()))
     collective_A = np.stack([m.collective_A for m in moments.values()])
     edges = block_edges(first.n_frames)
@@ -74,39 +82,38 @@ class Onsager:
 
     Attributes:
         species: elements.
-        joint: all L_ab, row by row, then the self parts.
+        joint: all L_ab, row by row, then the self parts L_aa^self.
     """
 
     species: tuple[str, ...]
-    joint: Joint
+    joint: JointEstimate
 
-    def _one(self, position: int) -> np.ndarray:
+    def _factors(self, position: int) -> np.ndarray:
         out = np.zeros(len(self.joint.value))
         out[position] = 1
         return out
 
     def L(self, a: int, b: int) -> np.ndarray:
-        """Factors that pick L_ab out of the joint estimate."""
-        return self._one(a * len(self.species) + b)
+        """Factors of L_ab in the joint estimate."""
+        return self._factors(a * len(self.species) + b)
 
     def own(self, a: int) -> np.ndarray:
-        """Factors that pick the self part of L_aa."""
-        return self._one(len(self.species) ** 2 + a)
+        """Factors of L_aa^self in the joint estimate."""
+        return self._factors(len(self.species) ** 2 + a)
 
     @cached_property
     def einstein(self) -> np.ndarray:
         """Factors of Σ_ab L_ab."""
-        every = range(len(self.species))
-        return sum(self.L(a, b) for a in every for b in every)
+        return np.sum([self.row(a) for a in range(len(self.species))], axis=0)
 
     @cached_property
     def nernst_einstein(self) -> np.ndarray:
         """Factors of Σ_a L_aa^self."""
-        return sum(self.own(a) for a in range(len(self.species)))
+        return np.sum([self.own(a) for a in range(len(self.species))], axis=0)
 
     def row(self, a: int) -> np.ndarray:
         """Factors of Σ_b L_ab."""
-        return sum(self.L(a, b) for b in range(len(self.species)))
+        return np.sum([self.L(a, b) for b in range(len(self.species))], axis=0)
 
     def haven(self, a: int) -> tuple[float, float]:
         """L_aa^self / L_aa and its error."""
@@ -149,7 +156,7 @@ def onsager(
         return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total
 
     value, total = estimate()
-    # The line through the data, not the data, gives the covariance: it is less noisy.
+    # The covariance is that of the fitted line, which is less noisy than the data.
     line = np.stack([lags, np.ones(len(lags))], axis=1) @ fit
     covariance = _covariance(
         np.einsum("kl,lab->kab", line, total),
@@ -162,7 +169,7 @@ def onsager(
     )
     return Onsager(
         species=data.species,
-        joint=Joint(
+        joint=JointEstimate(
             value=value,
             covariance=covariance,
             samples=estimate(resampling_weights())[0],
@@ -177,13 +184,17 @@ def _covariance(
 
     By Isserlis' theorem Cov(X_a·X_b, X_c·X_d) = (⟨ac⟩⟨bd⟩ + ⟨ad⟩⟨bc⟩)/3 for vectors with
     ⟨ac⟩ = ⟨X_a·X_c⟩; with `kernel` holding the time correlation this is the covariance of slopes.
-    An ion is correlated with a sum as its element's sum is, divided by the number of ions.
+    The correlation of one ion with a sum is that of its element's sum, divided by its number of
+    ions.
 
     Args:
-        total: (lags, species, species) collective part.
+        total: (lags, species, species) ⟨ΔR_a · ΔR_b⟩ times charges.
         kernel: (lags, lags) products of slope weights times the relative covariance of one walker.
-        counts: (species,) atoms.
-        own_variance: variance of each self part.
+        counts: (species,) atoms of each element.
+        own_variance: (species,) variance of each self part.
+
+    Returns:
+        (species² + species, species² + species), in the order of `Onsager.joint`.
     """
     n = len(counts)
     cross = np.einsum("ij,iac,jbd->abcd", kernel, total, total)

@@ -122,7 +122,7 @@ def find_window(
     return Window(select, slope, False)
 
 
-def settled_window(
+def plateau_window(
     lags: np.ndarray, msd_A2: np.ndarray, n_frames: int, window: Window, *, samples: float,
     tolerance: float,
 ) -> Window:  # fmt: skip

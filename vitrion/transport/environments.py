@@ -1,4 +1,4 @@
-"""Ligands in the first shell of each centre, at every frame."""
+"""Environments: how many of each ligand are in a centre's first shell, frame by frame."""
 
 from __future__ import annotations
 
@@ -7,32 +7,59 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitrion.base.errors import InputError
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.contacts import Contacts, follow_contacts
 
-# Counts of ligands are digits of a code to this base.
-BASE = 16
+# Bits of a code, which is a signed 64-bit integer, and the most that one ligand's count needs.
+CODE_BITS = 62
+MOST_COUNT_BITS = 8
+
+
+def _base(ligands: Sequence[str]) -> int:
+    """Counts of ligands are the digits of a code to this base: 256 for up to seven ligands."""
+    return 1 << min(CODE_BITS // len(ligands), MOST_COUNT_BITS)
 
 
 def environment_codes(
     contacts: Mapping[str, Contacts], ligands: Sequence[str], n_centers: int
 ) -> np.ndarray:
-    """(centers, frames) code of the ligands around each centre."""
+    """Which ligands are around each centre, as one number.
+
+    Args:
+        contacts: of the centres with each ligand, over the same frames.
+        ligands: elements, in the order of the code's digits.
+        n_centers: number of centres.
+
+    Returns:
+        (centers, frames) int64, Σ count · base^place over the ligands.
+
+    Raises:
+        InputError: more ligands in a first shell than a code holds.
+    """
     n_frames = next(iter(contacts.values())).inside.shape[1]
-    codes = np.zeros((n_centers, n_frames), dtype=np.int32)
+    codes, base = np.zeros((n_centers, n_frames), dtype=np.int64), _base(ligands)
     for place, ligand in enumerate(ligands):
         found = contacts[ligand]
         if not len(found.center):
             continue
         centers, first = np.unique(found.center, return_index=True)
-        counts = np.add.reduceat(found.inside, first, axis=0, dtype=np.int32)
-        codes[centers] += np.minimum(counts, BASE - 1) * BASE**place
+        counts = np.add.reduceat(found.inside, first, axis=0, dtype=np.int64)
+        if counts.max() >= base:
+            raise InputError(
+                "ligands",
+                list(ligands),
+                f"a first shell holds {counts.max()} {ligand}, more than {base - 1}; give a "
+                "shorter cutoff in cutoffs_A, or fewer ligands",
+            )
+        codes[centers] += counts * base**place
     return codes
 
 
 def environment_name(code: int, ligands: Sequence[str]) -> str:
-    """`Cl3O1` for three chlorines and an oxygen; `bare` without ligands."""
-    digits = [(ligand, code // BASE**place % BASE) for place, ligand in enumerate(ligands)]
+    """Name of a code: `Cl3O1` for three chlorines and an oxygen, `bare` without ligands."""
+    base = _base(ligands)
+    digits = [(ligand, code // base**place % base) for place, ligand in enumerate(ligands)]
     return "".join(f"{ligand}{count}" for ligand, count in digits if count) or "bare"
 
 
@@ -52,14 +79,14 @@ class Environments:
 
 
 class EnvironmentCounter:
-    """Time that each centre spends in each environment."""
+    """Counts the frames that each centre spends in each environment."""
 
     def __init__(self, n_centers: int, ligands: Sequence[str]) -> None:
         self.ligands, self.n_centers, self.n_frames = ligands, n_centers, 0
         self._time: dict[int, np.ndarray] = {}
 
     def add(self, codes: np.ndarray) -> None:
-        """Count codes (centers, frames)."""
+        """Count the frames of codes (centers, frames)."""
         self.n_frames += codes.shape[1]
         for code in np.unique(codes):
             time = self._time.setdefault(int(code), np.zeros(self.n_centers))
@@ -68,8 +95,8 @@ class EnvironmentCounter:
     def result(self) -> Environments:
         """Fractions, with errors from the spread between centres.
 
-        Centres are the independent samples: in a glass an environment outlives the trajectory, so
-        the spread between stretches of time would promise far too much.
+        Centres are the independent samples. In a glass an environment outlives the trajectory, so
+        errors from the spread between blocks of time would be far too small.
         """
         codes = sorted(self._time, key=lambda code: -self._time[code].sum())
         shares = np.stack([self._time[code] for code in codes]) / self.n_frames
@@ -89,7 +116,17 @@ def follow_environments(
     cutoffs_A: Mapping[str, float],
     others_A: Mapping[str, float],
 ) -> Iterator[tuple[np.ndarray, dict[str, Contacts]]]:
-    """Codes (centers, frames) and contacts with `others_A`, stretch after stretch."""
+    """Environments of all centres at every frame, and contacts with other elements.
+
+    Args:
+        trajectory: the frames.
+        center: element of the centres.
+        cutoffs_A: first-shell cutoff of each ligand.
+        others_A: cutoff of each other element whose contacts are wanted.
+
+    Yields:
+        Codes (centers, frames) and contacts by element, for one stretch of frames after another.
+    """
     ligands = tuple(cutoffs_A)
     n_centers = trajectory.counts()[center]
     for contacts in follow_contacts(trajectory, center, {**cutoffs_A, **others_A}):

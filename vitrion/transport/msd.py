@@ -1,4 +1,4 @@
-"""Mean squared displacements: windowed over all origins, with moments by block of origins."""
+"""Mean squared displacements over all time origins, their covariance, and higher moments."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, BlockSums, block_edges
 
 LAGS_PER_DECADE = 20
-# Origins a fraction of the lag apart say nearly all that all origins say.
+# Sums by block use this many origins per lag: more of them overlap and add little.
 ORIGINS_PER_LAG = 8
 VAN_HOVE_LAGS = 8
 VAN_HOVE_ORIGINS = 2000
 
 
 def lag_grid(n_frames: int, *, longest: float = 0.5) -> np.ndarray:
-    """Lags in frames, every one up to 10, then evenly in the logarithm.
+    """Lags in frames: every one up to 10, then evenly spaced in the logarithm.
 
     Args:
         n_frames: length of the trajectory.
         longest: largest lag over the length; beyond a half there are too few origins.
+
+    Returns:
+        (lags,) int, increasing.
     """
     last = max(1, int((n_frames - 1) * longest))
     count = max(2, round(LAGS_PER_DECADE * np.log10(max(last, 2))))
@@ -34,7 +37,15 @@ def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
     """Cov(MSD_i, MSD_j) / (MSD_i MSD_j) of one walker that diffuses in three dimensions.
 
     For lags m ≤ n in frames and K frames, 2/3 [m − (m² − 1)/(3 n)] / (K − m), over all overlapping
-    windows. The second term is what overlap adds to the independent windows of var_i n_i/n_j.
+    windows (after Bullerjahn, von Bülow and Hummer, J. Chem. Phys. 153, 024116, 2020). Without the
+    second term, which comes from the overlap, it is var_i n_i/n_j of independent windows.
+
+    Args:
+        lags: (lags,) in frames.
+        n_frames: length of the trajectory.
+
+    Returns:
+        (lags, lags), without unit.
     """
     m, n = np.minimum.outer(lags, lags), np.maximum.outer(lags, lags)
     return 2 / 3 * (m - (m**2 - 1) / (3 * n)) / (n_frames - m)
@@ -42,14 +53,14 @@ def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Displacements:
-    """What the displacements of one element say, summed over its atoms.
+    """Moments of the displacements of one element's atoms.
 
     Attributes:
         lags: (lags,) in frames.
-        n_atoms: walkers.
+        n_atoms: number of atoms.
         n_frames: length of the trajectory.
-        msd_A2: (lags,) over all origins.
-        by_block: (lags,) mean squared displacement of one atom in Å², by block of origins.
+        msd_A2: (lags,) mean squared displacement over all atoms and time origins.
+        by_block: (lags,) mean squared displacement of one atom in Å², by block of time origins.
         kurtosis: (lags,) ⟨r⁴⟩ / ⟨r²⟩².
         collective_A: (frames, 3) sum of the displacements of all atoms.
         collective_msd_A2: (lags,) mean squared displacement of that sum.
@@ -83,8 +94,12 @@ class Displacements:
     def covariance(self, select: slice = slice(None)) -> np.ndarray:
         """Cov(MSD_i, MSD_j) of the mean over atoms, (lags, lags) in Å⁴.
 
-        That of N independent walkers, N·T/τ samples at a lag τ with T the trajectory's length, and
-        on top what walkers that move together share, which the collective displacement tells.
+        The sum of two parts: that of N independent walkers, with the fourth moment that was
+        measured, and that of motion which the atoms share, from the mean squared displacement of
+        their sum.
+
+        Args:
+            select: which lags.
         """
         n = self.n_atoms
         single = self.msd_A2 * np.sqrt(np.maximum(np.nan_to_num(self.spread, nan=1.0), 1e-3) / n)
@@ -102,11 +117,16 @@ class Displacements:
 def displacements(
     trajectory: Trajectory, species: str, lags: np.ndarray | None = None
 ) -> Displacements:
-    """Pass once over the histories of one element, at given lags in frames or on `lag_grid`.
+    """Moments of the displacements of one element, in one pass over its atoms.
 
-    The windowed mean squared displacement uses all origins through the correlation theorem
-    (Calandrini et al., Collection SFN 12, 201, 2011); spectra add, so only forward transforms are
-    needed per atom.
+    Mean squared displacements over all time origins come from the correlation theorem (Calandrini
+    et al., Collection SFN 12, 201, 2011). Power spectra are added up over the atoms, so that one
+    inverse transform serves for all of them.
+
+    Args:
+        trajectory: the frames.
+        species: the element.
+        lags: in frames; by default `lag_grid`.
     """
     n_frames = trajectory.n_frames
     lags = lag_grid(n_frames) if lags is None else np.asarray(lags)
@@ -123,7 +143,7 @@ def displacements(
         blocks.add(history_A)
         van_hove.add(history_A)
         for atom_A in history_A:
-            # Near its own mean a history loses no digits in the difference of the two sums.
+            # Two sums of squares are subtracted below; centring keeps both small.
             centred = atom_A - atom_A.mean(axis=1, keepdims=True, dtype=float)
             squares += np.einsum("xf,xf->f", centred, centred)
             spectrum = fft.rfft(centred, padded, axis=1, overwrite_x=True)
@@ -178,7 +198,7 @@ class _BlockMoments:
 
 
 class _VanHove:
-    """Histogram of the distance travelled, at a few lags and not too many origins."""
+    """Histogram of the distance travelled, at a few lags and up to `VAN_HOVE_ORIGINS` origins."""
 
     def __init__(self, lags: np.ndarray, n_frames: int) -> None:
         self.lags = np.unique(lags[np.linspace(0, len(lags) - 1, VAN_HOVE_LAGS).astype(int)])

@@ -1,4 +1,4 @@
-"""The single numbers that are known of trajectories, in one long table."""
+"""All numbers of trajectories that have an error, in one long table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def quantities(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Every number of the tables that has an error, one row per trajectory and quantity.
 
     Args:
-        tables: by name, of one trajectory or of many; those that are missing are left out.
+        tables: by name, of one trajectory or of many. `coordination` and `residence` may be absent.
 
     Returns:
         Trajectory key, `quantity` (`D_mobile`, `D_<element>`, `sigma_<method>`,
         `t_mobile_<method>`, `haven_ratio`, `environment:<name>`, `residence:<name>` in ps and
-        `D_tau:<name>`, D of the alkali times its residence time in Å²), `value`, `err`, and
-        `weight`: what a ratio was divided by, one for what is no ratio.
+        `D_tau:<name>`, D of the mobile ion times its residence time in Å²), `value`, `err`, and
+        `weight`: the denominator of a ratio, one for other quantities.
     """
     found = [part for part in _parts(tables) if len(part)]
     columns = [*KEY, "quantity", "value", "err", "weight"]
@@ -38,8 +38,8 @@ def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
         return table[KEY].assign(quantity=names, value=table[value], err=table[err], weight=weight)
 
     diffusion = tables["diffusion"]
-    of_alkali = diffusion["species"] == diffusion["mobile"]
-    named = diffusion.assign(species=diffusion["species"].mask(of_alkali, "mobile"))
+    of_mobile = diffusion["species"] == diffusion["mobile"]
+    named = diffusion.assign(species=diffusion["species"].mask(of_mobile, "mobile"))
     yield part(named, "D_", "species", "D_cm2_s", "D_err_cm2_s")
     sigma = tables["conductivity"]
     yield part(sigma, "sigma_", "method", "sigma_mS_cm", "sigma_err_mS_cm")
@@ -55,9 +55,9 @@ def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
             tables["coordination"], "environment:", "environment", "fraction", "fraction_err"
         )
     if "residence" in tables:
-        stay = tables["residence"]
-        yield part(stay, "residence:", "environment", "tau_ps", "tau_err_ps")
-        both = stay.merge(diffusion.loc[of_alkali, [*KEY, "D_cm2_s", "D_err_cm2_s"]], on=KEY)
+        residence = tables["residence"]
+        yield part(residence, "residence:", "environment", "tau_ps", "tau_err_ps")
+        both = residence.merge(diffusion.loc[of_mobile, [*KEY, "D_cm2_s", "D_err_cm2_s"]], on=KEY)
         both["D_tau_A2"] = both["D_cm2_s"] / A2_PS_TO_CM2_S * both["tau_ps"]
         both["D_tau_err_A2"] = both["D_tau_A2"] * np.hypot(
             both["D_err_cm2_s"] / both["D_cm2_s"], both["tau_err_ps"] / both["tau_ps"]

@@ -1,18 +1,18 @@
-"""How long an ion stays with a centre, by the centre's environment.
+"""Residence times of mobile ions at centres, by the centre's environment.
 
-Continuous survival with transient escapes forgiven: Impey, Madden and McDonald, J. Phys. Chem. 87,
-5071 (1983). Everything is pooled as a ratio of sums over all origins, so that pairs that are rarely
-together do not count like pairs that are together all the time.
+Continuous survival in which short absences do not count: Impey, Madden and McDonald, J. Phys. Chem.
+87, 5071 (1983). Correlations are ratios of sums over all time origins, so that each pair weighs by
+the time that it spends in contact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from vitrion.transport.contacts import Encounters
+from vitrion.transport.contacts import ContactIntervals
 from vitrion.transport.msd import lag_grid
 
 INTERMITTENT_ORIGINS = 400
@@ -30,11 +30,11 @@ class Residence:
         environment: name.
         lags: (lags,) in frames.
         survival, survival_err: (lags,) continuous P(t).
-        intermittent, intermittent_err: (lags,) ⟨h(0) h(t)⟩ / ⟨h⟩.
-        tau_ps, tau_err_ps: ∫ P dt.
+        intermittent, intermittent_err: (lags,) C(t) = ⟨h(0) h(t)⟩ / ⟨h⟩, h one in contact.
+        tau_ps, tau_err_ps: residence time ∫ P dt.
         tau_intermittent_ps, tau_intermittent_err_ps: ∫ (C − C∞)/(1 − C∞) dt.
-        n_events: departures seen.
-        model: how the integral was closed.
+        n_events: number of departures.
+        model: definition, and how the integral's tail was found.
     """
 
     environment: str
@@ -52,93 +52,96 @@ class Residence:
 
 
 def residence(
-    encounters: Encounters,
-    environment_of: Sequence[str],
+    intervals: ContactIntervals,
+    environment_of: Mapping[int, str],
     *,
     tolerance_ps: float,
     frame_interval_ps: float,
 ) -> list[Residence]:
-    """Residence by environment of the centre at the origin, and over all of them.
+    """Residence by environment of the centre at the time origin, and over all environments.
 
     Args:
-        encounters: when pairs were together.
+        intervals: of contact between centres and mobile ions.
         environment_of: name of each environment code.
-        tolerance_ps: absence that is forgiven.
+        tolerance_ps: longest absence that does not end a stay.
         frame_interval_ps: time between frames.
 
     Returns:
-        One result per environment that was seen, the most frequent first, then `all`.
+        One result per environment that occurs, the most frequent first, then `all`.
     """
     tolerance = int(tolerance_ps / frame_interval_ps + 1e-9)
-    horizon = encounters.n_frames - tolerance
-    if horizon < 2 or not len(encounters.pair):
+    horizon = intervals.n_frames - tolerance
+    if horizon < 2 or not len(intervals.pair):
         return []
     lags = np.concatenate([[0], lag_grid(horizon)])
-    leaves, last = encounters.departures(tolerance)
-    seen, compact = np.unique(encounters.codes, return_inverse=True)
-    compact = compact.reshape(encounters.codes.shape)
+    leaves, last = intervals.departures(tolerance)
+    seen, compact = np.unique(intervals.codes, return_inverse=True)
+    compact = compact.reshape(intervals.codes.shape)
     n_kinds = len(seen)
-    center = encounters.pair // encounters.n_mobile
+    center = intervals.pair // intervals.n_mobile
     ended = np.flatnonzero(last & (leaves < horizon))
-    kind_at_end = compact[center[ended], (leaves[ended] - 1) // encounters.stride]
+    kind_at_end = compact[center[ended], (leaves[ended] - 1) // intervals.stride]
     events = np.bincount(kind_at_end, minlength=n_kinds)
 
-    # Continuous: an origin survives a lag when the departure comes later than that.
-    encounter, frame = encounters.origins(encounters.stride)
+    # Continuous: an origin survives a lag when the departure comes after it.
+    interval, frame = intervals.origins(intervals.stride)
     inside = frame < horizon
-    encounter, frame = encounter[inside], frame[inside]
-    groups = _Groups(encounters.n_mobile, encounters.n_frames)
-    label = compact[center[encounter], frame // encounters.stride] * groups.count + groups.of(
-        encounters.pair[encounter] % encounters.n_mobile, frame
+    interval, frame = interval[inside], frame[inside]
+    groups = _Groups(intervals.n_mobile, intervals.n_frames)
+    label = compact[center[interval], frame // intervals.stride] * groups.count + groups.of(
+        intervals.pair[interval] % intervals.n_mobile, frame
     )
     shape = (n_kinds, groups.count, len(lags))
-    survived = np.searchsorted(lags, leaves[encounter] - frame, "left")
+    survived = np.searchsorted(lags, leaves[interval] - frame, "left")
     covered = np.searchsorted(lags, horizon - 1 - frame, "right")
     kept = _at_least(label, np.minimum(survived, covered), shape)
     asked = _at_least(label, covered, shape)
 
-    # Intermittent: an origin counts at a lag when the pair is together then, whatever was between.
-    sparse = encounters.stride * max(1, -(-encounters.codes.shape[1] // INTERMITTENT_ORIGINS))
-    encounter, frame = encounters.origins(sparse)
-    label = compact[center[encounter], frame // encounters.stride] * groups.count + groups.of(
-        encounters.pair[encounter] % encounters.n_mobile, frame
+    # Intermittent: an origin counts at a lag when the pair is in contact at both ends of it.
+    sparse = intervals.stride * max(1, -(-intervals.codes.shape[1] // INTERMITTENT_ORIGINS))
+    interval, frame = intervals.origins(sparse)
+    label = compact[center[interval], frame // intervals.stride] * groups.count + groups.of(
+        intervals.pair[interval] % intervals.n_mobile, frame
     )
-    starts = encounters.key(slice(None)) + encounters.start
-    time_together = np.bincount(
-        center, encounters.stop - encounters.start, minlength=len(encounters.codes)
+    starts = intervals.key(slice(None)) + intervals.start
+    time_in_contact = np.bincount(
+        center, intervals.stop - intervals.start, minlength=len(intervals.codes)
     )
-    chance = time_together / (encounters.n_frames * encounters.n_mobile)
+    chance = time_in_contact / (intervals.n_frames * intervals.n_mobile)
     returned, possible = np.zeros(shape), np.zeros(shape)
     size = n_kinds * groups.count
     for column, lag in enumerate(lags):
-        valid = frame + lag < encounters.n_frames
-        at = encounters.key(encounter[valid]) + frame[valid] + lag
+        valid = frame + lag < intervals.n_frames
+        at = intervals.key(interval[valid]) + frame[valid] + lag
         latest = np.searchsorted(starts, at, "right") - 1
-        together = at < encounters.key(latest) + encounters.stop[latest]
-        returned[..., column] = np.bincount(label[valid], together, size).reshape(shape[:2])
+        in_contact = at < intervals.key(latest) + intervals.stop[latest]
+        returned[..., column] = np.bincount(label[valid], in_contact, size).reshape(shape[:2])
         possible[..., column] = np.bincount(label[valid], minlength=size).reshape(shape[:2])
-    limit = np.bincount(label, chance[center[encounter]], size).reshape(shape[:2])
+    limit = np.bincount(label, chance[center[interval]], size).reshape(shape[:2])
 
-    results = []
     order = np.argsort(-asked[..., 0].sum(axis=1), kind="stable")
-    for kind in (*order, slice(None)):
-        pool = (lambda x: x.sum(axis=0)) if isinstance(kind, slice) else (lambda x, k=kind: x[k])
-        results.append(
-            _residence(
-                "all" if isinstance(kind, slice) else environment_of[int(seen[kind])],
-                lags,
-                frame_interval_ps,
-                continuous=(pool(kept), pool(asked)),
-                intermittent=(pool(returned), pool(possible), pool(limit)),
-                n_events=int(events[kind].sum()),
-                tolerance_ps=tolerance_ps,
-            )
+    pools = [(environment_of[int(seen[kind])], [kind]) for kind in order.tolist()]
+    pools.append(("all", order.tolist()))
+    return [
+        _residence(
+            environment,
+            lags,
+            frame_interval_ps,
+            continuous=(kept[kinds].sum(axis=0), asked[kinds].sum(axis=0)),
+            intermittent=(
+                returned[kinds].sum(axis=0),
+                possible[kinds].sum(axis=0),
+                limit[kinds].sum(axis=0),
+            ),
+            n_events=int(events[kinds].sum()),
+            tolerance_ps=tolerance_ps,
         )
-    return results
+        for environment, kinds in pools
+    ]
 
 
 class _Groups:
-    """Mobile ions in groups for resampling; few ions are split by time as well."""
+    """Groups of mobile ions that are resampled; where ions are few, each is split by time."""
 
     def __init__(self, n_mobile: int, n_frames: int) -> None:
         self.by_ion = min(n_mobile, GROUPS)
@@ -151,7 +154,13 @@ class _Groups:
 
 
 def _at_least(label: np.ndarray, lags_passed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """How many origins with a label pass at least each lag, in the given shape."""
+    """Number of origins of each label that pass each lag.
+
+    Args:
+        label: (origins,) index into all but the last axis of `shape`.
+        lags_passed: (origins,) number of lags, from the first, that an origin passes.
+        shape: of the result, lags last.
+    """
     n_lags = shape[-1]
     counts = np.bincount(
         label * (n_lags + 1) + lags_passed, minlength=np.prod(shape[:-1]) * (n_lags + 1)
@@ -207,9 +216,17 @@ def _residence(
 
 
 def _integral(times_ps: np.ndarray, P: np.ndarray) -> tuple[np.ndarray, str]:
-    """∫ P dt of each row: exponentials between the lags, and one for the tail.
+    """∫ P dt, exponential between the lags and beyond the last one used.
 
-    The tail is that of the last factor of two in time before P has fallen to 0.05 or the lags end.
+    The decay rate of the tail is that of the last factor of two in time, before P has fallen to
+    0.05 or the lags end.
+
+    Args:
+        times_ps: (lags,).
+        P: (rows, lags).
+
+    Returns:
+        (rows,) in ps, NaN where P decays within the first three lags; and how the tail was found.
     """
     known = np.isfinite(P[0]) & (P[0] > 0.05)
     stop = len(known) if known.all() else int(np.argmin(known))

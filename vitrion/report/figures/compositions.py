@@ -107,8 +107,9 @@ def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
         else:
             p = "p < 0.001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.2g}"
             size = f"×{np.exp(test['spread']):.2g}" if logarithm else f"Δ {test['spread']:.2g}"
-            text = f"{name}: {'significant' if test['real'] else 'not significant'}, {p}, {size}"
-        weight = "bold" if test["real"] else "normal"
+            found = "significant" if test["significant"] else "not significant"
+            text = f"{name}: {found}, {p}, {size}"
+        weight = "bold" if test["significant"] else "normal"
         axes.text(0, 0.8 - 0.3 * row, text, transform=axes.transAxes, fontsize=7.5, va="center",
                   fontweight=weight)  # fmt: skip
 

@@ -124,7 +124,7 @@ def activation_energies(tables: CampaignTables) -> Figure:
                 )  # fmt: skip
     values = pd.concat([both["Ea_eV"], both["Ea_eV_residence"]])
     ends = np.array([values.min() - 0.08, values.max() + 0.08])
-    margin = next(claim.high for claim in CLAIMS if claim.name == "same_barrier")
+    margin = next(claim.high for claim in CLAIMS if claim.name == "same_activation_energy")
     axes.plot(ends, ends, color="0.3", linewidth=0.8, zorder=0)
     axes.fill_between(ends, ends - margin, ends + margin, color="0.5", alpha=0.15, linewidth=0)
     axes.set(xlim=ends, ylim=ends, aspect="equal")

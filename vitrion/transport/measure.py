@@ -1,0 +1,429 @@
+"""What is measured of a trajectory: each function returns numbers, none of them knows of tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitrion.base.units import conductivity_mS_cm
+from vitrion.config import Transport
+from vitrion.structure.rdf import Rdf, first_shell_cutoffs, radial_distributions
+from vitrion.trajectory.unwrapping import Trajectory
+from vitrion.transport.blocks import BLOCKS, evenly_spaced
+from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
+from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
+from vitrion.transport.contacts import ContactIntervals, ContactRecorder
+from vitrion.transport.diffusion import Diffusion, Window, diffusion, plateau_window
+from vitrion.transport.environments import (
+    EnvironmentCounter,
+    Environments,
+    environment_name,
+    follow_environments,
+)
+from vitrion.transport.msd import Displacements, displacements
+from vitrion.transport.network import Network, network
+from vitrion.transport.residence import Residence, residence
+from vitrion.transport.roles import Roles
+
+logger = logging.getLogger("vitrion")
+
+RDF_FRAMES = 200
+# Parts from the start that are analysed as trajectories of their own, and the shortest of them.
+CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2)
+LEAST_FRAMES = 2 * BLOCKS
+# Changes of all cutoffs that show how the cluster Nernst-Einstein conductivity depends on them.
+CUTOFF_SHIFTS_A = (-0.3, -0.15, 0.15, 0.3)
+
+
+@dataclass(frozen=True)
+class SelfDiffusion:
+    """Displacements and tracer diffusion by element."""
+
+    moments: dict[str, Displacements]
+    diffusion: dict[str, Diffusion]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Time-averaged structure.
+
+    Attributes:
+        rdf: radial distribution functions.
+        cutoffs_A: first-shell cutoffs by pair of elements, NaN where there is no first minimum;
+            empty without a central cation.
+        network: fragments, where the cutoffs of all ligands are known.
+    """
+
+    rdf: Rdf
+    cutoffs_A: dict[tuple[str, str], float]
+    network: Network | None
+
+    def shells_known(self, center: str | None, neighbors: Sequence[str]) -> bool:
+        """Whether the first shells of a central element with all of some neighbours are known."""
+        return bool(center and neighbors) and all(
+            np.isfinite(self.cutoffs_A.get((str(center), s), np.nan)) for s in neighbors
+        )
+
+
+@dataclass(frozen=True)
+class ClusterDefinition:
+    """Which pairs of elements bond.
+
+    Attributes:
+        bonds_A: longest bond by pair of elements.
+        cutoff_shift_A: by how much they differ from the first-shell cutoffs.
+    """
+
+    bonds_A: dict[tuple[str, str], float]
+    cutoff_shift_A: float = 0.0
+
+
+@dataclass(frozen=True)
+class Conduction:
+    """Collective transport.
+
+    Attributes:
+        correlations: of the collective displacements.
+        window: the lags that all slopes are taken from.
+        fit_start_ps, fit_stop_ps: its first and last lag.
+        onsager: Onsager coefficients.
+        mobile: place of the mobile ion among the species.
+        scale_mS_cm: conductivity of one e² Å²/ps in this cell.
+        clusters: cluster conductivities by definition of a bond, the default first.
+    """
+
+    correlations: Correlations
+    window: Window
+    fit_start_ps: float
+    fit_stop_ps: float
+    onsager: Onsager
+    mobile: int
+    scale_mS_cm: float
+    clusters: list[tuple[ClusterDefinition, Clusters]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Environments of the central cations, and how long mobile ions stay with them.
+
+    Attributes:
+        environments: how often each environment occurs.
+        intervals: contacts between centres and mobile ions; None where their cutoff is unknown.
+        residence: by environment, then over all.
+    """
+
+    environments: Environments
+    intervals: ContactIntervals | None
+    residence: list[Residence]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that is measured of one trajectory.
+
+    Attributes:
+        n_atoms, volume_A3, density_g_cm3: of the cell, averaged over time.
+        length_ps: time between the first and the last frame.
+        frame_interval_ps: time between frames.
+        reference_frame: whose drift was removed.
+        drift_A: that drift.
+        self_diffusion: by element.
+        conduction: collective transport.
+        structure: None where only transport was asked for.
+        surroundings: None without ligands whose shells are known.
+    """
+
+    n_atoms: int
+    volume_A3: float
+    density_g_cm3: float
+    length_ps: float
+    frame_interval_ps: float
+    reference_frame: str
+    drift_A: float
+    self_diffusion: SelfDiffusion
+    conduction: Conduction
+    structure: Structure | None = None
+    surroundings: Surroundings | None = None
+
+
+def measure(
+    trajectory: Trajectory,
+    roles: Roles,
+    settings: Transport,
+    *,
+    temperature_K: float,
+    structure: Structure | None = None,
+    surroundings: Surroundings | None = None,
+    vary_clusters: bool = False,
+) -> Measured:
+    """Self-diffusion and collective transport, with what is known of structure already.
+
+    Args:
+        trajectory: the frames.
+        roles: which element does what.
+        settings: the configuration's section.
+        temperature_K: of the run.
+        structure: first shells, which define clusters; without them there are no clusters.
+        surroundings: taken over as they are.
+        vary_clusters: whether clusters by other cutoffs and bonds are measured as well.
+    """
+    self_diffusion = measure_self_diffusion(trajectory, settings)
+    definitions = cluster_definitions(structure, roles, vary=vary_clusters) if structure else []
+    return Measured(
+        n_atoms=trajectory.n_atoms,
+        volume_A3=trajectory.volume_A3,
+        density_g_cm3=trajectory.density_g_cm3,
+        length_ps=trajectory.length_ps,
+        frame_interval_ps=trajectory.frame_interval_ps,
+        reference_frame=trajectory.reference_frame,
+        drift_A=trajectory.drift_A,
+        self_diffusion=self_diffusion,
+        conduction=measure_conduction(
+            trajectory,
+            self_diffusion,
+            settings,
+            mobile=roles.mobile,
+            temperature_K=temperature_K,
+            definitions=definitions,
+        ),
+        structure=structure,
+        surroundings=surroundings,
+    )
+
+
+def measure_shorter(
+    trajectory: Trajectory,
+    whole: Measured,
+    roles: Roles,
+    settings: Transport,
+    *,
+    temperature_K: float,
+) -> list[Measured]:
+    """What parts from the trajectory's start give on their own, for `CONVERGENCE_PARTS`.
+
+    First shells are those of the whole trajectory. Parts shorter than `LEAST_FRAMES` are left out.
+    """
+    found = []
+    for part in CONVERGENCE_PARTS:
+        n_frames = round(part * len(trajectory))
+        if n_frames < LEAST_FRAMES:
+            continue
+        surroundings = None
+        if whole.surroundings is not None and whole.surroundings.intervals is not None:
+            surroundings = _surroundings(
+                whole.surroundings.intervals.first(n_frames),
+                roles,
+                settings,
+                trajectory.frame_interval_ps,
+            )
+        found.append(
+            measure(
+                trajectory.first(n_frames),
+                roles,
+                settings,
+                temperature_K=temperature_K,
+                structure=whole.structure,
+                surroundings=surroundings,
+            )
+        )
+    return found
+
+
+def measure_self_diffusion(trajectory: Trajectory, settings: Transport) -> SelfDiffusion:
+    """Mean squared displacements and tracer diffusion of every element."""
+    moments = {s: displacements(trajectory, s) for s in trajectory.species}
+    return SelfDiffusion(
+        moments=moments,
+        diffusion={
+            s: diffusion(
+                m,
+                frame_interval_ps=trajectory.frame_interval_ps,
+                tolerance=settings.diffusive_tolerance,
+                least_displacement_A=settings.least_displacement_A,
+            )
+            for s, m in moments.items()
+        },
+    )
+
+
+def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport) -> Structure:
+    """g(r), first-shell cutoffs and fragments."""
+    rdf = radial_distributions(
+        _snapshots(trajectory, RDF_FRAMES), trajectory.symbols, cutoff_A=settings.rdf_cutoff_A
+    )
+    center = roles.center
+    if not center:
+        return Structure(rdf=rdf, cutoffs_A={}, network=None)
+    pairs = [(center, s) for s in [*roles.ligands, roles.mobile]]
+    pairs += [(roles.mobile, s) for s in roles.ligands]
+    cutoffs_A = first_shell_cutoffs(rdf, pairs, settings.cutoffs_A)
+    for (a, b), cutoff_A in cutoffs_A.items():
+        if np.isnan(cutoff_A):
+            logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
+    found = Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=None)
+    if not found.shells_known(center, roles.ligands):
+        return found
+    bridges = {bridge: cutoffs_A[center, bridge] for bridge in roles.joining}
+    return Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=network(trajectory, center, bridges))
+
+
+def measure_conduction(
+    trajectory: Trajectory,
+    self_diffusion: SelfDiffusion,
+    settings: Transport,
+    *,
+    mobile: str,
+    temperature_K: float,
+    definitions: Sequence[ClusterDefinition] = (),
+) -> Conduction:
+    """Onsager coefficients and cluster conductivities, all from the same lags.
+
+    Args:
+        trajectory: the frames.
+        self_diffusion: of all elements.
+        settings: the configuration's section.
+        mobile: the mobile ion.
+        temperature_K: of the run.
+        definitions: of the bonds that make clusters.
+    """
+    data = correlations(self_diffusion.moments)
+    charges = [settings.charges[s] for s in data.species]
+    window = _collective_window(self_diffusion, charges, mobile, settings.diffusive_tolerance)
+    lags = self_diffusion.moments[mobile].lags[window.select]
+    interval_ps = trajectory.frame_interval_ps
+    by_definition: list[Clusters] = []
+    if definitions:
+        by_definition = clusters(
+            trajectory,
+            *(definition.bonds_A for definition in definitions),
+            charges=settings.charges,
+            mobile=mobile,
+            fit_start=int(lags[0]),
+            fit_stop=int(lags[-1]),
+        )
+    return Conduction(
+        correlations=data,
+        window=window,
+        fit_start_ps=float(lags[0]) * interval_ps,
+        fit_stop_ps=float(lags[-1]) * interval_ps,
+        onsager=onsager(data, charges, window.select, interval_ps),
+        mobile=data.species.index(mobile),
+        scale_mS_cm=conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K),
+        clusters=list(zip(definitions, by_definition, strict=True)),
+    )
+
+
+def measure_surroundings(
+    trajectory: Trajectory, structure: Structure, roles: Roles, settings: Transport
+) -> Surroundings | None:
+    """Environments and residence from every frame; None where the ligands' shells are unknown."""
+    center = roles.center
+    if not center or not structure.shells_known(center, roles.ligands):
+        return None
+    counts, cutoffs_A = trajectory.counts(), structure.cutoffs_A
+    with_mobile = structure.shells_known(center, [roles.mobile])
+    recorder = ContactRecorder(counts[center], counts[roles.mobile], trajectory.n_frames)
+    counter = EnvironmentCounter(counts[center], roles.ligands)
+    for codes, contacts in follow_environments(
+        trajectory,
+        center,
+        {s: cutoffs_A[center, s] for s in roles.ligands},
+        {roles.mobile: cutoffs_A[center, roles.mobile]} if with_mobile else {},
+    ):
+        counter.add(codes)
+        if with_mobile:
+            recorder.add(contacts[roles.mobile], codes)
+    if not with_mobile:
+        return Surroundings(environments=counter.result(), intervals=None, residence=[])
+    intervals = recorder.result()
+    return Surroundings(
+        environments=counter.result(),
+        intervals=intervals,
+        residence=_residence(intervals, roles, settings, trajectory.frame_interval_ps),
+    )
+
+
+def _surroundings(
+    intervals: ContactIntervals, roles: Roles, settings: Transport, frame_interval_ps: float
+) -> Surroundings:
+    """Environments at the origins of contact intervals, and residence."""
+    counter = EnvironmentCounter(len(intervals.codes), roles.ligands)
+    counter.add(intervals.codes)
+    return Surroundings(
+        environments=counter.result(),
+        intervals=intervals,
+        residence=_residence(intervals, roles, settings, frame_interval_ps),
+    )
+
+
+def _residence(
+    intervals: ContactIntervals, roles: Roles, settings: Transport, frame_interval_ps: float
+) -> list[Residence]:
+    names = {
+        code: environment_name(code, roles.ligands) for code in np.unique(intervals.codes).tolist()
+    }
+    return residence(
+        intervals,
+        names,
+        tolerance_ps=settings.residence_tolerance_ps,
+        frame_interval_ps=frame_interval_ps,
+    )
+
+
+def cluster_definitions(
+    structure: Structure, roles: Roles, *, vary: bool
+) -> list[ClusterDefinition]:
+    """Definitions of a bond, the default (centres with their ligands) first.
+
+    Args:
+        structure: first-shell cutoffs.
+        roles: which element does what.
+        vary: whether to add shifted cutoffs, and bonds of the mobile ion with the ligands.
+    """
+    center, cutoffs_A = roles.center, structure.cutoffs_A
+    if not center or not structure.shells_known(center, roles.ligands):
+        return []
+    bonds_A = bonded_pairs(center, roles.ligands, cutoffs_A)
+    found = [ClusterDefinition(bonds_A)]
+    if vary:
+        for shift_A in CUTOFF_SHIFTS_A:
+            shifted_A = {pair: cutoff_A + shift_A for pair, cutoff_A in bonds_A.items()}
+            found.append(ClusterDefinition(shifted_A, shift_A))
+        if structure.shells_known(roles.mobile, roles.ligands):
+            linked_A = bonded_pairs(roles.mobile, roles.ligands, cutoffs_A)
+            found.append(ClusterDefinition({**bonds_A, **linked_A}))
+    return found
+
+
+def _collective_window(
+    self_diffusion: SelfDiffusion, charges: Sequence[float], mobile: str, tolerance: float
+) -> Window:
+    """The mobile ion's window, from where the other ions' rattling no longer adds a slope."""
+    window = self_diffusion.diffusion[mobile].window
+    if not window.diffusive:
+        return window
+    first = self_diffusion.moments[mobile]
+    weighted_A2 = np.sum(
+        [
+            charge**2 * m.n_atoms * m.msd_A2
+            for charge, m in zip(charges, self_diffusion.moments.values(), strict=True)
+        ],
+        axis=0,
+    )
+    return plateau_window(
+        first.lags,
+        weighted_A2,
+        first.n_frames,
+        window,
+        samples=first.n_atoms,
+        tolerance=tolerance,
+    )
+
+
+def _snapshots(trajectory: Trajectory, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions (atoms, 3) and cells (3, 3) of at most so many frames, evenly spaced in time."""
+    for _, positions_A, cell_A in trajectory.snapshots(evenly_spaced(len(trajectory), most)):
+        yield positions_A, cell_A

@@ -1,0 +1,68 @@
+"""Which element of a trajectory does what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vitrion.base.errors import InputError
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Roles of the elements.
+
+    Attributes:
+        mobile: the ion whose transport is analysed.
+        center: central cation of the polyhedra, if there are any.
+        ligands: elements of its first shell.
+        bridges: ligands that join polyhedra to fragments; by default oxygen where it is a ligand,
+            otherwise every ligand.
+    """
+
+    mobile: str
+    center: str | None = None
+    ligands: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()
+
+    @property
+    def joining(self) -> tuple[str, ...]:
+        """`bridges`, or their default."""
+        return self.bridges or (("O",) if "O" in self.ligands else self.ligands)
+
+    def check(self, symbols: Sequence[str], charges: Mapping[str, float]) -> None:
+        """Refuse roles or charges that do not fit the atoms.
+
+        Args:
+            symbols: element of each atom.
+            charges: formal charge of each element in e.
+
+        Raises:
+            InputError: names the element and the remedy.
+        """
+        present = sorted(set(symbols))
+        named = [("mobile", self.mobile), *(("ligands", ligand) for ligand in self.ligands)]
+        if self.center:
+            named.insert(1, ("center", self.center))
+        for key, element in named:
+            if element not in present:
+                raise InputError(key, element, f"not in the trajectory; it has {present}")
+        unknown = set(self.bridges) - set(self.ligands)
+        if unknown:
+            raise InputError("bridges", sorted(unknown), "must be among the ligands")
+        if self.center == self.mobile or {self.mobile, self.center} & set(self.ligands):
+            raise InputError(
+                "ligands",
+                list(self.ligands),
+                "mobile, center and ligands must be different elements",
+            )
+        missing = [element for element in present if element not in charges]
+        if missing:
+            raise InputError("charges", dict(charges), f"add the charge of {', '.join(missing)}")
+        net = sum(charges[element] for element in symbols)
+        if abs(net) > 1e-6:
+            raise InputError(
+                "charges", dict(charges), f"the cell has a net charge of {net:+g} e; correct them"
+            )
+        if charges[self.mobile] == 0:
+            raise InputError("charges", dict(charges), f"{self.mobile} must have a charge")

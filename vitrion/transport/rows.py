@@ -1,0 +1,468 @@
+"""From what was measured of a trajectory to the rows of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from vitrion.base.units import A2_PS_TO_CM2_S
+from vitrion.config import Transport
+from vitrion.structure.rdf import Rdf
+from vitrion.tables import TABLES, TRAJECTORY_KEY
+from vitrion.transport.clusters import Clusters
+from vitrion.transport.collective import Correlations
+from vitrion.transport.environments import Environments
+from vitrion.transport.measure import (
+    ClusterDefinition,
+    Conduction,
+    Measured,
+    SelfDiffusion,
+    Structure,
+)
+from vitrion.transport.msd import relative_covariance
+from vitrion.transport.network import Network
+from vitrion.transport.quantities import quantities
+from vitrion.transport.residence import Residence
+from vitrion.transport.roles import Roles
+
+MS_CM_TO_S_CM = 1e-3
+# Tables that need a central cation and its ligands; without rows where no shell was found.
+WITH_LIGANDS = [
+    "clusters",
+    "cluster_sensitivity",
+    "coordination",
+    "cutoffs",
+    "network",
+    "residence",
+    "residence_curve",
+]
+
+Rows = list[dict[str, object]]
+
+
+def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, pd.DataFrame]:
+    """The tables of self-diffusion and collective transport, and of residence where it is known.
+
+    Args:
+        measured: of the trajectory.
+        key: values of the trajectory key columns.
+
+    Returns:
+        Tables by name; notes that belong into a table's file metadata are in its `attrs`.
+    """
+    motion, conduction = measured.self_diffusion, measured.conduction
+    notes = {
+        "fit_start_ps": conduction.fit_start_ps,
+        "fit_stop_ps": conduction.fit_stop_ps,
+        "diffusive": conduction.window.diffusive,
+    }
+    found = {
+        "diffusion": _table("diffusion", key, diffusion_rows(motion)),
+        "onsager": _table("onsager", key, onsager_rows(conduction), notes),
+        "haven": _table("haven", key, haven_rows(conduction), notes),
+        "conductivity": _table("conductivity", key, conductivity_rows(conduction), notes),
+    }
+    if measured.surroundings is not None:
+        environments = coordination_rows(measured.surroundings.environments)
+        found["coordination"] = _table("coordination", key, environments)
+        if measured.surroundings.intervals is not None:
+            rows = residence_rows(measured.surroundings.residence)
+            found["residence"] = _table("residence", key, rows)
+    return found
+
+
+def all_rows(
+    measured: Measured,
+    shorter: Sequence[Measured],
+    key: Mapping[str, object],
+    *,
+    roles: Roles,
+    settings: Transport,
+    flags: Sequence[str] = (),
+    run: Mapping[str, float] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """All tables of one trajectory by name, with notes for their file metadata in `attrs`.
+
+    Args:
+        measured: of the whole trajectory.
+        shorter: of parts from its start.
+        key: values of the trajectory key columns.
+        roles: which element does what.
+        settings: the configuration's section.
+        flags: checks that the run failed.
+        run: mean_temperature_K, wall_hours and steps_per_s where known.
+    """
+    interval_ps = measured.frame_interval_ps
+    motion, conduction = measured.self_diffusion, measured.conduction
+    found = transport_rows(measured, key)
+    found["msd"] = _table("msd", key, msd_rows(motion, interval_ps))
+    found["non_gaussian"] = _table("non_gaussian", key, non_gaussian_rows(motion, interval_ps))
+    found["van_hove"] = _table("van_hove", key, van_hove_rows(motion, interval_ps))
+    correlation = correlation_rows(conduction.correlations, interval_ps)
+    found["correlation"] = _table("correlation", key, correlation)
+    if conduction.clusters:
+        notes = found["conductivity"].attrs
+        clusters = cluster_rows(conduction)
+        found["clusters"] = _table("clusters", key, clusters, notes)
+        sensitivity = sensitivity_rows(conduction)
+        found["cluster_sensitivity"] = _table("cluster_sensitivity", key, sensitivity, notes)
+    structure = measured.structure
+    if structure is not None:
+        rdf = structure.rdf
+        found["rdf"] = _table("rdf", key, rdf_rows(rdf), {"n_frames": rdf.n_frames})
+        if structure.cutoffs_A:
+            cutoffs = cutoff_rows(structure, given=settings.cutoffs_A)
+            found["cutoffs"] = _table("cutoffs", key, cutoffs)
+        if structure.network is not None:
+            found["network"] = _table(
+                "network",
+                key,
+                network_rows(structure.network),
+                {
+                    "bridges": roles.joining,
+                    "bridging_oxygen_fraction": structure.network.bridging_fraction,
+                    "mean_fragment_size": structure.network.mean_fragment_size,
+                    "n_frames": structure.network.n_frames,
+                },
+            )
+    if measured.surroundings is not None and measured.surroundings.residence:
+        curves = residence_curve_rows(measured.surroundings.residence, interval_ps)
+        found["residence_curve"] = _table("residence_curve", key, curves)
+    convergence = convergence_rows([*shorter, measured], key)
+    found["convergence"] = _table("convergence", key, convergence)
+    row = trajectory_row(measured, discard_ps=settings.discard_ps, flags=flags, run=run or {})
+    found["trajectories"] = _table("trajectories", key, [row], {"drift_A": measured.drift_A})
+    for name in WITH_LIGANDS if roles.ligands else []:
+        found.setdefault(name, _table(name, key, []))
+    return found
+
+
+def _table(
+    name: str,
+    key: Mapping[str, object],
+    rows: Rows | pd.DataFrame,
+    notes: Mapping[str, object] | None = None,
+) -> pd.DataFrame:
+    """A table with its columns in order, the trajectory key first."""
+    frame = pd.DataFrame(rows, columns=[c for c in TABLES[name] if c not in TRAJECTORY_KEY])
+    for position, column in enumerate(TRAJECTORY_KEY):
+        frame.insert(position, column, key[column])
+    frame.attrs = dict(notes or {})
+    return frame
+
+
+def diffusion_rows(motion: SelfDiffusion) -> Rows:
+    """One row per element."""
+    return [
+        {
+            "species": s,
+            "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S,
+            "D_err_cm2_s": found.D_err_A2_ps * A2_PS_TO_CM2_S,
+            "fit_start_ps": found.fit_start_ps,
+            "fit_stop_ps": found.fit_stop_ps,
+            "loglog_slope": found.window.loglog_slope,
+            "diffusive": found.window.diffusive,
+        }
+        for s, found in motion.diffusion.items()
+    ]
+
+
+def msd_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+    """One row per element and lag."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "species": s,
+                "lag_ps": m.lags * interval_ps,
+                "msd_A2": m.msd_A2,
+                "msd_err_A2": m.msd_err_A2,
+            }
+        )
+        for s, m in motion.moments.items()
+    )
+
+
+def non_gaussian_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+    """One row per element and lag."""
+    return pd.concat(
+        pd.DataFrame({"species": s, "lag_ps": m.lags * interval_ps, "alpha2": m.non_gaussian})
+        for s, m in motion.moments.items()
+    )
+
+
+def van_hove_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+    """One row per element, lag and distance."""
+    parts = []
+    for s, m in motion.moments.items():
+        middles_A = (m.van_hove_r_A[1:] + m.van_hove_r_A[:-1]) / 2
+        parts.append(
+            pd.DataFrame(
+                {
+                    "species": s,
+                    "lag_ps": np.repeat(m.van_hove_lags * interval_ps, len(middles_A)),
+                    "r_A": np.tile(middles_A, len(m.van_hove_lags)),
+                    "density": m.van_hove.ravel(),
+                }
+            )
+        )
+    return pd.concat(parts)
+
+
+def onsager_rows(conduction: Conduction) -> Rows:
+    """One row per ordered pair of elements, in S/cm."""
+    found = conduction.onsager
+    scale = _usable(conduction) * conduction.scale_mS_cm * MS_CM_TO_S_CM
+    rows: Rows = []
+    for (i, a), (j, b) in product(enumerate(found.species), repeat=2):
+        L, L_err = found.joint.combination(found.L(i, j))
+        L_self = found.joint.combination(found.own(i))[0] if i == j else 0.0
+        rows.append(
+            {
+                "species_i": a,
+                "species_j": b,
+                "L": L * scale,
+                "L_err": L_err * scale,
+                "L_self": L_self * scale,
+                "L_distinct": (L - L_self) * scale,
+            }
+        )
+    return rows
+
+
+def haven_rows(conduction: Conduction) -> Rows:
+    """The one row of the mobile ion."""
+    ratio, error = conduction.onsager.haven(conduction.mobile)
+    usable = _usable(conduction)
+    return [{"haven_ratio": ratio * usable, "haven_ratio_err": error * usable}]
+
+
+def conductivity_rows(conduction: Conduction) -> Rows:
+    """One row per definition of the conductivity."""
+    found, mobile = conduction.onsager, conduction.mobile
+    rows: Rows = [
+        {
+            "method": "nernst_einstein",
+            **_conductivity(
+                conduction,
+                found.joint.combination(found.nernst_einstein),
+                found.transference_nernst_einstein(mobile),
+            ),
+        },
+        {
+            "method": "einstein",
+            **_conductivity(
+                conduction, found.joint.combination(found.einstein), found.transference(mobile)
+            ),
+        },
+    ]
+    if conduction.clusters:
+        rows.append(
+            {
+                "method": "cluster_nernst_einstein",
+                **_cluster_conductivity(conduction, conduction.clusters[0][1]),
+            }
+        )
+    return rows
+
+
+def _conductivity(
+    conduction: Conduction, charge2_A2_ps: tuple[float, float], transference: tuple[float, float]
+) -> dict[str, float]:
+    """Σ z² D in e² Å²/ps and a transference number, each with its error, as columns."""
+    usable = _usable(conduction)
+    return {
+        "sigma_mS_cm": charge2_A2_ps[0] * usable * conduction.scale_mS_cm,
+        "sigma_err_mS_cm": charge2_A2_ps[1] * usable * conduction.scale_mS_cm,
+        "t_mobile": transference[0] * usable,
+        "t_mobile_err": transference[1] * usable,
+    }
+
+
+def _cluster_conductivity(conduction: Conduction, found: Clusters) -> dict[str, float]:
+    return _conductivity(conduction, found.nernst_einstein, found.transference)
+
+
+def _usable(conduction: Conduction) -> float:
+    """One, or NaN: slopes from lags at which ions do not diffuse are no coefficients."""
+    return 1.0 if conduction.window.diffusive else float("nan")
+
+
+def cluster_rows(conduction: Conduction) -> pd.DataFrame:
+    """One row per kind of cluster by the default bonds, the most frequent first."""
+    _, found = conduction.clusters[0]
+    positive = found.charges > 0
+    return pd.DataFrame(
+        {
+            "cluster": [found.formula(row) for row in range(len(found.counts))],
+            "n_cations": found.counts[:, positive].sum(axis=1),
+            "n_anions": found.counts[:, ~positive].sum(axis=1),
+            "charge": found.charge,
+            "mean_count": found.mean_count,
+            "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S * _usable(conduction),
+        }
+    )
+
+
+def sensitivity_rows(conduction: Conduction) -> Rows:
+    """One row per definition of a bond."""
+    return [
+        {
+            "bonds": _bonds(definition),
+            "cutoff_shift_A": definition.cutoff_shift_A,
+            "n_clusters": float(found.mean_count.sum()),
+            "largest_share": found.largest_share,
+            **_cluster_conductivity(conduction, found),
+        }
+        for definition, found in conduction.clusters
+    ]
+
+
+def _bonds(definition: ClusterDefinition) -> str:
+    return " ".join(f"{a}-{b}" for a, b in definition.bonds_A)
+
+
+def correlation_rows(data: Correlations, interval_ps: float) -> pd.DataFrame:
+    """One row per ordered pair of elements and lag."""
+    total, own = data.mean()
+    first = next(iter(data.moments.values()))
+    variance = np.diag(relative_covariance(first.lags, first.n_frames)) / 2
+    parts = []
+    for (i, a), (j, b) in product(enumerate(data.species), repeat=2):
+        self_A2 = own[:, i] if i == j else np.zeros(len(total))
+        both_A4 = total[:, i, i] * total[:, j, j] + total[:, i, j] ** 2
+        parts.append(
+            pd.DataFrame(
+                {
+                    "species_i": a,
+                    "species_j": b,
+                    "lag_ps": first.lags * interval_ps,
+                    "total_A2": total[:, i, j],
+                    "self_A2": self_A2,
+                    "distinct_A2": total[:, i, j] - self_A2,
+                    "total_err_A2": np.sqrt(variance * both_A4),
+                }
+            )
+        )
+    return pd.concat(parts)
+
+
+def rdf_rows(rdf: Rdf) -> pd.DataFrame:
+    """One row per ordered pair of elements and distance."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "species": a,
+                "neighbor": b,
+                "r_A": rdf.r_A,
+                "g": rdf.g[a, b],
+                "coordination": rdf.coordination[a, b],
+            }
+        )
+        for a, b in rdf.g
+    )
+
+
+def cutoff_rows(structure: Structure, given: Mapping[str, float]) -> Rows:
+    """One row per pair of elements with a first shell.
+
+    Args:
+        structure: the cutoffs.
+        given: those that the configuration gives, by `Al-Cl` or `Cl-Al`.
+    """
+    return [
+        {
+            "species": a,
+            "neighbor": b,
+            "cutoff_A": cutoff_A,
+            "origin": "given" if {f"{a}-{b}", f"{b}-{a}"} & set(given) else "g(r)",
+        }
+        for (a, b), cutoff_A in structure.cutoffs_A.items()
+    ]
+
+
+def network_rows(network: Network) -> pd.DataFrame:
+    """One row per size of a fragment."""
+    return pd.DataFrame({"fragment_size": network.sizes, "fraction": network.fraction})
+
+
+def coordination_rows(found: Environments) -> pd.DataFrame:
+    """One row per environment."""
+    return pd.DataFrame(
+        {
+            "environment": found.names,
+            "fraction": found.fraction,
+            "fraction_err": found.fraction_err,
+        }
+    )
+
+
+def residence_rows(found: Sequence[Residence]) -> Rows:
+    """One row per environment."""
+    return [
+        {
+            "environment": r.environment,
+            "tau_ps": r.tau_ps,
+            "tau_err_ps": r.tau_err_ps,
+            "n_events": r.n_events,
+            "model": r.model,
+            "tau_intermittent_ps": r.tau_intermittent_ps,
+            "tau_intermittent_err_ps": r.tau_intermittent_err_ps,
+        }
+        for r in found
+    ]
+
+
+def residence_curve_rows(found: Sequence[Residence], interval_ps: float) -> pd.DataFrame:
+    """One row per environment and lag."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "environment": r.environment,
+                "lag_ps": r.lags * interval_ps,
+                "P": r.survival,
+                "P_err": r.survival_err,
+                "C": r.intermittent,
+                "C_err": r.intermittent_err,
+            }
+        )
+        for r in found
+    )
+
+
+def convergence_rows(parts: Sequence[Measured], key: Mapping[str, object]) -> pd.DataFrame:
+    """One row per quantity and length of a part of the trajectory."""
+    return pd.concat(
+        quantities(transport_rows(part, key))[["quantity", "value", "err"]].assign(
+            length_ps=part.length_ps
+        )
+        for part in parts
+    )
+
+
+def trajectory_row(
+    measured: Measured, *, discard_ps: float, flags: Sequence[str], run: Mapping[str, float]
+) -> dict[str, object]:
+    """The trajectory's own row.
+
+    Args:
+        measured: of the trajectory.
+        discard_ps: left out at its start.
+        flags: checks that the run failed.
+        run: mean_temperature_K, wall_hours and steps_per_s where known.
+    """
+    return {
+        "n_atoms": measured.n_atoms,
+        "volume_A3": measured.volume_A3,
+        "density_g_cm3": measured.density_g_cm3,
+        "length_ps": measured.length_ps,
+        "frame_interval_ps": measured.frame_interval_ps,
+        "discard_ps": discard_ps,
+        "mean_temperature_K": run.get("mean_temperature_K", np.nan),
+        "drift_removed": measured.reference_frame,
+        "flags": ",".join(flags),
+        "wall_hours": run.get("wall_hours", np.nan),
+        "steps_per_s": run.get("steps_per_s", np.nan),
+    }
