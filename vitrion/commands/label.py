@@ -1,8 +1,8 @@
-"""Label frames with DFT: energy, forces and stress, one file a frame.
+"""Label frames with DFT: energy, forces and stress, one file per frame.
 
-Frames that have a file in DIR already are not calculated again, so a run that was killed goes on
-where it was. Several files take turns, so what is finished at any time is balanced. Settings come
-from section dataset.label of the configuration.
+Frames that have a file in DIR already are not calculated again, so a run that was killed continues
+where it was. Several files take turns, so that the frames labelled at any time are balanced.
+Settings come from section dataset.label of the configuration.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from scipy.spatial import cKDTree
-from vesin import ase_neighbor_list
 
 from vitrion.dataset.frame import Frame
+from vitrion.structure.neighbors import neighbor_distances
 
 # CHGNet's cutoff; an atom without a neighbour within it has no features.
 NEIGHBOR_CUTOFF_A = 6.0
@@ -83,15 +83,15 @@ def label_rejection(atoms: Atoms) -> str:
 
 
 def _distance_rejection(atoms: Atoms) -> str:
-    i, j, distance_A = ase_neighbor_list("ijd", atoms, NEIGHBOR_CUTOFF_A)
-    isolated = sorted(set(range(len(atoms))) - set(i.tolist()))
+    i, j, distances_A = neighbor_distances(atoms.positions, atoms.cell.array, NEIGHBOR_CUTOFF_A)
+    isolated = sorted(set(range(len(atoms))) - {*i.tolist(), *j.tolist()})
     if isolated:
         return f"atom {isolated[0]} has no neighbour within {NEIGHBOR_CUTOFF_A:g} Å"
     radii = covalent_radii[atoms.numbers]
-    relative = distance_A / (radii[i] + radii[j])
+    relative = distances_A / (radii[i] + radii[j])
     worst = relative.argmin()
     if relative[worst] < LEAST_RELATIVE_DISTANCE:
-        return f"atoms {i[worst]} and {j[worst]} are {distance_A[worst]:.2f} Å apart"
+        return f"atoms {i[worst]} and {j[worst]} are {distances_A[worst]:.2f} Å apart"
     return ""
 
 

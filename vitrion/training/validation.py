@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from vesin import NeighborList
 
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
@@ -28,6 +27,7 @@ from vitrion.dynamics.quench import relax
 from vitrion.dynamics.run import BlowUp, Intervals, Stage, run
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.structure.compositions import Composition
+from vitrion.structure.neighbors import neighbor_distances
 from vitrion.structure.packing import ionic_packing
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table, write_table
@@ -232,14 +232,13 @@ def _steps(length_ps: float, timestep_ps: float) -> int:
 def _nearest(samples: Samples, symbols: Sequence[str]) -> dict[str, float | str]:
     """The shortest distance of two atoms in any sample, and their elements."""
     least, pair = math.nan, ""
-    search = NeighborList(cutoff=LONGEST_PAIR_A, full_list=False)
     for positions, cell in zip(samples.positions_A, samples.cell_A, strict=True):
-        first, second, distances = search.compute(
-            points=positions.astype(np.float64), box=cell, periodic=True, quantities="ijd"
+        first, second, distances_A = neighbor_distances(
+            positions.astype(np.float64), cell, LONGEST_PAIR_A
         )
-        if len(distances) and not distances.min() >= least:
-            nearest = distances.argmin()
-            least = float(distances[nearest])
+        if len(distances_A) and not distances_A.min() >= least:
+            nearest = distances_A.argmin()
+            least = float(distances_A[nearest])
             pair = "-".join(sorted((symbols[first[nearest]], symbols[second[nearest]])))
     return {"least_distance_A": least, "nearest_pair": pair}
 
