@@ -183,7 +183,7 @@ def visits(
     recorder = ContactRecorder(len(near), len(near), frames)
     for start in range(0, frames, 50):
         inside = near[:, start : start + 50]
-        # Pairs that stay apart need not be candidates, as in a real trajectory.
+        # Pairs without contact are not listed, as in the analysis of a trajectory.
         listed = inside.any(axis=1)
         recorder.add(
             Contacts(start, pair[listed], pair[listed], inside[listed]),

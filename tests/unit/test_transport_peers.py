@@ -1,4 +1,4 @@
-"""The same real trajectories through other people's codes.
+"""Trajectories of simulations, analysed with other codes as well.
 
 The data are in kinisi's wheel: a VASP run of Li6PS5Cl at constant volume (140 frames) and a
 triclinic run of a Li-P-S glass (200 frames). Displacements are of lithium in the framework's frame.
@@ -33,16 +33,16 @@ class Run:
     Attributes:
         path: the file.
         frames: as they are there, folded.
-        moved_A: (frames, atoms, 3), unwrapped, without the drift of all but lithium.
+        displacements_A: (frames, atoms, 3), unwrapped, without the drift of all but lithium.
     """
 
     path: Path
     frames: list[Atoms]
-    moved_A: np.ndarray
+    displacements_A: np.ndarray
 
     @property
     def lithium_A(self) -> np.ndarray:
-        return self.moved_A[:, self.frames[0].numbers == 3]
+        return self.displacements_A[:, self.frames[0].numbers == 3]
 
     def open(self) -> Trajectory:
         source = read_files([self.path], frame_interval_ps=INTERVAL_PS)
@@ -52,10 +52,12 @@ class Run:
 def run_of(path: Path, **options: str) -> Run:
     frames = read(path, index=":", **options)
     fractional = np.array([atoms.get_scaled_positions(wrap=False) for atoms in frames])
-    moved_A = np.unwrap(fractional, axis=0, period=1) @ frames[0].cell.array
-    moved_A -= moved_A[:1]
+    displacements_A = np.unwrap(fractional, axis=0, period=1) @ frames[0].cell.array
+    displacements_A -= displacements_A[:1]
     framework = frames[0].numbers != 3
-    return Run(path, frames, moved_A - moved_A[:, framework].mean(axis=1, keepdims=True))
+    return Run(
+        path, frames, displacements_A - displacements_A[:, framework].mean(axis=1, keepdims=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,7 @@ def test_haven_ratio_is_that_of_pymatgen_analysis_diffusion(vasp_run):
 
     theirs = DiffusionAnalyzer(
         AseAtomsAdaptor.get_structure(vasp_run.frames[0]),
-        vasp_run.moved_A.swapaxes(0, 1),
+        vasp_run.displacements_A.swapaxes(0, 1),
         "Li",
         temperature=600,
         time_step=1,  # fs

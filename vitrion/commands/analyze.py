@@ -1,4 +1,4 @@
-"""Analyse any trajectory: diffusion, conductivity, structure and residence, with errors.
+"""Analyse any trajectory: diffusion, conductivity, structure and residence times, with errors.
 
 Reads our segments, extxyz, ASE .traj, XDATCAR and LAMMPS dumps, and XTC, TRR or DCD with a
 topology. Several files are consecutive pieces of one trajectory. Positions that were folded back
@@ -31,14 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--charges", required=True, help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2"
     )
-    parser.add_argument("--mobile", required=True, help="the ion whose transport is asked for")
-    parser.add_argument("--center", help="centre of the polyhedra; leave out where there is none")
+    parser.add_argument("--mobile", required=True, help="the ion whose transport is analysed")
+    parser.add_argument("--center", help="central cation of the polyhedra, if there are any")
     parser.add_argument("--ligands", default="", help="elements around the centre, e.g. Cl,O")
     parser.add_argument(
-        "--bridges", default="", help="ligands that join polyhedra to fragments [O, else all]"
+        "--bridges", default="", help="ligands that join polyhedra to fragments [O, otherwise all]"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--discard-ps", type=float, default=0.0, help="left out at the start [0]")
+    parser.add_argument(
+        "--discard-ps", type=float, default=0.0, help="time left out at the start [0]"
+    )
     parser.add_argument("--cell-volume-A3", type=float, help="cubic cell, for files without one")
     parser.add_argument("--topology", type=Path, help="file with the elements, for XTC, TRR, DCD")
     parser.add_argument(
@@ -53,11 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cutoffs-A",
         default="",
-        help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4; else from g(r)",
+        help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4 [first minima of g(r)]",
     )
     parser.add_argument("--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r) [10]")
     parser.add_argument(
-        "--residence-tolerance-ps", type=float, default=0.5, help="absence that is forgiven [0.5]"
+        "--residence-tolerance-ps",
+        type=float,
+        default=0.5,
+        help="longest absence that does not end a contact [0.5]",
     )
 
 
