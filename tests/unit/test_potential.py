@@ -39,7 +39,7 @@ loaded = functools.cache(load_model)
 
 
 def hot(name: str = "LiAlCl", *, seed: int, formula_units: int = 4, skew: float = 0.0) -> Atoms:
-    """A rattled grid of one composition at 22 Å³ an atom, its species at random places."""
+    """A rattled grid of one composition at 22 Å³ per atom, its species at random places."""
     rng = np.random.default_rng(seed)
     counts = COMPOSITIONS[name].counts(formula_units)
     symbols = [element for element, count in counts.items() for _ in range(count)]
@@ -323,12 +323,12 @@ def test_states_without_physics_are_refused() -> None:
     broken[1] = broken[0]
     with pytest.raises(PotentialError, match="not finite"):
         potential.compute(broken, cell)
-    # None of this spoils what comes next.
+    # Later evaluations are not affected.
     fresh = CHGNetPotential(loaded("0.3.0"), atoms.numbers)
     assert potential.compute(positions, cell).energy_eV == fresh.compute(positions, cell).energy_eV
 
 
-def test_wrong_input_is_told() -> None:
+def test_wrong_input_is_refused() -> None:
     model = loaded("0.3.0")
     with pytest.raises(InputError, match="atomic numbers"):
         CHGNetPotential(model, [3, 0])

@@ -30,8 +30,8 @@ def symmetric_graph(pairs: int, seed: int) -> tuple[Adjacency, Tensor]:
     reverse = place[(order + pairs) % (2 * pairs)] if pairs else order
     offsets = np.searchsorted(source[order], np.arange(NODES + 1))
     parts = (offsets, source[order], target[order], reverse, order % max(pairs, 1))
-    offsets, source, target, reverse, link = (torch.from_numpy(p.astype(np.int64)) for p in parts)
-    return Adjacency(offsets, source, target, reverse), link
+    offsets, source, target, reverse, bond = (torch.from_numpy(p.astype(np.int64)) for p in parts)
+    return Adjacency(offsets, source, target, reverse), bond
 
 
 def random_gate(hidden: bool, generator: torch.Generator) -> GatedMLP:
@@ -40,7 +40,7 @@ def random_gate(hidden: bool, generator: torch.Generator) -> GatedMLP:
 
     weight, bias = 0.3 * normal(2, 64, 64), normal(2, 64)
     return GatedMLP(
-        # As the network makes it: what the layer norms see has zero mean.
+        # As the network makes it: the input of the layer norms has zero mean.
         hidden=(weight - weight.mean(1, True), bias - bias.mean(1, True)) if hidden else None,
         scale=1 + 0.1 * normal(2, 64),
         shift=0.1 * normal(2, 64),
@@ -55,15 +55,15 @@ def to_double(gate: GatedMLP) -> GatedMLP:
 
 @needs_compiler
 @pytest.mark.parametrize("pairs", [0, 1, 5, 301])
-@pytest.mark.parametrize("kind", ["linked messages", "messages", "update"])
+@pytest.mark.parametrize("kind", ["messages by bond", "messages", "update"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_fused_operators_are_the_plain_ones(pairs: int, kind: str, threads: int) -> None:
-    graph, link = symmetric_graph(pairs, seed=pairs)
+    graph, bond = symmetric_graph(pairs, seed=pairs)
     generator = torch.Generator().manual_seed(pairs)
     gate = random_gate(kind != "update", generator)
-    entries = pairs if kind == "linked messages" else 2 * pairs
+    entries = pairs if kind == "messages by bond" else 2 * pairs
     sizes = [(NODES, 128), (NODES, 128), (entries, 128)]
-    if kind == "linked messages":
+    if kind == "messages by bond":
         sizes.append((pairs, 64))
     elif kind == "messages":
         sizes.append((NODES, 64))
@@ -72,15 +72,15 @@ def test_fused_operators_are_the_plain_ones(pairs: int, kind: str, threads: int)
         inputs = [(x.unflatten(1, (2, 64)) - x.unflatten(1, (2, 64)).mean(2, True)).flatten(1)
                   for x in inputs]  # fmt: skip
     out_rows = 2 * pairs if kind == "update" else NODES
-    pull = torch.randn((out_rows, 64), generator=generator)
+    grad_output = torch.randn((out_rows, 64), generator=generator)
 
     def evaluate(module, gate: GatedMLP, dtype: torch.dtype) -> tuple[Tensor, ...]:
         leaves = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
         if kind == "update":
             out = module.update(gate, graph, *leaves)
         else:
-            out = module.messages(gate, graph, *leaves, link if "linked" in kind else None)
-        return out.detach(), *torch.autograd.grad(out, leaves, pull.to(dtype))
+            out = module.messages(gate, graph, *leaves, bond if "bond" in kind else None)
+        return out.detach(), *torch.autograd.grad(out, leaves, grad_output.to(dtype))
 
     before = torch.get_num_threads()
     try:
@@ -104,15 +104,15 @@ def test_fused_operators_are_the_plain_ones(pairs: int, kind: str, threads: int)
 
 @needs_compiler
 def test_extreme_features_stay_finite() -> None:
-    graph, link = symmetric_graph(20, seed=1)
+    graph, bond = symmetric_graph(20, seed=1)
     generator = torch.Generator().manual_seed(1)
     gate = random_gate(True, generator)
-    own, other = torch.full((NODES, 128), 300.0), torch.full((NODES, 128), -800.0)
-    own[:, ::2] = 0.0
-    between, weight = torch.zeros((20, 128)), torch.ones((20, 64))
-    leaves = [x.requires_grad_() for x in (own, other, between, weight)]
-    out = kernels.messages(gate, graph, *leaves, link)
-    plain = operators.messages(gate, graph, *leaves, link)
+    source, target = torch.full((NODES, 128), 300.0), torch.full((NODES, 128), -800.0)
+    source[:, ::2] = 0.0
+    edge, weight = torch.zeros((20, 128)), torch.ones((20, 64))
+    leaves = [x.requires_grad_() for x in (source, target, edge, weight)]
+    out = kernels.messages(gate, graph, *leaves, bond)
+    plain = operators.messages(gate, graph, *leaves, bond)
     torch.testing.assert_close(out, plain, rtol=1e-4, atol=1e-4)
     for gradient in torch.autograd.grad(out.sum(), leaves):
         assert torch.isfinite(gradient).all()

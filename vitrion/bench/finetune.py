@@ -149,7 +149,9 @@ def _theirs(model: CHGNet, frames: Sequence[Atoms], device: torch.device) -> Tra
             name: [t.to(device) for t in target] if isinstance(target, list) else target.to(device)
             for name, target in targets.items()
         }
-        loss = criterion(targets, model([graph.to(device) for graph in graphs], task="efs"))["loss"]
+        loss = criterion(targets, model([graph.to(str(device)) for graph in graphs], task="efs"))[
+            "loss"
+        ]
         loss.backward()
         return float(loss)
 

@@ -19,7 +19,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from chgnet.model.dynamics import CHGNetCalculator as Reference
 
-from vitrion.base.errors import InputError
+from vitrion.base.errors import InputError, PotentialError
 from vitrion.potential.calculator import CHGNetCalculator
 from vitrion.potential.engine import CHGNetBatch, CHGNetPotential, choose_device
 from vitrion.potential.weights import load_model
@@ -27,7 +27,7 @@ from vitrion.structure.compositions import Composition
 from vitrion.structure.packing import random_packing
 
 MODEL = "0.3.0"
-# A melt: 21 Å³ and 43 neighbours within 6 Å an atom.
+# A melt: 21 Å³ per atom, 43 neighbours within 6 Å.
 GLASS = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", density_guess_g_cm3=2.0)
 # Light and heavy, for precision.
 PRECISION_GLASSES = (
@@ -48,12 +48,12 @@ class MDBenchmark:
     Attributes:
         atoms: size of the system.
         replicas: how many of them step together, as one evaluation of ours.
-        steps_per_s, reference_steps_per_s: from the median time of a step, ours and chgnet's; a
-            step of every replica counts.
+        steps_per_s, reference_steps_per_s: from the median time of a step, ours and chgnet's; the
+            steps of all replicas are counted.
         ratio: ours over chgnet's.
         max_force_difference_eV_A, energy_difference_eV_atom: largest over the frames.
-        peak_memory_MB, reference_peak_memory_MB: what the steps add to a process that has loaded
-            the model, each measured in a process of its own; on a GPU what they add to its memory.
+        peak_memory_MB, reference_peak_memory_MB: memory that the steps add to a process that has
+            loaded the model, each measured in a process of its own; on a GPU, device memory.
     """
 
     atoms: int
@@ -130,7 +130,7 @@ def bench_precision(sizes: Sequence[int], *, device: str = "cpu") -> list[Precis
 
 
 def check_sizes(sizes: Sequence[int]) -> None:
-    """Refuse what no whole number of smallest cells has."""
+    """Raise InputError for a size that is not a whole number of smallest cells."""
     for size in sizes:
         if size < SMALLEST_CELL or size % SMALLEST_CELL:
             raise InputError("atoms", size, f"use multiples of {SMALLEST_CELL}")
@@ -226,8 +226,12 @@ def _ours(packings: Sequence[Atoms], device: str) -> Evaluate:
 
     def evaluate(frames: Sequence[Atoms]) -> list[tuple[float, np.ndarray]]:
         configurations = {k: (a.positions, a.cell.array) for k, a in enumerate(frames)}
-        results = batch.compute(configurations, stress=True)
-        return [(results[k].energy_eV, results[k].forces_eV_A) for k in configurations]
+        found = []
+        for result in batch.compute(configurations, stress=True).values():
+            if isinstance(result, PotentialError):
+                raise result
+            found.append((result.energy_eV, result.forces_eV_A))
+        return found
 
     return evaluate
 
@@ -247,7 +251,7 @@ def _theirs(_packings: Sequence[Atoms], device: str) -> Evaluate:
 
 
 def _added_memory(engine: Callable[..., Evaluate], size: int, device: str, replicas: int) -> float:
-    if device == "cuda":  # torch tells the peak of a part of the process
+    if device == "cuda":  # torch measures the peak from a reset on, in this process
         return _added_memory_MB(engine, size, device, replicas, torch.get_num_threads())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     md = kinds.add_parser(
         "md",
-        help="MD steps with our engine and with chgnet's own calculator, in turn",
+        help="MD steps with our engine and with chgnet's own calculator, alternating",
         epilog=f"example:\n  {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -127,7 +127,7 @@ def _crystals(args: argparse.Namespace) -> list[dict[str, object]]:
 
 
 def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
-    """The sizes asked for, once the other numbers are sound and the threads set."""
+    """The sizes; checks the other numbers and sets the threads."""
     import torch
 
     from vitrion.bench.md import check_sizes

@@ -1,8 +1,8 @@
 """Convert a model between Vitrion's safetensors files and chgnet's own checkpoints.
 
 MODEL is pretrained, shipped, a .safetensors file or a chgnet checkpoint (.pth.tar), FILE either
-kind of file. A checkpoint is what `chgnet.model.CHGNet.from_file` loads, and so whatever runs
-CHGNet; one is read without executing anything in it.
+kind of file. `chgnet.model.CHGNet.from_file` loads a checkpoint, and so does other software that
+runs CHGNet. Reading a checkpoint executes no code from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, write, and say what was written."""
+    """Read, write, and print the hash."""
     from vitrion.base.errors import InputError
     from vitrion.potential import (
         export_chgnet,

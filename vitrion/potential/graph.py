@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -74,6 +75,7 @@ class Graph:
     nodes_of_bond: Tensor
 
 
+@final
 @dataclass(frozen=True)
 class Capacity:
     """Fixed sizes of a graph whose unused slots belong to dummies.
@@ -339,7 +341,7 @@ class _Chosen:
 
 def _ordered_pairs(
     center: Tensor, n_centers: int, nodes: _Chosen, capacity: Capacity | None
-) -> tuple[Adjacency, int | Tensor]:
+) -> tuple[Adjacency, Tensor]:
     """All ordered pairs of different nodes that share a central atom, and their number.
 
     Args:
@@ -353,8 +355,7 @@ def _ordered_pairs(
     per_node = nodes.filled(of_center[center + 1] - first - 1, dummy=0)
     offsets = torch.nn.functional.pad(per_node.cumsum(0), (1, 0))
     last = len(center) - 1
-    n_angles = int(offsets[-1]) if capacity is None else offsets[-1]
-    size = n_angles if capacity is None else capacity.angles
+    size = int(offsets[-1]) if capacity is None else capacity.angles
 
     angle = torch.arange(size, device=center.device)
     # The source of an angle is how many nodes have all of their pairs before it.
@@ -373,9 +374,11 @@ def _ordered_pairs(
     reverse = offsets[target] + place - (place > other).long()
     if capacity is not None:
         reverse = torch.where(used, reverse, angle)
-        # The dummy node's rows are all that remain.
-        offsets = torch.cat((offsets[:-1].clamp(max=size), offsets.new_full((1,), size)))
-    return Adjacency(offsets, source, target, reverse), n_angles
+        # All remaining rows belong to the dummy node.
+        used_offsets = offsets[:-1].clamp(max=size)
+        filled_offsets = torch.cat((used_offsets, offsets.new_full((1,), size)))
+        return Adjacency(filled_offsets, source, target, reverse), offsets[-1]
+    return Adjacency(offsets, source, target, reverse), offsets[-1]
 
 
 def _range_like(slots: Tensor) -> Tensor:

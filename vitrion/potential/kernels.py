@@ -1,8 +1,8 @@
 """The message operators of `vitrion.potential.operators`, fused, for float32 on the CPU.
 
-`kernels.c` is compiled with the system's C compiler at first use, for the processor it runs on, and
-kept in the user's cache. It shares torch's OpenMP threads. Without a compiler the plain operators
-do the same work, more slowly.
+`kernels.c` is compiled with the system's C compiler at first use, for the processor that it runs
+on, and the library is kept in the user's cache. It shares torch's OpenMP threads. Without a
+compiler the plain operators give the same results, more slowly.
 """
 
 from __future__ import annotations
@@ -174,10 +174,10 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The compiled kernels, made when this source, compiler and processor have none yet.
+    """The compiled kernels; from the cache if made from this source for compiler and processor.
 
     Raises:
-        OSError, subprocess.CalledProcessError: no compiler, or one that cannot.
+        OSError, subprocess.CalledProcessError: no compiler, or one that fails.
     """
     source = importlib.resources.files("vitrion.potential") / "kernels.c"
     compiler = os.environ.get("CC", "cc").split()
@@ -196,7 +196,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _compile(compiler: list[str], source: Path, library: Path) -> None:
-    """Compile beside the target, then rename: two jobs may do it at once."""
+    """Compile in a temporary folder, then rename: two jobs may compile at the same time."""
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         objects, made = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
         for command in (
@@ -209,7 +209,7 @@ def _compile(compiler: list[str], source: Path, library: Path) -> None:
 
 
 def _cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/vitrion`, or a folder of the user's own where that cannot be written."""
+    """`$XDG_CACHE_HOME/vitrion`, or a temporary folder where that cannot be written."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrion"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ def _private_folder() -> str:
 
 
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """The processor's features, on which `-march=native` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -24,10 +24,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 import torch
 from chgnet.model import CHGNet, functions
+from chgnet.model.basis import RadialBessel
+from chgnet.model.composition_model import AtomRef
+from chgnet.model.layers import AngleUpdate, AtomConv, BondConv
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -35,7 +39,7 @@ from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
 from vitrion.potential.operators import GatedMLP
 
-# What chgnet's constructor may be asked for, and what these equations cover.
+# Arguments of chgnet's constructor, with the values that these equations cover.
 ARCHITECTURE = {
     "update_bond": True,
     "update_angle": True,
@@ -88,11 +92,12 @@ class Network:
         self.dtype, self.device, self.operators = dtype, device, operators
         if not trainable:
             model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
-        self._embed_atom, self._reference = model.atom_embedding.embedding, model.composition_model
+        self._embed_atom = model.atom_embedding.embedding
+        self._reference = cast(AtomRef | None, model.composition_model)
 
         bond_basis = model.bond_basis_expansion
         self._radial, self._radial_short = bond_basis.rbf_expansion_ag, bond_basis.rbf_expansion_bg
-        self._angular = model.angle_basis_expansion.fourier_expansion.frequencies
+        self._angular = cast(Tensor, model.angle_basis_expansion.fourier_expansion.frequencies)
         self._embed_bond = model.bond_embedding.weight
         self._embed_angle = model.angle_embedding.weight
         self._weigh_bond = model.bond_weights_ag.weight
@@ -107,17 +112,16 @@ class Network:
             )
         )
         of_edge, of_angle = (atom, bond, atom), (bond, bond, angle, atom)
-        self._atom_layers = [
-            _Layer(c.twoBody_atom, of_edge, c.mlp_out) for c in model.atom_conv_layers
-        ]
+        atom_convs = cast(list[AtomConv], model.atom_conv_layers)
+        bond_convs = cast(list[BondConv], model.bond_conv_layers)
+        angle_updates = cast(list[AngleUpdate], model.angle_layers[:-1])
+        self._atom_layers = [_Layer(c.twoBody_atom, of_edge, c.mlp_out) for c in atom_convs]
         self._long_maps = [layer.first[1] @ self._embed_bond for layer in self._atom_layers]
-        self._bond_layers = [
-            _Layer(c.twoBody_bond, of_angle, c.mlp_out) for c in model.bond_conv_layers
-        ]
-        self._angle_layers = [_Layer(c.twoBody_bond, of_angle) for c in model.angle_layers[:-1]]
+        self._bond_layers = [_Layer(c.twoBody_bond, of_angle, c.mlp_out) for c in bond_convs]
+        self._angle_layers = [_Layer(c.twoBody_bond, of_angle) for c in angle_updates]
         layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
         self.gated_mlps = [layer.gated_mlp for layer in layers]
-        self._readout = nn.Sequential(model.readout_norm, model.mlp)
+        self._readout = nn.Sequential(cast(nn.Module, model.readout_norm), model.mlp)
 
     def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
         """Features (n, 64) of atoms before any message, and their reference energy in eV.
@@ -235,7 +239,7 @@ class Network:
         source = source + linear(v, of_center, layer.bias).index_select(0, center)
         return source, linear(e, of_target).index_select(0, node_bond), linear(a, of_angle)
 
-    def _bessel(self, basis: nn.Module, lengths: Tensor) -> Tensor:
+    def _bessel(self, basis: RadialBessel, lengths: Tensor) -> Tensor:
         """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
 
         In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which
@@ -244,7 +248,8 @@ class Network:
         r = lengths[:, None]
         scaled = r * basis.inv_cutoff
         envelope = cutoff_polynomial(scaled, basis.smooth_cutoff.p)
-        wave = basis.norm_const * envelope / r * torch.sin(scaled * basis.frequencies.double())
+        frequencies = cast(Tensor, basis.frequencies).double()
+        wave = basis.norm_const * envelope / r * torch.sin(scaled * frequencies)
         return wave.to(self.dtype)
 
     def _fourier(self, directions: Tensor, graph: Graph) -> Tensor:
@@ -292,11 +297,12 @@ class _Layer:
         weight, bias = maps[0]
         self.first = [part.contiguous() for part in weight.flatten(0, 1).split(list(inputs), dim=1)]
         self.bias = bias.flatten()
+        core_norm, gate_norm = cast(nn.LayerNorm, gated.bn1), cast(nn.LayerNorm, gated.bn2)
         self.gated_mlp = GatedMLP(
             hidden=maps[1] if len(maps) == 2 else None,
-            scale=torch.stack((gated.bn1.weight, gated.bn2.weight)),
-            shift=torch.stack((gated.bn1.bias, gated.bn2.bias)),
-            epsilon=gated.bn1.eps,
+            scale=torch.stack((core_norm.weight, gate_norm.weight)),
+            shift=torch.stack((core_norm.bias, gate_norm.bias)),
+            epsilon=core_norm.eps,
         )
         self.out = out or nn.Identity()
 

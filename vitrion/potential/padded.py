@@ -9,13 +9,13 @@ list outgrows its capacity, the capacity is enlarged and the step is repeated.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vitrion.potential.graph import Capacity, GraphBuilder, atomic_forces, compact, virials
+from vitrion.potential.graph import Capacity, Graph, GraphBuilder, atomic_forces, compact, virials
 from vitrion.potential.network import Network
 from vitrion.potential.verlet import PairList
 
@@ -41,7 +41,8 @@ class PaddedEvaluation:
         builders: Sequence[GraphBuilder],
         atoms: Sequence[Tensor],
     ) -> None:
-        self._network, self._energies_eV = network, network.energies_eV
+        self._network = network
+        self._energies_eV: Callable[[Tensor, Graph, Tensor], Tensor] = network.energies_eV
         self._builders = builders
         self._n_atoms = [len(part) for part in atoms]
         self._total_atoms = sum(self._n_atoms)

@@ -143,7 +143,7 @@ def _shipped(suffix: str) -> Traversable:
 def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:
     """Write a checkpoint that `chgnet.model.CHGNet.from_file` loads (a pickle of tensors)."""
     content = {"model": {"state_dict": model.state_dict(), "model_args": _plain_arguments(model)}}
-    with whole_file(path) as partial:
+    with whole_file(Path(path)) as partial:
         torch.save(content, partial)
 
 
