@@ -1,3 +1,62 @@
-"""Vitrion: from DFT data to transport numbers of amorphous alkali oxyhalides."""
+"""Vitrion: from DFT data to transport numbers of amorphous alkali oxyhalides.
+
+The names below are the Python interface; each is imported when it is first used, so that `import
+vitrion` stays light. Everything else is in the packages (`vitrion.potential`, `vitrion.dynamics`,
+`vitrion.transport`, ...). docs/python.ipynb shows them at work.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitrion.config import Dynamics, Quench, Transport
+    from vitrion.dynamics import quench_glass, simulate
+    from vitrion.potential.calculator import CHGNetCalculator
+    from vitrion.potential.weights import load_model
+    from vitrion.structure.compositions import read_compositions
+    from vitrion.tables.io import read_table
+    from vitrion.trajectory.sources import read_files
+    from vitrion.transport.analyze import Roles, transport_tables
 
 __version__ = "0.1.0"
+__all__ = [
+    "CHGNetCalculator",
+    "Dynamics",
+    "Quench",
+    "Roles",
+    "Transport",
+    "load_model",
+    "quench_glass",
+    "read_compositions",
+    "read_files",
+    "read_table",
+    "simulate",
+    "transport_tables",
+]
+
+_MODULES = {
+    "CHGNetCalculator": "potential.calculator",
+    "Dynamics": "config",
+    "Quench": "config",
+    "Roles": "transport.analyze",
+    "Transport": "config",
+    "load_model": "potential.weights",
+    "quench_glass": "dynamics",
+    "read_compositions": "structure.compositions",
+    "read_files": "trajectory.sources",
+    "read_table": "tables.io",
+    "simulate": "dynamics",
+    "transport_tables": "transport.analyze",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'vitrion' has no attribute {name!r}")
+    return getattr(import_module(f"vitrion.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -195,6 +196,18 @@ def test_python(prepared: Path, block: Block, tmp_path: Path) -> None:
     folder = prepared / beside.relative_to(ROOT)
     ended = run(f"PYTHONPATH={prepared} python {program}", folder)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_notebook(tmp_path: Path) -> None:
+    """Its cells run in an empty folder, one after another; Jupyter is not needed for that."""
+    notebook = json.loads((ROOT / "docs/python.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert not any(c.get("outputs") for c in notebook["cells"])  # they would grow stale
+    program = tmp_path / "notebook.py"
+    program.write_text("\n\n".join(cells))
+    ended = run(f"PYTHONPATH={ROOT} python {program}", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "environment" in ended.stdout
 
 
 @pytest.mark.parametrize(
