@@ -11,11 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vitrion.config import Dynamics, Quench, Transport
+    from vitrion.config import Config, Transport
     from vitrion.dynamics import quench_glass, simulate
     from vitrion.potential.calculator import CHGNetCalculator
     from vitrion.potential.weights import load_model
-    from vitrion.structure.compositions import read_compositions
     from vitrion.tables.io import read_table
     from vitrion.trajectory.sources import read_files
     from vitrion.transport.analyze import Roles, transport_tables
@@ -23,13 +22,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CHGNetCalculator",
-    "Dynamics",
-    "Quench",
+    "Config",
     "Roles",
     "Transport",
     "load_model",
     "quench_glass",
-    "read_compositions",
     "read_files",
     "read_table",
     "simulate",
@@ -38,13 +35,11 @@ __all__ = [
 
 _MODULES = {
     "CHGNetCalculator": "potential.calculator",
-    "Dynamics": "config",
-    "Quench": "config",
+    "Config": "config",
     "Roles": "transport.analyze",
     "Transport": "config",
     "load_model": "potential.weights",
     "quench_glass": "dynamics",
-    "read_compositions": "structure.compositions",
     "read_files": "trajectory.sources",
     "read_table": "tables.io",
     "simulate": "dynamics",

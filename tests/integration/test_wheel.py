@@ -33,7 +33,7 @@ commands = (
     "quench LiAlCl --model shipped --configfile small.yaml --out glass",
     "md glass/glass.extxyz --model shipped --ensemble nvt --temperature-K 600 --steps 40 "
     "--frame-interval-ps 0.004 --threads 1 --device cpu --out md.h5",
-    "analyze md.h5 --temperature-K 600 --out analysis",
+    "analyze md.h5 --temperature-K 600 --frame-interval-ps 0.004 --out analysis",
 )
 for command in commands:
     words = command.split()
