@@ -169,7 +169,7 @@ def test_spreadsheets_files_are_read(tmp_path: Path) -> None:
         ("\t".join(OTHER) + "\n", "empty"),
         ("composition,formula\n", "columns of .*'composition,formula': unknown"),
         ("composition\tformula\tligand\n", "'ligand': unknown.*did you mean ligands"),
-        ("composition\tformula\tformula\n", "'formula': there twice"),
+        ("composition\tformula\tformula\n", "'formula': appears twice"),
         ("composition\tformula\tdensity_guess_g_cm3\tcenter\n", "add.*: mobile, ligands$"),
         ("\t".join(PAPER) + "\n" + "\t".join(PAPER.values()) + "\tmore\n", "row 1 of .*more cells"),
     ],

@@ -1,10 +1,10 @@
-"""The one exception for mistakes a user can mend."""
+"""Exceptions that commands turn into a message and an exit code."""
 
 from __future__ import annotations
 
 
 class InputError(Exception):
-    """Bad input, told in one message: which key, which value, what to do.
+    """Bad input, as one message: which key, which value, what to do.
 
     Every command turns it into that message on stderr and exit code 2, without a traceback.
 

@@ -1,4 +1,4 @@
-"""Progress and time left of long work: a bar in a terminal, a line now and then in a log."""
+"""Progress and time left of long work: a bar in a terminal, lines at intervals in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger("vitrion")
 
 
 class Progress:
-    """Counts steps of known total and tells rate and time left.
+    """Counts steps of known total and shows rate and time left.
 
     Use as a context manager and call `update` as work gets done.
 
@@ -38,7 +38,7 @@ class Progress:
         self._bar = (
             tqdm(total=total, initial=done, desc=title, unit=unit) if sys.stderr.isatty() else None
         )
-        self._start = self._told = time.monotonic()
+        self._start = self._logged = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -47,7 +47,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         elif exception[0] is None:
-            self._tell()
+            self._log()
 
     def update(self, steps: int = 1, note: str = "") -> None:
         """Add finished steps; `note` is shown beside them (a temperature, an error)."""
@@ -55,12 +55,12 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(steps)
-        elif time.monotonic() - self._told >= self.interval_s:
-            self._tell(note)
+        elif time.monotonic() - self._logged >= self.interval_s:
+            self._log(note)
 
-    def _tell(self, note: str = "") -> None:
-        self._told = time.monotonic()
-        elapsed_s = self._told - self._start
+    def _log(self, note: str = "") -> None:
+        self._logged = time.monotonic()
+        elapsed_s = self._logged - self._start
         rate = (self.done - self._before) / elapsed_s if elapsed_s > 0 else 0.0
         left = tqdm.format_interval((self.total - self.done) / rate) if rate > 0 else "?"
         logger.info(

@@ -12,7 +12,7 @@ def derive_seed(campaign_seed: int, *key: object) -> int:
 
     Args:
         campaign_seed: `seed` of the configuration.
-        key: what names the job, for example ``("quench", "LiAlCl", 0)``.
+        key: what identifies the job, for example ``("quench", "LiAlCl", 0)``.
     """
     text = "/".join(map(str, (campaign_seed, *key)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

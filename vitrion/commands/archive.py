@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Archive and tell where."""
+    """Archive, and print the checksum that stands for all files."""
     from vitrion.campaign.archive import NO_LICENSE, archive_campaign
     from vitrion.campaign.jobs import compositions_path, open_campaign
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     rounds = config.finetune.iterate.rounds
     trained = results / (f"round-{rounds}/finetune" if rounds else "finetune")
     tables = CampaignTables(results, trained)
-    # Missing tables end here, with their path, and not in some figure's process.
+    # Missing tables end here with their path, not in the process of a figure.
     tables.summary("verdict")
     plot_figures(tables)
     page = results / "report/index.html"

@@ -14,12 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("archive", type=Path, metavar="DIR", help="the archive")
     parser.add_argument(
-        "--checksum", metavar="SHA256", help="the checksum that vitrion archive told, to compare"
+        "--checksum", metavar="SHA256", help="the checksum that vitrion archive printed, to compare"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Name what is wrong; the exit code is 1 where something is."""
+    """Print what is wrong; the exit code is then 1."""
     from vitrion.campaign.archive import CHECKSUMS, sha256, verify_archive
 
     findings = [str(finding) for finding in verify_archive(args.archive)]

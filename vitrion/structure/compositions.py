@@ -27,13 +27,14 @@ COLUMNS = {
     "composition": "short name, letters and digits; used in paths and tables",
     "formula": "one formula unit, for example LiAlCl2.5O0.75; amounts may be decimal fractions",
     "density_guess_g_cm3": "density of the crystals that it could be mixed from; packing starts "
-    "below it and NPT dynamics finds the real one",
+    "below it and NPT dynamics finds the density of the glass",
     "mobile": "the ion whose transport is asked for",
     "center": "central cation of the polyhedra",
     "ligands": "elements of its first shell, for example Cl,O",
     "charges": "formal charges in e, for example Li=1,Y=3,Cl=-1,O=-2; they go before "
     "`transport.charges`",
-    "coordination": "ligands of a sound centre, one number or a range such as 5-7; default: 4",
+    "coordination": "ligands of a central cation in a sound glass, one number or a range such "
+    "as 5-7; default: 4",
 }
 ROLES = ("mobile", "center", "ligands")
 REQUIRED = ("composition", "formula", "density_guess_g_cm3", *ROLES)
@@ -51,13 +52,13 @@ class Composition:
     Attributes:
         composition: short name, used in paths and tables.
         mobile: the ion whose transport is asked for.
-        center: centre of the polyhedra.
+        center: central cation of the polyhedra.
         ligands: elements of its first shell.
         formula: one formula unit; amounts may be fractions.
         density_guess_g_cm3: density of the crystals that it could be mixed from; packing starts
-            below it and NPT dynamics finds the real one.
+            below it and NPT dynamics finds the density of the glass.
         charges: formal charges in e that go before those of the configuration.
-        coordination: least and most ligands of a sound centre.
+        coordination: least and most ligands of a central cation in a sound glass.
     """
 
     composition: str
@@ -71,7 +72,7 @@ class Composition:
 
     @property
     def key(self) -> dict[str, str]:
-        """What names the composition in tables."""
+        """The columns that identify the composition in tables."""
         return {
             "composition": self.composition,
             "mobile": self.mobile,
@@ -256,7 +257,7 @@ def _check_columns(found: Sequence[str], path: Path) -> None:
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COLUMNS)}"
             raise InputError(key, column, f"unknown, tab-separated columns expected; {hint}")
         if list(found).count(column) > 1:
-            raise InputError(key, column, "there twice; remove one")
+            raise InputError(key, column, "appears twice; remove one")
     missing = [column for column in REQUIRED if column not in found]
     if missing:
         raise InputError(key, list(found), f"add, tab-separated: {', '.join(missing)}")
@@ -296,7 +297,7 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
         raise InputError(
             where("ligands"),
             ",".join(ligands),
-            f"the mobile ion ({mobile}), the centre ({center}) and each ligand must differ",
+            f"the mobile ion ({mobile}), the central cation ({center}) and each ligand must differ",
         )
     charges = numbers(where("charges"), row.get("charges", ""), "Li=1,O=-2", whole=True)
     for element in charges:

@@ -34,7 +34,7 @@ def _real(unit: str, meaning: str) -> Column:
     return Column("float64", unit, meaning)
 
 
-# What names a trajectory; the first columns of every table of the transport analysis.
+# The key of a trajectory; the first columns of every table of the transport analysis.
 TRAJECTORY_KEY = {
     "composition": _text("name of the composition"),
     "mobile": _text("mobile ion"),
