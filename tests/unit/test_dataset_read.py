@@ -17,11 +17,13 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
 from ase.units import GPa
 from pymatgen.io.vasp import Vasprun
 
 from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
+from vitrion.dataset.collect import collect_frames
 from vitrion.dataset.frame import read_labelled_frames, write_frames
 from vitrion.dataset.read import import_frames, voigt_stress
 
@@ -119,6 +121,27 @@ def test_reference_labels_come_before_predicted_ones(tmp_path):
     both.calc = SinglePointCalculator(both, energy=-1.0, forces=np.zeros((len(both), 3)))
     ase.io.write(tmp_path / "a.extxyz", both)
     assert_labels(checked(tmp_path)[0], reference)
+
+
+@pytest.mark.parametrize("constraint", [FixAtoms([0, 3, 7]), FixCartesian([1, 2])])
+def test_constraints_change_no_label(tmp_path, constraint):
+    reference = copper()
+    fixed = reference.copy()
+    fixed.set_constraint(constraint)
+    fixed.calc = SinglePointCalculator(fixed, **reference.calc.results)
+    ase.io.write(tmp_path / "a.extxyz", fixed)
+    assert "move_mask" in (tmp_path / "a.extxyz").read_text()
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(fixed, trajectory="b")
+    for path in ("a.extxyz", "a.db"):
+        (frame,) = checked(tmp_path / path)
+        assert_labels(frame, reference)
+        assert frame.atoms.constraints == []
+    (own,) = read_labelled_frames(tmp_path / "a.extxyz")
+    assert np.allclose(own.get_forces(), reference.get_forces(), atol=1e-6)
+    collect_frames([tmp_path / "a.extxyz"], tmp_path / "all.extxyz.xz")
+    (collected,) = checked(tmp_path / "all.extxyz.xz")
+    assert_labels(collected, reference)
 
 
 @pytest.mark.parametrize("opener", [gzip.open, lzma.open], ids=["gz", "xz"])

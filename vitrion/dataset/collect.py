@@ -75,7 +75,7 @@ def collect_frames(sources: Sequence[Path | str], out: Path, *, decimals: int = 
 def _rounded(atoms: Atoms, decimals: int) -> Atoms:
     rounded = atoms.copy()
     rounded.positions = rounded.positions.round(decimals)
-    results = {**atoms.calc.results, "forces": atoms.get_forces().round(decimals)}
+    results = {**atoms.calc.results, "forces": atoms.calc.results["forces"].round(decimals)}
     rounded.calc = SinglePointCalculator(rounded, **results)
     return rounded
 

@@ -44,7 +44,7 @@ class Frame:
 
 
 def read_frames(path: Path | str) -> list[Atoms]:
-    """The frames of a file in any format of ASE, labelled or not.
+    """The frames of a file in any format of ASE, labelled or not, without their constraints.
 
     Raises:
         InputError: the file is missing, empty, damaged or of unknown format.
@@ -67,6 +67,8 @@ def _read(path: Path, index: slice) -> list[Atoms]:
         raise InputError(
             "frames", str(path), f"cannot be read ({reason}); write or copy the file again"
         ) from error
+    for atoms in frames:
+        atoms.set_constraint()  # with which `get_forces` would zero the forces of fixed atoms
     if not frames:
         raise InputError("frames", str(path), f"holds no frame {index.start or ''}".rstrip())
     return frames

@@ -111,6 +111,7 @@ def main() -> int:
     settings = json.loads(sys.argv[4])
     try:
         (atoms,) = ase.io.iread(source, index=index)
+        atoms.set_constraint()  # labels are of all atoms
         labelled = calculate(atoms, settings, out.with_suffix(".txt"))
     except KohnShamConvergenceError as error:
         print(f"SCF not converged: {error}", file=sys.stderr)

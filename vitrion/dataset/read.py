@@ -251,6 +251,7 @@ def with_labels(atoms: Atoms, labels: Mapping[str, Any] | None = None) -> Atoms:
         del atoms.info[name]
     for name in known & set(atoms.arrays):
         del atoms.arrays[name]
+    atoms.set_constraint()  # with which ASE would zero the forces of fixed atoms
     atoms.calc = SinglePointCalculator(atoms)
     # Not passed to the constructor, which refuses wrong shapes; `check_frames` reports them.
     atoms.calc.results = values

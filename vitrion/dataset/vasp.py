@@ -146,9 +146,9 @@ def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False)
     }
     labelled.calc = SinglePointCalculator(
         labelled,
-        energy=result.get_potential_energy(),
-        forces=result.get_forces()[original],
-        stress=result.get_stress(),
+        energy=result.calc.results["energy"],
+        forces=result.calc.results["forces"][original],
+        stress=result.calc.results["stress"],
     )
     return labelled
 
@@ -178,6 +178,7 @@ def read_vasprun(path: Path) -> Iterator[tuple[Atoms | None, str]]:
             yield None, f"SCF not converged in {limit} steps"
             continue
         atoms.info |= {"engine": "vasp", "level": level}
+        atoms.set_constraint()  # of selective dynamics; labels are of all atoms
         atoms.calc = SinglePointCalculator(
             atoms,
             **{

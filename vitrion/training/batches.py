@@ -82,7 +82,7 @@ def training_frames(frames: Sequence[Atoms], network: Network) -> list[TrainingF
         stress_GPa = frame.get_stress(voigt=False) * EV_A3_TO_GPA
         targets = {
             "e": frame.get_potential_energy() / len(frame),
-            "f": frame.get_forces(),
+            "f": frame.get_forces(apply_constraint=False),
             "s": stress_GPa,
         }
         found.append(
