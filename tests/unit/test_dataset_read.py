@@ -25,7 +25,8 @@ from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.collect import collect_frames
 from vitrion.dataset.frame import read_labelled_frames, write_frames
-from vitrion.dataset.read import import_frames, voigt_stress
+from vitrion.dataset.labels import voigt_stress
+from vitrion.dataset.read import import_frames
 
 # Real VASP output comes with ASE.
 VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
@@ -101,7 +102,8 @@ def test_stress_read_is_the_derivative_of_the_energy(tmp_path):
     [
         {},
         {"stress": "nine"},
-        {"stress": "virial"},
+        {"energy": "energy", "forces": "forces", "stress": "virial"},
+        {"energy": "energy", "forces": "force", "stress": "virials"},
         {"stress": "REF_virial"},
         {"energy": "dft_energy", "forces": "dft_forces", "stress": "dft_stress"},
         {"energy": "energy", "forces": "force", "stress": "stress"},
@@ -115,12 +117,50 @@ def test_extxyz_labels_by_other_names(tmp_path, keys):
     assert not {"REF_energy", "virial", "dft_energy"} & set(frame.atoms.info)
 
 
+def _predicted(atoms):
+    """A model's labels, which are not those of the reference."""
+    count = len(atoms)
+    return SinglePointCalculator(
+        atoms, energy=-1.0, forces=np.full((count, 3), 0.5), stress=np.full(6, 0.25)
+    )
+
+
 def test_reference_labels_come_before_predicted_ones(tmp_path):
     reference = copper()
     both = renamed(reference)
-    both.calc = SinglePointCalculator(both, energy=-1.0, forces=np.zeros((len(both), 3)))
+    both.calc = _predicted(both)
     ase.io.write(tmp_path / "a.extxyz", both)
     assert_labels(checked(tmp_path)[0], reference)
+
+
+def test_labels_of_two_sources_are_never_combined(tmp_path):
+    reference = copper()
+    half = reference.copy()
+    half.info["REF_energy"] = reference.get_potential_energy()
+    half.calc = _predicted(half)
+    ase.io.write(tmp_path / "a.extxyz", half)
+    (frame,) = checked(tmp_path)
+    assert frame.rejection_reason.startswith("no forces (eV/Å; looked for [REF_|DFT_|dft_]forces")
+    # Without a REF_stress there is no stress; the model's is not a label.
+    half.arrays["REF_forces"] = reference.get_forces()
+    ase.io.write(tmp_path / "a.extxyz", half)
+    (frame,) = checked(tmp_path)
+    assert frame.rejection_reason == ""
+    assert sorted(frame.atoms.calc.results) == ["energy", "forces"]
+    assert np.allclose(frame.atoms.calc.results["forces"], reference.get_forces(), atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["", "REF_"])
+def test_free_energy_wins_because_forces_are_its_derivative(tmp_path, prefix):
+    reference = copper()
+    atoms = renamed(
+        reference, energy=f"{prefix}energy", forces=f"{prefix}forces", stress=f"{prefix}stress"
+    )
+    atoms.info[f"{prefix}free_energy"] = reference.get_potential_energy() - 0.2
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    (frame,) = checked(tmp_path)
+    energy = frame.atoms.calc.results["energy"]
+    assert energy == pytest.approx(reference.get_potential_energy() - 0.2, abs=1e-7)
 
 
 @pytest.mark.parametrize("constraint", [FixAtoms([0, 3, 7]), FixCartesian([1, 2])])
@@ -332,7 +372,9 @@ def _failed_label(atoms):
 
 
 def _odd_stress(atoms):
-    atoms.info["REF_stress"] = np.arange(9.0)
+    atoms.info |= {"REF_energy": atoms.get_potential_energy(), "REF_stress": np.arange(9.0)}
+    atoms.arrays["REF_forces"] = atoms.get_forces()
+    atoms.calc = None
 
 
 def _truncated_xml(folder):

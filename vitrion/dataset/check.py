@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 
 from vitrion.dataset.frame import Frame
+from vitrion.dataset.labels import missing_label
 from vitrion.structure.neighbors import neighbor_distances
 
 # CHGNet's cutoff; an atom without a neighbour within it has no features.
@@ -74,7 +75,7 @@ def label_rejection(atoms: Atoms) -> str:
         if name not in results:
             if name == "stress":
                 continue
-            return f"no {name}"
+            return missing_label(name)
         if np.shape(results[name]) != shape:
             return f"{name} of shape {np.shape(results[name])} instead of {shape}"
         if not np.isfinite(results[name]).all():

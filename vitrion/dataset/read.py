@@ -3,16 +3,19 @@
 Inside Vitrion labels are in eV, eV/Å and eV/Å³, and stress has ASE's sign (positive under tension,
 so that the pressure is minus its mean diagonal). What is read must be in these units:
 
-===============  ======  ====================================================================
-format           labels  units and sign of stress
-===============  ======  ====================================================================
-extxyz, ASE db   energy  eV, the whole cell
-..               forces  eV/Å
-..               stress  eV/Å³, positive under tension; 6 (Voigt), 9 or 3 × 3 numbers
-..               virial  eV, minus stress times volume; 9 or 3 × 3 numbers
-vasprun, OUTCAR  all     VASP's own, converted here (kBar, positive under compression)
-CHGNet JSON      all     eV, eV/Å, kBar positive under compression, as in MPtrj
-===============  ======  ====================================================================
+===============  ===========  =================================================================
+format           label        names, unit and sign
+===============  ===========  =================================================================
+extxyz, ASE db   energy       `free_energy`, else `energy`: eV, the whole cell
+..               forces       `forces`, `force`: eV/Å
+..               stress       `stress`: eV/Å³, positive under tension; 6 numbers in the order xx
+                              yy zz yz xz xy, 9 or 3 × 3
+..               virial       `virial`, `virials`: eV, minus stress times volume; 9 or 3 × 3
+vasprun, OUTCAR  all          VASP's own, converted here (kBar, positive under compression)
+CHGNet JSON      all          eV, eV/Å, kBar positive under compression, as in MPtrj
+===============  ===========  =================================================================
+
+In extxyz and ASE db a name may begin with REF_, DFT_ or dft_ (`vitrion.dataset.labels`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import IO, Any
@@ -32,23 +35,15 @@ import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.errors import InputError
 from vitrion.dataset.frame import Frame
+from vitrion.dataset.labels import with_labels
 from vitrion.dataset.vasp import read_vasprun
 
-# The first name found counts: where a file has REF_energy, its `energy` is often a prediction.
-KEYS = {
-    "energy": ("REF_energy", "DFT_energy", "dft_energy", "energy"),
-    "forces": ("REF_forces", "DFT_forces", "dft_forces", "forces", "force"),
-    "stress": ("REF_stress", "DFT_stress", "dft_stress", "stress"),
-    "virial": ("REF_virial", "DFT_virial", "dft_virial", "virial", "virials"),
-}
 KBAR_TO_EV_A3 = -0.1 * GPa
 COMPRESSED = r"(\.(gz|xz|bz2))?"
 
@@ -181,7 +176,6 @@ def _read_outcar(path: Path) -> Iterator[tuple[Atoms | None, str]]:
             yield None, "SCF not converged"
             continue
         results = dict(atoms.calc.results)
-        results["energy"] = results.get("free_energy", results.get("energy"))
         atoms.info |= {"engine": "vasp"}
         atoms.calc = None
         yield with_labels(atoms, results), ""
@@ -216,63 +210,6 @@ def _read_chgnet_json(path: Path) -> Iterator[tuple[Atoms | None, str]]:
             yield with_labels(atoms, labels), ""
         except Exception as error:
             yield None, _unreadable(error)
-
-
-def with_labels(atoms: Atoms, labels: Mapping[str, Any] | None = None) -> Atoms:
-    """Move labels of known names into one calculator.
-
-    Args:
-        atoms: structure; its info, arrays and calculator are searched for `KEYS`.
-        labels: labels by the same names, which come before those of `atoms`.
-
-    Raises:
-        ValueError: a stress or virial of wrong shape.
-    """
-    found = {
-        **atoms.info,
-        **atoms.arrays,
-        **(atoms.calc.results if atoms.calc is not None else {}),
-        **(labels or {}),
-    }
-    values = {}
-    for label, names in KEYS.items():
-        value = next((found[name] for name in names if found.get(name) is not None), None)
-        if value is not None:
-            values[label] = value
-    virial = values.pop("virial", None)
-    if "stress" in values:
-        values["stress"] = voigt_stress(values["stress"])
-    elif virial is not None:
-        values["stress"] = -voigt_stress(virial) / atoms.get_volume()
-    if "energy" in values:
-        values["energy"] = float(values["energy"])
-    known = {name for names in KEYS.values() for name in names}
-    for name in known & set(atoms.info):
-        del atoms.info[name]
-    for name in known & set(atoms.arrays):
-        del atoms.arrays[name]
-    atoms.set_constraint()  # with which ASE would zero the forces of fixed atoms
-    atoms.calc = SinglePointCalculator(atoms)
-    # Not passed to the constructor, which refuses wrong shapes; `check_frames` reports them.
-    atoms.calc.results = values
-    return atoms
-
-
-def voigt_stress(value: Any) -> np.ndarray:
-    """A stress as xx yy zz yz xz xy, from those 6 numbers or from 9 or 3 × 3.
-
-    Raises:
-        ValueError: another shape, or a tensor that is not symmetric.
-    """
-    stress = np.asarray(value, dtype=float)
-    if stress.shape == (6,):
-        return stress
-    if stress.shape not in ((9,), (3, 3)):
-        raise ValueError(f"stress of shape {stress.shape} instead of 6, 9 or 3 × 3 numbers")
-    stress = stress.reshape(3, 3)
-    if not np.allclose(stress, stress.T, rtol=1e-2, atol=1e-3, equal_nan=True):
-        raise ValueError("stress is not symmetric")
-    return full_3x3_to_voigt_6_stress(stress)
 
 
 READERS = {
