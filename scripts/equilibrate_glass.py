@@ -5,13 +5,18 @@ from pathlib import Path
 from vitrion.config import Dynamics
 from vitrion.dynamics import equilibrate
 from vitrion.runtime.job import job_log
+from vitrion.trajectory.metadata import TrajectoryKey
 
 title = "equilibrate {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     equilibrate(
         Path(snakemake.input.glass),
         Path(snakemake.output.state),
-        temperature_K=int(snakemake.wildcards.temperature),
+        key=TrajectoryKey(
+            composition=snakemake.wildcards.composition,
+            temperature_K=int(snakemake.wildcards.temperature),
+            replica=int(snakemake.wildcards.replica),
+        ),
         equilibrate_ps=snakemake.params.equilibrate_ps,
         dynamics=Dynamics(**snakemake.params.settings["dynamics"]),
         model=snakemake.input.model,

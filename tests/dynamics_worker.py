@@ -1,18 +1,18 @@
-"""The protocols one after another with a cheap potential, as a process that tests kill.
+"""The protocols one after another with a cheap potential, in processes that tests kill.
 
-    python dynamics_worker.py FOLDER [batch]
-
-With `batch`, three trajectories step together instead of one alone.
-Prints `ready` when the imports are done. The potential is slowed down to 2 ms a step, so that
-kills hit the run and not its end.
+The potential is slowed down to 2 ms per step, so that kills hit the run and not its end.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
+import signal
+import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from potentials import LennardJones
@@ -22,6 +22,7 @@ from vitrion.config import Dynamics, GlassLimits, Quench
 from vitrion.dynamics import equilibrate, produce_segment, produce_segments, quench_glass
 from vitrion.dynamics.engine import Engine
 from vitrion.structure.compositions import Composition
+from vitrion.trajectory.metadata import TrajectoryKey
 
 DYNAMICS = Dynamics(
     timestep_fs=2,
@@ -31,6 +32,14 @@ DYNAMICS = Dynamics(
     sample_interval_ps=0.01,
     barostat_tau_fs=200,
 )
+TEMPERATURES_K = (300, 400, 500)
+PRODUCTION = {
+    "segment_ps": 0.2,
+    "frame_interval_ps": 0.01,
+    "position_precision_A": 0.001,
+    "dynamics": DYNAMICS,
+    "model": "x",
+}
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
 SALT = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 1.5, CHARGES)
 
@@ -85,26 +94,19 @@ def produce(folder):
     previous = folder / "equilibrated.h5"
     if not previous.exists():
         equilibrate(
-            *(folder / "glass.extxyz", previous),
-            **{"temperature_K": 300, "equilibrate_ps": 0.1, "seed": 5},
-            **{"dynamics": DYNAMICS, "model": "x"},
+            folder / "glass.extxyz",
+            previous,
+            key=TrajectoryKey("LiAlCl", 300, 0),
+            equilibrate_ps=0.1,
+            seed=5,
+            dynamics=DYNAMICS,
+            model="x",
         )
     for number in range(2):
         segment = folder / f"segment-{number:04d}.h5"
         if not segment.exists():
-            produce_segment(
-                *(previous, segment),
-                **{"temperature_K": 300, "segment_ps": 0.2, "frame_interval_ps": 0.01},
-                **{"position_precision_A": 0.001, "dynamics": DYNAMICS, "model": "x"},
-            )
+            produce_segment(previous, segment, temperature_K=300, **PRODUCTION)
         previous = segment
-
-
-TEMPERATURES_K = (300, 400, 500)
-PRODUCTION = {
-    **{"segment_ps": 0.2, "frame_interval_ps": 0.01, "position_precision_A": 0.001},
-    **{"dynamics": DYNAMICS, "model": "x"},
-}
 
 
 def equilibrate_all(folder):
@@ -114,9 +116,13 @@ def equilibrate_all(folder):
         if not start.exists():
             start.parent.mkdir(exist_ok=True)
             equilibrate(
-                *(folder / "glass.extxyz", start),
-                **{"temperature_K": temperature_K, "equilibrate_ps": 0.02, "seed": number},
-                **{"dynamics": DYNAMICS, "model": "x"},
+                folder / "glass.extxyz",
+                start,
+                key=TrajectoryKey("LiAlCl", temperature_K, 0),
+                equilibrate_ps=0.02,
+                seed=number,
+                dynamics=DYNAMICS,
+                model="x",
             )
 
 
@@ -129,15 +135,64 @@ def produce_batch(folder):
             produce_segments(previous, outs, temperatures_K=TEMPERATURES_K, **PRODUCTION)
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
+def work(folder, kind):
+    """Make what is missing of a trajectory, or of three that step together."""
     use_cheap_potential()
-    print("ready", flush=True)
-    folder = Path(sys.argv[1])
     if not (folder / "glass.extxyz").exists():
         quench(folder)
-    if sys.argv[2:] == ["batch"]:
+    if kind == "batch":
         equilibrate_all(folder)
         produce_batch(folder)
     else:
         produce(folder)
+
+
+class Worker:
+    """Runs jobs in processes of their own, forked from one that has done the imports."""
+
+    def __enter__(self):
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *exception):
+        self._server.communicate()
+
+    def run(self, folder, kind="single", kill_after_s=None):
+        """Run a job; kill it some time after its start. Gives its exit code, negative by signal."""
+        self._server.stdin.write(f"{kind} {folder}\n")
+        self._server.stdin.flush()
+        job = int(self._server.stdout.readline())
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            os.kill(job, signal.SIGKILL)  # not yet reaped, so the number is still its own
+        self._server.stdin.write("wait\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+
+def serve():
+    """Start a job for each line, and answer with its process and, when asked, its exit code."""
+    for line in sys.stdin:
+        kind, _, folder = line.rstrip("\n").partition(" ")
+        job = os.fork()
+        if job == 0:
+            try:
+                work(Path(folder), kind)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        print(job, flush=True)
+        sys.stdin.readline()
+        print(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    serve()

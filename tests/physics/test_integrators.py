@@ -14,7 +14,14 @@ from potentials import Harmonic, IdealGas, LennardJones, argon, gas
 from scipy import stats
 
 from vitrion.base.units import EV_A3_TO_GPA, BOLTZMANN_eV_K, U_A2_PS2_eV
-from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT, pressure_eV_A3
+from vitrion.dynamics.integrators import (
+    NVE,
+    BussiNVT,
+    NoseHooverNVT,
+    RescaleNPT,
+    advance,
+    pressure_eV_A3,
+)
 from vitrion.trajectory.state import State
 
 BAROSTAT = {"pressure_eV_A3": 0.01, "barostat_tau_ps": 0.5, "compressibility_A3_eV": 50.0}
@@ -37,7 +44,7 @@ def walk(state, integrator, potential, steps, temperature_K, every=1):
 
     forces = evaluate(state)
     for step in range(1, steps + 1):
-        state, forces = integrator.step(state, forces, evaluate, temperature_K)
+        state, forces = advance(integrator, state, forces, evaluate, temperature_K)
         if step % every == 0:
             yield state, forces
 

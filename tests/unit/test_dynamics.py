@@ -7,11 +7,7 @@ import logging
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import ase.io
 import dynamics_worker
@@ -27,10 +23,10 @@ from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNP
 from vitrion.dynamics.run import BlowUp, Interrupted, Intervals, Stage, run
 from vitrion.tables.io import read_table
 from vitrion.trajectory.checks import check_glass
-from vitrion.trajectory.h5md import read_checkpoint, read_samples
+from vitrion.trajectory.h5md import read_checkpoint, read_metadata, read_samples
+from vitrion.trajectory.metadata import TrajectoryKey
 from vitrion.trajectory.samples import Samples
 
-WORKER = Path(dynamics_worker.__file__)
 INTERVALS = Intervals(sample=3, checkpoint=5)
 
 
@@ -246,9 +242,9 @@ def test_what_the_potential_refuses_is_a_blow_up(tmp_path, monkeypatch):
     assert not out.exists()
 
 
-def simulate_argon(out, steps, ensemble="nvt", **options):
+def simulate_argon(out, steps, ensemble="nvt", start=None, **options):
     simulate(
-        argon().to_atoms(),
+        (start or argon()).to_atoms(),
         out,
         ensemble=ensemble,
         temperature_K=80,
@@ -277,23 +273,22 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, cheap, ensemble):
     simulate_argon(tmp_path / "parts.h5", 40, ensemble, resume=True)
     assert_same_segment(tmp_path / "whole.h5", tmp_path / "parts.h5")
     with pytest.raises(InputError, match="another structure"):
-        simulate(
-            *(argon(seed=2, lattice_A=5.7).to_atoms(), tmp_path / "parts.h5"),
-            **{"ensemble": ensemble, "temperature_K": 80, "steps": 50, "frame_interval_ps": 0.01},
-            **{"position_precision_A": 0.001, "dynamics": dynamics_worker.DYNAMICS},
-            **{"model": "x", "seed": 7, "resume": True},
+        simulate_argon(
+            tmp_path / "parts.h5", 50, ensemble, argon(seed=2, lattice_A=5.7), resume=True
         )
 
 
 def assert_same_segment(path, other):
     """The same content but for wall times."""
-    assert read_checkpoint(path)[0].fingerprint() == read_checkpoint(other)[0].fingerprint()
+    (state, metadata), (other_state, other_metadata) = map(read_checkpoint, (path, other))
+    assert state.fingerprint() == other_state.fingerprint()
     assert same(read_samples(path), read_samples(other))
-    one, two = (
-        {k: v for k, v in read_checkpoint(p)[1].items() if k not in ("wall_s", "steps_per_s")}
-        for p in (path, other)
-    )
-    assert one == two
+    assert without_times(metadata) == without_times(other_metadata)
+
+
+def without_times(metadata):
+    """Metadata as text, in which NaN equals NaN."""
+    return replace(metadata, wall_s=0.0, steps_per_s=0.0).to_json()
 
 
 def assert_same_table(path, other):
@@ -307,10 +302,15 @@ def assert_same_table(path, other):
 def test_segments_are_pieces_of_one_trajectory(tmp_path, cheap):
     """Three segments hold the frames of one three times as long, at (k F + j + 1) intervals."""
     ase.io.write(tmp_path / "glass.extxyz", argon().to_atoms())
-    common = {"temperature_K": 80, "dynamics": dynamics_worker.DYNAMICS, "model": "x"}
+    key = TrajectoryKey("LiAlCl", 80, 2)
     equilibrate(
-        *(tmp_path / "glass.extxyz", tmp_path / "equilibrated.h5"),
-        **{"equilibrate_ps": 0.04, "seed": 1, **common},
+        tmp_path / "glass.extxyz",
+        tmp_path / "equilibrated.h5",
+        key=key,
+        equilibrate_ps=0.04,
+        seed=1,
+        dynamics=dynamics_worker.DYNAMICS,
+        model="x",
     )
     thermo = read_table(tmp_path / "thermo.parquet")
     assert thermo["stage"].tolist() == ["equilibrate_npt"] * 4 + ["equilibrate_nvt"] * 4
@@ -318,15 +318,17 @@ def test_segments_are_pieces_of_one_trajectory(tmp_path, cheap):
     volume = 1 / npt["density_g_cm3"].to_numpy()
     np.testing.assert_allclose(1 / nvt["density_g_cm3"], volume[2:].mean())
 
-    store = {"frame_interval_ps": 0.01, "position_precision_A": 0.001}
+    def produce(previous, out, segment_ps, temperature_K=80):
+        settings = {**dynamics_worker.PRODUCTION, "segment_ps": segment_ps}
+        produce_segment(previous, out, temperature_K=temperature_K, **settings)
+
     previous = tmp_path / "equilibrated.h5"
     for number in range(3):
         out = tmp_path / f"segment-{number:04d}.h5"
-        produce_segment(previous, out, segment_ps=0.04, **store, **common)
+        produce(previous, out, 0.04)
         previous = out
-    produce_segment(
-        *(tmp_path / "equilibrated.h5", tmp_path / "whole.h5"), segment_ps=0.12, **store, **common
-    )
+        assert read_metadata(out).key == key
+    produce(tmp_path / "equilibrated.h5", tmp_path / "whole.h5", 0.12)
     parts = [read_samples(tmp_path / f"segment-{number:04d}.h5") for number in range(3)]
     assert np.concatenate([part.step for part in parts]).tolist() == list(range(5, 61, 5))
     joined, whole = Samples.join(parts), read_samples(tmp_path / "whole.h5")
@@ -338,7 +340,9 @@ def test_segments_are_pieces_of_one_trajectory(tmp_path, cheap):
         == read_checkpoint(tmp_path / "whole.h5")[0].fingerprint()
     )
     with pytest.raises(InputError, match="no multiple"):
-        produce_segment(previous, tmp_path / "x.h5", segment_ps=0.05, **store, **common)
+        produce(previous, tmp_path / "x.h5", 0.05)
+    with pytest.raises(InputError, match="a trajectory at 80 K"):
+        produce(previous, tmp_path / "x.h5", 0.04, temperature_K=90)
 
 
 def test_nothing_but_the_outputs_is_left(tmp_path, monkeypatch):
@@ -362,7 +366,8 @@ def test_nothing_but_the_outputs_is_left(tmp_path, monkeypatch):
 def test_a_glass_that_always_blows_up_is_written_and_flagged(tmp_path, monkeypatch):
     monkeypatch.setattr(Engine, "model_hash", "x")
     monkeypatch.setattr(
-        *(Engine, "potential"),
+        Engine,
+        "potential",
         lambda self, numbers: Fragile(30, lambda: (_ for _ in ()).throw(PotentialError("gone"))),
     )
     dynamics_worker.quench(tmp_path)
@@ -382,10 +387,14 @@ def test_killed_at_random_and_restarted(tmp_path, kills):
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
-    assert _job(folders[0]) == 0
-    codes = [_job(folders[1], kill_after_s=moments.uniform(0.05, 5 / kills)) for _ in range(kills)]
-    assert -signal.SIGKILL in codes
-    assert _job(folders[1]) == 0
+    with dynamics_worker.Worker() as worker:
+        assert worker.run(folders[0]) == 0
+        codes = [
+            worker.run(folders[1], kill_after_s=moments.uniform(0.05, 5 / kills))
+            for _ in range(kills)
+        ]
+        assert -signal.SIGKILL in codes
+        assert worker.run(folders[1]) == 0
     names = [sorted(p.name for p in folder.iterdir()) for folder in folders]
     assert names[0] == names[1]
     for name in names[0]:
@@ -399,16 +408,3 @@ def test_killed_at_random_and_restarted(tmp_path, kills):
             assert fingerprints[0] == fingerprints[1]
         else:
             assert pair[0].read_bytes() == pair[1].read_bytes()
-
-
-def _job(folder, kill_after_s=None):
-    """Run the worker; kill it some time after its imports. Gives its exit code."""
-    command = [sys.executable, str(WORKER), str(folder)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=WORKER.parents[1]
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            process.kill()
-        return process.wait()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -23,19 +21,19 @@ from vitrion.dynamics.engine import Engine
 from vitrion.dynamics.run import BlowUp, Interrupted
 from vitrion.structure.packing import random_packing
 from vitrion.trajectory.h5md import read_checkpoint, read_samples
+from vitrion.trajectory.metadata import TrajectoryKey
 
-WORKER = Path(dynamics_worker.__file__)
 TEMPERATURES_K = dynamics_worker.TEMPERATURES_K
 
 
 def assert_same_segment(path: Path, other: Path) -> None:
     """The same content but for wall times."""
-    (state, history), (other_state, other_history) = map(read_checkpoint, (path, other))
+    (state, metadata), (other_state, other_metadata) = map(read_checkpoint, (path, other))
     assert state.fingerprint() == other_state.fingerprint()
     one, two = read_samples(path).to_arrays(), read_samples(other).to_arrays()
     assert all(np.array_equal(one[name], two[name]) for name in one)
-    for key in set(history) - {"wall_s", "steps_per_s"}:
-        assert history[key] == other_history[key]
+    times = {"wall_s": 0.0, "steps_per_s": 0.0}
+    assert replace(metadata, **times).to_json() == replace(other_metadata, **times).to_json()
 
 
 @pytest.fixture
@@ -44,7 +42,8 @@ def starts(tmp_path: Path, monkeypatch) -> list[Path]:
     monkeypatch.setattr(Engine, "model_hash", "x")
     monkeypatch.setattr(Engine, "potential", lambda self, numbers: LennardJones(cutoff_A=5.5))
     monkeypatch.setattr(
-        *(Engine, "batch_potential"),
+        Engine,
+        "batch_potential",
         lambda self, numbers: dynamics_worker.Batch([self.potential(n) for n in numbers]),
     )
     ase.io.write(tmp_path / "glass.extxyz", argon().to_atoms())
@@ -88,8 +87,11 @@ def test_together_as_alone_with_chgnet(tmp_path: Path) -> None:
         packing = random_packing({"Li": 4, "Al": 4, "Cl": 10, "O": 3}, 560.0, seed=seed)
         ase.io.write(folder / "glass.extxyz", packing)
         equilibrate(
-            *(folder / "glass.extxyz", folder / "equilibrated.h5"),
-            **{"temperature_K": temperature_K, "equilibrate_ps": 0.005, "seed": seed},
+            folder / "glass.extxyz",
+            folder / "equilibrated.h5",
+            key=TrajectoryKey("LiAlCl", temperature_K, seed),
+            equilibrate_ps=0.005,
+            seed=seed,
             **settings,
         )
         starts.append(folder / "equilibrated.h5")
@@ -209,9 +211,12 @@ def odd_length(start: Path) -> Path:
 def test_killed_at_random_and_restarted(tmp_path: Path, monkeypatch) -> None:
     """kill -9 again and again; then each segment is what it is without a batch or a kill."""
     moments = random.Random(2)
-    codes = [_job(tmp_path, kill_after_s=moments.uniform(0.2, 1.5)) for _ in range(4)]
-    assert -signal.SIGKILL in codes
-    assert _job(tmp_path) == 0
+    with dynamics_worker.Worker() as worker:
+        codes = [
+            worker.run(tmp_path, "batch", kill_after_s=moments.uniform(0.2, 1.5)) for _ in range(4)
+        ]
+        assert -signal.SIGKILL in codes
+        assert worker.run(tmp_path, "batch") == 0
     starts = [tmp_path / f"T{t}/equilibrated.h5" for t in TEMPERATURES_K]
     monkeypatch.setattr(Engine, "model_hash", "lennard-jones")
     monkeypatch.setattr(Engine, "potential", lambda self, numbers: LennardJones(0.02, 2.4, 4.0))
@@ -221,16 +226,3 @@ def test_killed_at_random_and_restarted(tmp_path: Path, monkeypatch) -> None:
         for pair in zip(outputs(starts, f"segment-{number:04d}.h5"), alone, strict=True):
             assert_same_segment(*pair)
         starts = alone
-
-
-def _job(folder: Path, kill_after_s: float | None = None) -> int:
-    """Run the worker; kill it some time after its imports. Gives its exit code."""
-    command = [sys.executable, str(WORKER), str(folder), "batch"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=WORKER.parents[1]
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            process.kill()
-        return process.wait()

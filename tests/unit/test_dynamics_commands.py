@@ -75,7 +75,7 @@ def test_md_writes_a_segment(structure, tmp_path):
     state, metadata = read_checkpoint(tmp_path / "md.h5")
     assert state.step == 20
     assert state.chain.shape == (2, 3)
-    assert metadata["temperature_K"] == 80
+    assert metadata.temperature_K == 80
     assert read_samples(tmp_path / "md.h5").step.tolist() == [5, 10, 15, 20]
     assert md(structure, tmp_path) == 2  # the file exists
 

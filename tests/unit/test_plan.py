@@ -20,6 +20,7 @@ from vitrion.cli import main
 from vitrion.config import Production
 from vitrion.structure.compositions import SHIPPED_TABLE
 from vitrion.trajectory.h5md import write_segment
+from vitrion.trajectory.metadata import SegmentMetadata
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
@@ -100,13 +101,15 @@ def test_stored_size_is_near_the_planned_one(
         **thermo,
     )
     path = tmp_path / "segment.h5"
-    write_segment(
-        *(path, [samples], state),
-        n_frames=frames,
-        timestep_ps=0.002,
-        precision_A=precision_A,
-        metadata={},
+    metadata = SegmentMetadata(
+        temperature_K=600.0,
+        timestep_fs=2.0,
+        model_hash="x",
+        seed=1,
+        frame_interval_ps=0.1,
+        position_precision_A=precision_A,
     )
+    write_segment(path, [samples], state, metadata, n_frames=frames)
     production = Production(
         segment_ps=frames * 0.1, frame_interval_ps=0.1, position_precision_A=precision_A
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import h5py
@@ -16,9 +16,15 @@ from vitrion.campaign.jobs import open_campaign
 from vitrion.campaign.plan import make_plan, segment_bytes
 from vitrion.config import Production, validate_config
 from vitrion.trajectory import h5md as module
-from vitrion.trajectory.h5md import read_checkpoint, read_samples, thin_segment, write_segment
+from vitrion.trajectory.h5md import (
+    read_checkpoint,
+    read_samples,
+    read_segments,
+    thin_segment,
+    write_segment,
+)
+from vitrion.trajectory.metadata import Retention, SegmentMetadata
 from vitrion.trajectory.samples import Samples
-from vitrion.trajectory.sources import read_segments
 from vitrion.trajectory.state import State
 
 FRAMES, ATOMS, INTERVAL = 600, 84, 50
@@ -51,14 +57,17 @@ def make(tmp_path: Path) -> Make:
             pressure_GPa=random.normal(0, 1, FRAMES),
         )
         path = tmp_path / f"segment-{number:04d}.h5"
-        metadata = {"frame_interval_ps": 0.1, "timestep_fs": 2.0, "seed": 5}
-        write_segment(
-            *(path, [samples], state),
-            n_frames=FRAMES,
-            timestep_ps=0.002,
-            precision_A=0.001,
-            metadata=metadata,
+        metadata = SegmentMetadata(
+            composition="LiAlCl",
+            temperature_K=600,
+            replica=0,
+            timestep_fs=2.0,
+            frame_interval_ps=0.1,
+            position_precision_A=0.001,
+            model_hash="x",
+            seed=5,
         )
+        write_segment(path, [samples], state, metadata, n_frames=FRAMES)
         return path
 
     return make
@@ -78,7 +87,8 @@ def test_frames_that_stay_are_the_same(make: Make) -> None:
             np.testing.assert_array_equal(found, expected, err_msg=field.name)
     left, told = read_checkpoint(path)
     assert left.fingerprint() == state.fingerprint()
-    assert told == metadata | {"retention": {"frames": FRAMES, "keep_every": 4}}
+    expected = replace(metadata, retention=Retention(frames=FRAMES, keep_every=4))
+    assert told.to_json() == expected.to_json()
     assert path.stat().st_mtime_ns == time_ns
     assert (done.frames, done.frames_kept) == (FRAMES, FRAMES // 4)
     assert (done.bytes, done.bytes_kept) == (size, path.stat().st_size)

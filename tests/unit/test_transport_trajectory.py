@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,11 +14,23 @@ from trajectory_files import FORMATS, write_h5md, write_trajectory
 
 from vitrion.base.errors import InputError
 from vitrion.trajectory import unwrapping as module
-from vitrion.trajectory.sources import read_files, read_segments
+from vitrion.trajectory.h5md import read_segments
+from vitrion.trajectory.metadata import SegmentMetadata, TrajectoryKey
+from vitrion.trajectory.sources import read_files
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
 
 TRICLINIC = np.array([[9.0, 0, 0], [3.0, 8.0, 0], [-2.0, 2.5, 10.0]])
 SYMBOLS = ["O", "Li", "Li", "O", "Li"]
+
+
+METADATA = SegmentMetadata(
+    composition="LiAlCl",
+    temperature_K=600.0,
+    replica=1,
+    timestep_fs=2.0,
+    model_hash="x",
+    seed=1,
+)
 
 
 def walk(frames: int, seed: int = 0, step_A: float = 0.3) -> np.ndarray:
@@ -44,7 +56,7 @@ def whole(trajectory: Trajectory) -> np.ndarray:
 def write_segment(path: Path, positions_A: np.ndarray, first_step: int) -> Path:
     write_h5md(path, SYMBOLS, positions_A, TRICLINIC, first_step=first_step)
     with h5py.File(path, "a") as file:  # ours, so never folded
-        file.create_group("vitrion").attrs["metadata"] = json.dumps({"seed": 1})
+        file.create_group("vitrion").attrs["metadata"] = METADATA.to_json()
     return path
 
 
@@ -174,6 +186,18 @@ def test_segments_join_and_their_faults_are_told(tmp_path):
         read_segments([first, early])
     with pytest.raises(InputError, match="repeats or goes back"):
         read_segments([second, first])
+    here = TrajectoryKey("LiAlCl", 600, 1)
+    assert read_segments([first, second], expected=here).n_frames == 60
+    for elsewhere in (
+        replace(here, composition="LiAlBr"),
+        replace(here, temperature_K=700),
+        replace(here, replica=0),
+    ):
+        with pytest.raises(InputError, match="expected") as refused:
+            read_segments([first, second], expected=elsewhere)
+        assert str(first) in str(refused.value)
+        assert f"holds {here}" in str(refused.value)
+        assert f"where {elsewhere} was" in str(refused.value)
     (tmp_path / "bad.h5").write_bytes(b"no HDF5 at all")
     with pytest.raises(InputError, match="cannot be read as HDF5"):
         read_segments([tmp_path / "bad.h5"])

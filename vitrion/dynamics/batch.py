@@ -1,26 +1,22 @@
 """Several trajectories that step together, so that one evaluation of the potential serves all.
 
-Each trajectory runs in a thread of its own, with its own state, seed and checkpoints, exactly as it
-runs alone. They take turns: each goes on until it asks for forces, and when all have asked, the
-calling thread answers all of them at once. A trajectory that has ended asks no more, and the others
-go on without it.
+Each trajectory has its own state, seed and checkpoint log, and runs as it does alone until it needs
+forces. When all of them need forces, one evaluation answers all. A trajectory that has ended is
+left out, and the others continue.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from vitrion.base.errors import PotentialError
 from vitrion.dynamics.integrators import Forces
-from vitrion.dynamics.run import Potential, stop_signals
+from vitrion.dynamics.run import ForceRequest, Interrupted, Stepping
 
-Configuration = tuple[np.ndarray, np.ndarray]
 T = TypeVar("T")
 
 
@@ -28,107 +24,65 @@ class BatchPotential(Protocol):
     """Potentials of several systems; see `vitrion.potential.CHGNetBatch`."""
 
     def compute(
-        self, configurations: Mapping[int, Configuration], *, stress: bool = False
+        self, configurations: Mapping[int, tuple[np.ndarray, np.ndarray]], *, stress: bool = False
     ) -> Mapping[int, Forces | PotentialError]:
-        """What each system's potential gives for its positions and cell, or why it does not."""
+        """Energies, forces and stresses of some of the systems.
+
+        Args:
+            configurations: positions (n, 3) and cell (3, 3) in Å, by number of the system.
+            stress: whether stresses are needed.
+
+        Returns:
+            The forces of each system, or why its potential cannot give them.
+        """
 
 
-@dataclass(frozen=True)
-class Member:
-    """A trajectory's part in a batch.
-
-    Attributes:
-        potential: the trajectory's potential.
-        stopping: set when the trajectory shall save its state and stop.
-    """
-
-    potential: Potential
-    stopping: threading.Event
-
-
-def step_together(
-    tasks: Sequence[Callable[[Member], T]], potential: BatchPotential
+def drive_together(
+    steppings: Sequence[Stepping[T]], potential: BatchPotential
 ) -> list[T | BaseException]:
-    """Run tasks that each move one system of the potential, all in step.
+    """Run several trajectories to their ends, in step.
 
     Args:
-        tasks: one for each system, in the potential's order.
-        potential: what moves the atoms; called in this thread alone.
+        steppings: the runs, in the order of the potential's systems.
+        potential: potential of all of them.
 
     Returns:
-        What each task has returned or raised.
+        What each run has returned, or the error that ended it.
     """
-    with stop_signals() as stopping:
-        return _Batch(len(tasks), potential, stopping).run(tasks)
+    outcomes: dict[int, T | BaseException] = {}
+    requests: dict[int, ForceRequest] = {}
 
-
-Question = tuple[Configuration, bool]
-
-
-class _Batch:
-    """Gives one thread at a time the word, so that none waits for the interpreter."""
-
-    def __init__(self, size: int, potential: BatchPotential, stopping: threading.Event) -> None:
-        self.potential, self.stopping = potential, stopping
-        self._questions: SimpleQueue[Question | None] = SimpleQueue()
-        self._answers: list[SimpleQueue[Forces | BaseException]] = [
-            SimpleQueue() for _ in range(size)
-        ]
-
-    def run(self, tasks: Sequence[Callable[[Member], T]]) -> list[T | BaseException]:
-        outcomes: dict[int, T | BaseException] = {}
-        asked: dict[int, Question] = {}
-
-        def work(number: int, task: Callable[[Member], T]) -> None:
-            try:
-                outcomes[number] = task(Member(_Share(self, number), self.stopping))
-            except BaseException as error:
-                outcomes[number] = error
-            finally:
-                self._questions.put(None)
-
-        def listen(number: int) -> None:
-            """Wait until a trajectory asks again or ends."""
-            question = self._questions.get()
-            if question is not None:
-                asked[number] = question
-
-        for number, task in enumerate(tasks):
-            # A daemon: after a second interrupt nobody answers it any more.
-            threading.Thread(target=work, args=(number, task), daemon=True).start()
-            listen(number)
-        while asked:
-            answers = self._compute(asked)
-            asked.clear()
-            for number, answer in answers.items():
-                self._answers[number].put(answer)
-                listen(number)
-        return [outcomes[number] for number in range(len(tasks))]
-
-    def _compute(self, asked: Mapping[int, Question]) -> Mapping[int, Forces | BaseException]:
-        configurations = {number: configuration for number, (configuration, _) in asked.items()}
-        stress = any(wanted for _, wanted in asked.values())
+    def resume(number: int, step: Callable[[], ForceRequest]) -> None:
+        """Let a trajectory run until it needs forces again or ends."""
         try:
-            return self.potential.compute(configurations, stress=stress)
-        except Exception as error:
-            return dict.fromkeys(asked, error)
+            requests[number] = step()
+        except StopIteration as end:
+            outcomes[number] = end.value
+        except (Exception, Interrupted) as error:
+            outcomes[number] = error
 
-    def ask(self, number: int, configuration: Configuration, stress: bool) -> Forces:
-        self._questions.put((configuration, stress))
-        answer = self._answers[number].get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    for number, stepping in enumerate(steppings):
+        resume(number, partial(next, stepping))
+    while requests:
+        answers = _evaluate(requests, potential)
+        requests.clear()
+        for number, answer in answers.items():
+            if isinstance(answer, Exception):
+                resume(number, partial(steppings[number].throw, answer))
+            else:
+                resume(number, partial(steppings[number].send, answer))
+    return [outcomes[number] for number in range(len(steppings))]
 
 
-@dataclass(frozen=True)
-class _Share:
-    """One system of a batch as a potential."""
-
-    batch: _Batch
-    number: int
-
-    def compute(
-        self, positions_A: np.ndarray, cell_A: np.ndarray, *, stress: bool = False
-    ) -> Forces:
-        return self.batch.ask(self.number, (positions_A, cell_A), stress)
+def _evaluate(
+    requests: Mapping[int, ForceRequest], potential: BatchPotential
+) -> Mapping[int, Forces | Exception]:
+    """Forces for all requests; where the evaluation fails as a whole, its error for each."""
+    configurations = {
+        number: (request.positions_A, request.cell_A) for number, request in requests.items()
+    }
+    stress = any(request.stress for request in requests.values())
+    try:
+        return potential.compute(configurations, stress=stress)
+    except Exception as error:
+        return dict.fromkeys(requests, error)

@@ -16,16 +16,26 @@ from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import Dynamics
-from vitrion.dynamics.batch import BatchPotential, Member
+from vitrion.dynamics.batch import BatchPotential
 from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
-from vitrion.dynamics.run import BlowUp, Intervals, Potential, Stage, run
+from vitrion.dynamics.run import (
+    BlowUp,
+    Intervals,
+    Potential,
+    Stage,
+    Stepping,
+    StopFlag,
+    drive,
+    run_stages,
+    stop_signals,
+)
 from vitrion.trajectory.state import State
 
 Ensemble = Literal["nve", "nvt", "npt"]
 
-# How a trajectory is computed, which does not change what it is (but for rounding, when it goes on
-# with another device or number of threads).
+# How a trajectory is computed. It does not change the trajectory, but for rounding when a run
+# continues on another device or with another number of threads.
 _HOW = {"device", "threads", "checkpoint_interval_ps", "checkpoint_wall_minutes"}
 
 
@@ -88,11 +98,12 @@ class Engine:
                 barostat_tau_ps=self.dynamics.barostat_tau_fs / 1000,
                 compressibility_A3_eV=self.dynamics.compressibility_1_GPa * EV_A3_TO_GPA,
             )
-        thermostats = {"bussi": BussiNVT, "nose_hoover": NoseHooverNVT}
-        return thermostats[self.dynamics.thermostat](self.timestep_ps, tau_ps)
+        if self.dynamics.thermostat == "nose_hoover":
+            return NoseHooverNVT(self.timestep_ps, tau_ps)
+        return BussiNVT(self.timestep_ps, tau_ps)
 
     def checkpoint_log(self, out: Path, inputs: Mapping[str, object]) -> CheckpointLog:
-        """The checkpoints of a run, keyed by all that determines its trajectory."""
+        """The checkpoint log of a run, keyed by all that determines its trajectory."""
         settings = self.dynamics.model_dump(mode="json", exclude=_HOW)
         return CheckpointLog(out, {**inputs, "model": self.model_hash, "dynamics": settings})
 
@@ -105,18 +116,37 @@ class Engine:
         title: str,
         sample_ps: float | None = None,
         out: Path | None = None,
-        member: Member | None = None,
     ) -> State:
-        """Run stages (see `vitrion.dynamics.run.run`).
+        """Run one trajectory to its end; arguments as for `stepping`, signals stop it."""
+        with stop_signals() as stop:
+            stepping = self.stepping(
+                state, stages, checkpoints, stop, title=title, sample_ps=sample_ps, out=out
+            )
+            return drive(stepping, self.potential(state.numbers))
+
+    def stepping(
+        self,
+        state: State,
+        stages: Sequence[Stage],
+        checkpoints: CheckpointLog,
+        stop: StopFlag,
+        *,
+        title: str,
+        sample_ps: float | None = None,
+        out: Path | None = None,
+    ) -> Stepping[State]:
+        """A run that stops at each force evaluation (see `vitrion.dynamics.run.run_stages`).
+
+        An error closes the checkpoint log.
 
         Args:
-            state: where to start when the checkpoints is empty.
+            state: where to start when the checkpoint log is empty.
             stages: the whole run.
             checkpoints: where samples and states are kept.
-            title: what the progress is called.
+            stop: asks to save the state and stop.
+            title: name of the run in its progress.
             sample_ps: time between samples; the settings' by default.
             out: output of the run; after a blow-up the last good frame is written beside it.
-            member: part in a batch of trajectories that step together; alone by default.
         """
         intervals = Intervals(
             sample=self.steps(sample_ps or self.dynamics.sample_interval_ps),
@@ -124,12 +154,7 @@ class Engine:
             checkpoint_wall_s=60 * self.dynamics.checkpoint_wall_minutes,
         )
         try:
-            potential = member.potential if member else self.potential(state.numbers)
-            return run(
-                *(state, stages, potential, checkpoints, intervals),
-                title=title,
-                stopping=member.stopping if member else None,
-            )
+            return (yield from run_stages(state, stages, checkpoints, intervals, stop, title))
         except BlowUp as blow_up:
             checkpoints.close()
             if out is None:

@@ -1,7 +1,11 @@
-"""Integrators: small classes with one `step`, whose memory is all in the state.
+"""Integrators: small classes with one `step`, which keep nothing between steps but the state.
 
-Each keeps the total momentum at zero and counts 3n - 3 degrees of freedom. Each has a conserved
-quantity, whose drift tells whether the time step is short enough.
+A step needs the forces at its new positions. It therefore has two parts: `step` moves the atoms and
+returns a function that completes the step with the forces there. Whoever drives the steps (see
+`vitrion.dynamics.run`) evaluates the forces, of one trajectory or of several at once.
+
+Each integrator keeps the total momentum at zero and counts 3n - 3 degrees of freedom. Each has a
+conserved quantity, whose drift shows whether the time step is short enough.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -20,40 +24,88 @@ from vitrion.trajectory.state import State, noise, without_drift
 class Forces(Protocol):
     """What a potential gives for one configuration."""
 
-    energy_eV: float
-    forces_eV_A: np.ndarray
-    stress_eV_A3: np.ndarray | None
+    @property
+    def energy_eV(self) -> float:
+        """Potential energy of the cell."""
+
+    @property
+    def forces_eV_A(self) -> np.ndarray:
+        """(n, 3) forces."""
+
+    @property
+    def stress_eV_A3(self) -> np.ndarray | None:
+        """(3, 3) stress; None when it was not asked for."""
 
 
-Evaluate = Callable[[State], Forces]
+# Completes a step with the forces at its new positions.
+Completion = Callable[[Forces], State]
 
 
 class Integrator(Protocol):
     """One way to advance a state by a time step."""
 
-    needs_stress: bool
+    needs_stress: ClassVar[bool]
 
     def start(self, state: State) -> State:
         """Prepare a state that another integrator has left."""
 
-    def step(
-        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
-    ) -> tuple[State, Forces]:
-        """Advance by one step; takes the forces of `state`, gives those of the new state too."""
+    def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
+        """Begin one step.
+
+        Args:
+            state: where to start.
+            forces: those of `state`.
+            temperature_K: temperature asked for.
+
+        Returns:
+            The state with new positions and cell, whose forces are needed next, and what completes
+            the step with them.
+        """
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """The quantity that exact dynamics at this temperature would conserve."""
 
 
+def advance(
+    integrator: Integrator,
+    state: State,
+    forces: Forces,
+    evaluate: Callable[[State], Forces],
+    temperature_K: float,
+) -> tuple[State, Forces]:
+    """One whole step with a given potential.
+
+    Args:
+        integrator: what advances the state.
+        state: where to start.
+        forces: those of `state`.
+        evaluate: the potential.
+        temperature_K: temperature asked for.
+
+    Returns:
+        The new state and its forces.
+    """
+    moved, complete = integrator.step(state, forces, temperature_K)
+    forces = evaluate(moved)
+    return complete(forces), forces
+
+
+def _stress_trace_eV_A3(forces: Forces) -> float:
+    stress_eV_A3 = forces.stress_eV_A3
+    if stress_eV_A3 is None:
+        raise ValueError("the potential was not asked for the stress")
+    return float(np.trace(stress_eV_A3))
+
+
 def internal_pressure_eV_A3(state: State, forces: Forces) -> float:
     """Minus the volume derivative of kinetic and potential energy under uniform scaling."""
-    return 2 * state.kinetic_eV / (3 * state.volume_A3) - float(np.trace(forces.stress_eV_A3)) / 3
+    return 2 * state.kinetic_eV / (3 * state.volume_A3) - _stress_trace_eV_A3(forces) / 3
 
 
 def pressure_eV_A3(state: State, forces: Forces) -> float:
     """Instantaneous pressure; the ideal part is n k_B T / V, T with 3n - 3 degrees of freedom."""
     ideal = len(state.numbers) * BOLTZMANN_eV_K * state.temperature_K / state.volume_A3
-    return ideal - float(np.trace(forces.stress_eV_A3)) / 3
+    return ideal - _stress_trace_eV_A3(forces) / 3
 
 
 def _kick(state: State, forces: Forces, time_ps: float) -> np.ndarray:
@@ -67,14 +119,13 @@ def _kick(state: State, forces: Forces, time_ps: float) -> np.ndarray:
 
 
 def verlet(
-    state: State, forces: Forces, evaluate: Evaluate, timestep_ps: float, strain: float = 0.0
-) -> tuple[State, Forces]:
-    """One velocity-Verlet step.
+    state: State, forces: Forces, timestep_ps: float, strain: float = 0.0
+) -> tuple[State, Completion]:
+    """Begin one velocity-Verlet step (see `Integrator.step`).
 
     Args:
         state: where to start.
         forces: those of `state`.
-        evaluate: the potential.
         timestep_ps: time step.
         strain: change of ln V, applied in the middle of the drift, where positions and cell are
             scaled by exp(strain / 3) and velocities by its inverse.
@@ -83,15 +134,18 @@ def verlet(
     velocities = _kick(state, forces, timestep_ps / 2)
     positions = scale * (state.positions_A + timestep_ps / 2 * velocities)
     velocities = velocities / scale
-    state = replace(
+    moved = replace(
         state,
         positions_A=positions + timestep_ps / 2 * velocities,
         velocities_A_ps=velocities,
         cell_A=state.cell_A * scale,
         step=state.step + 1,
     )
-    forces = evaluate(state)
-    return replace(state, velocities_A_ps=_kick(state, forces, timestep_ps / 2)), forces
+
+    def complete(forces: Forces) -> State:
+        return replace(moved, velocities_A_ps=_kick(moved, forces, timestep_ps / 2))
+
+    return moved, complete
 
 
 def rescale_velocities(
@@ -122,17 +176,15 @@ class NVE:
     """Velocity Verlet at constant energy."""
 
     timestep_ps: float
-    needs_stress = False
+    needs_stress: ClassVar[bool] = False
 
     def start(self, state: State) -> State:
         """Nothing to prepare but the heat account."""
         return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
 
-    def step(
-        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
-    ) -> tuple[State, Forces]:
-        """Advance by one step; the temperature is not used."""
-        return verlet(state, forces, evaluate, self.timestep_ps)
+    def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
+        """Begin one step; the temperature is not used."""
+        return verlet(state, forces, self.timestep_ps)
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Total energy."""
@@ -145,18 +197,20 @@ class BussiNVT:
 
     timestep_ps: float
     tau_ps: float
-    needs_stress = False
+    needs_stress: ClassVar[bool] = False
 
     def start(self, state: State) -> State:
         """Nothing to prepare but the heat account."""
         return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
 
-    def step(
-        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
-    ) -> tuple[State, Forces]:
-        """Advance by one step."""
-        state, forces = verlet(state, forces, evaluate, self.timestep_ps)
-        return rescale_velocities(state, temperature_K, self.timestep_ps, self.tau_ps), forces
+    def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
+        """Begin one step."""
+        moved, kick = verlet(state, forces, self.timestep_ps)
+
+        def complete(forces: Forces) -> State:
+            return rescale_velocities(kick(forces), temperature_K, self.timestep_ps, self.tau_ps)
+
+        return moved, complete
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Total energy less the heat from the thermostat."""
@@ -179,19 +233,20 @@ class NoseHooverNVT:
     timestep_ps: float
     tau_ps: float
     length: int = 3
-    needs_stress = False
+    needs_stress: ClassVar[bool] = False
 
     def start(self, state: State) -> State:
         """A chain at rest."""
         return replace(state, heat_eV=0.0, chain=np.zeros((2, self.length)))
 
-    def step(
-        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
-    ) -> tuple[State, Forces]:
-        """Advance by one step."""
-        state = self._move_chain(state, temperature_K)
-        state, forces = verlet(state, forces, evaluate, self.timestep_ps)
-        return self._move_chain(state, temperature_K), forces
+    def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
+        """Begin one step."""
+        moved, kick = verlet(self._move_chain(state, temperature_K), forces, self.timestep_ps)
+
+        def complete(forces: Forces) -> State:
+            return self._move_chain(kick(forces), temperature_K)
+
+        return moved, complete
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Energy of atoms and chain."""
@@ -262,16 +317,14 @@ class RescaleNPT:
     pressure_eV_A3: float
     barostat_tau_ps: float
     compressibility_A3_eV: float
-    needs_stress = True
+    needs_stress: ClassVar[bool] = True
 
     def start(self, state: State) -> State:
         """Nothing to prepare but the heat account."""
         return replace(state, heat_eV=0.0, chain=np.zeros((2, 0)))
 
-    def step(
-        self, state: State, forces: Forces, evaluate: Evaluate, temperature_K: float
-    ) -> tuple[State, Forces]:
-        """Advance by one step."""
+    def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
+        """Begin one step."""
         thermal = BOLTZMANN_eV_K * temperature_K
         volume, excess = state.volume_A3, self._excess_eV_A3(state, forces)
         rate = self.compressibility_A3_eV * self.timestep_ps / self.barostat_tau_ps
@@ -281,11 +334,18 @@ class RescaleNPT:
             rate * (excess + thermal / volume)
             + math.sqrt(2 * thermal * rate / volume) * noise(state, stream=1).standard_normal()
         )
-        state, forces = verlet(state, forces, evaluate, self.timestep_ps, strain)
-        # Energy and p V changed by minus the integral of the excess pressure (trapezoidal rule).
-        mean_excess = (excess + self._excess_eV_A3(state, forces)) / 2
-        state = replace(state, heat_eV=state.heat_eV - mean_excess * (state.volume_A3 - volume))
-        return rescale_velocities(state, temperature_K, self.timestep_ps, self.tau_ps), forces
+        moved, kick = verlet(state, forces, self.timestep_ps, strain)
+
+        def complete(forces: Forces) -> State:
+            kicked = kick(forces)
+            # Energy and p V changed by minus the integral of the excess pressure (trapezoidal
+            # rule).
+            mean_excess = (excess + self._excess_eV_A3(kicked, forces)) / 2
+            heat_eV = kicked.heat_eV - mean_excess * (kicked.volume_A3 - volume)
+            kicked = replace(kicked, heat_eV=heat_eV)
+            return rescale_velocities(kicked, temperature_K, self.timestep_ps, self.tau_ps)
+
+        return moved, complete
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Enthalpy less the energy from thermostat and barostat."""

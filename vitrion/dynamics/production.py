@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics
-from vitrion.dynamics.batch import Member, step_together
+from vitrion.dynamics.batch import drive_together
 from vitrion.dynamics.checkpoint import CheckpointLog, Record
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
 from vitrion.dynamics.measurements import (
@@ -30,9 +30,12 @@ from vitrion.dynamics.measurements import (
     measure_order,
     measure_temperature,
 )
-from vitrion.dynamics.run import Interrupted, Stage
+from vitrion.dynamics.run import Interrupted, Stage, Stepping, StopFlag, drive, stop_signals
 from vitrion.tables.io import write_table
+from vitrion.trajectory.checks import Measurement
 from vitrion.trajectory.h5md import read_checkpoint, read_samples, write_checkpoint, write_segment
+from vitrion.trajectory.metadata import SegmentMetadata, TrajectoryKey
+from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
@@ -42,7 +45,7 @@ def equilibrate(
     glass: Path,
     out: Path,
     *,
-    temperature_K: float,
+    key: TrajectoryKey,
     equilibrate_ps: float,
     dynamics: Dynamics,
     model: str,
@@ -53,7 +56,7 @@ def equilibrate(
     Args:
         glass: structure to start from.
         out: checkpoint to write, at step 0 of production; thermo.parquet is written beside it.
-        temperature_K: temperature of production.
+        key: the trajectory that begins here; all its segments carry it.
         equilibrate_ps: length of each of the two stages; the mean is over the last half of NPT.
         dynamics: settings of the dynamics.
         model: what `vitrion.potential.load_model` takes.
@@ -61,11 +64,12 @@ def equilibrate(
 
     Raises:
         InputError: the glass cannot be read.
-        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        BlowUp: a state that no condensed phase can have; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
     engine = Engine(model, dynamics)
     atoms = read_structure(glass)
+    temperature_K = key.temperature_K
     checkpoints = engine.checkpoint_log(
         out,
         {
@@ -83,22 +87,26 @@ def equilibrate(
     ]
     state = engine.run(
         State.from_atoms(atoms, temperature_K=temperature_K, seed=seed),
-        *(stages, checkpoints),
+        stages,
+        checkpoints,
         title=f"equilibrate at {temperature_K:g} K",
         out=out,
     )
     samples = checkpoints.rows()
-    metadata = {
-        "glass": {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0},
-        "temperature_K": temperature_K,
-        "equilibrate_ps": equilibrate_ps,
-        "seed": seed,
-        "model_hash": engine.model_hash,
-        "dynamics": dynamics.model_dump(mode="json"),
-        "wall_s": checkpoints.wall_s(),
-    }
+    metadata = SegmentMetadata(
+        composition=key.composition,
+        temperature_K=temperature_K,
+        replica=key.replica,
+        glass={name: _plain(value) for name, value in atoms.info.items() if np.ndim(value) == 0},
+        equilibrate_ps=equilibrate_ps,
+        seed=seed,
+        model_hash=engine.model_hash,
+        timestep_fs=dynamics.timestep_fs,
+        dynamics=dynamics.model_dump(mode="json"),
+        wall_s=checkpoints.wall_s(),
+    )
     thermo = samples.thermo(masses_u=state.masses_u, timestep_ps=engine.timestep_ps)
-    write_table(out.parent / "thermo.parquet", "thermo", thermo, metadata)
+    write_table(out.parent / "thermo.parquet", "thermo", thermo, asdict(metadata))
     write_checkpoint(out, replace(state, step=0, seed=derive_seed(seed, "produce")), metadata)
     checkpoints.discard()
 
@@ -112,6 +120,21 @@ def _to_mean_volume(state: State, checkpoints: CheckpointLog) -> State:
     """Scale to the mean volume of the last half of the stage before."""
     volumes = checkpoints.rows().volume_A3
     return state.scaled_to(float(volumes[len(volumes) // 2 :].mean())) if len(volumes) else state
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSettings:
+    """How the segments of a trajectory are made and stored.
+
+    Attributes:
+        segment_ps: length of every segment.
+        frame_interval_ps: time between frames.
+        position_precision_A: precision of stored positions.
+    """
+
+    segment_ps: float
+    frame_interval_ps: float
+    position_precision_A: float
 
 
 def produce_segment(
@@ -130,7 +153,7 @@ def produce_segment(
     Args:
         previous: the segment before, or the checkpoint that `equilibrate` wrote.
         out: segment to write.
-        temperature_K: temperature.
+        temperature_K: temperature of the trajectory.
         segment_ps: length of every segment.
         frame_interval_ps: time between frames.
         position_precision_A: precision of stored positions.
@@ -138,18 +161,20 @@ def produce_segment(
         model: what `vitrion.potential.load_model` takes.
 
     Raises:
-        InputError: `previous` cannot be read, or segments of another length led to it.
-        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        InputError: `previous` cannot be read, belongs to a trajectory at another temperature, or
+            follows segments of another length.
+        BlowUp: a state that no condensed phase can have; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
-    segment = _Segment.begin(
-        *(Engine(model, dynamics), previous, out),
-        temperature_K=temperature_K,
+    settings = SegmentSettings(
         segment_ps=segment_ps,
         frame_interval_ps=frame_interval_ps,
         position_precision_A=position_precision_A,
     )
-    segment.run()
+    engine = Engine(model, dynamics)
+    segment = _Segment.begin(engine, previous, out, temperature_K, settings)
+    with stop_signals() as stop:
+        drive(segment.stepping(stop), engine.potential(segment.state.numbers))
     segment.checkpoints.discard()
 
 
@@ -167,8 +192,8 @@ def produce_segments(
     """Produce the next segments of several trajectories that step together.
 
     Each is the trajectory that `produce_segment` makes, on the CPU bit for bit, and has its own
-    restart data, which either of the two goes on from. On a GPU all of them are one evaluation of
-    the potential.
+    restart data, from which either of the two continues. On a GPU all of them are one evaluation
+    of the potential.
 
     Args:
         previous: for each trajectory, the segment before or the equilibrated checkpoint.
@@ -181,50 +206,51 @@ def produce_segments(
         InputError, BlowUp, Interrupted: as `produce_segment`, for any of them, after the others
             have come to their end or saved their states; no segment is complete then.
     """
+    settings = SegmentSettings(
+        segment_ps=segment_ps,
+        frame_interval_ps=frame_interval_ps,
+        position_precision_A=position_precision_A,
+    )
     engine = Engine(model, dynamics)
     segments: list[_Segment] = []
     try:
         for before, out, temperature_K in zip(previous, outs, temperatures_K, strict=True):
-            segment = _Segment.begin(
-                *(engine, before, out),
-                temperature_K=temperature_K,
-                segment_ps=segment_ps,
-                frame_interval_ps=frame_interval_ps,
-                position_precision_A=position_precision_A,
-            )
-            segments.append(segment)
+            segments.append(_Segment.begin(engine, before, out, temperature_K, settings))
         potential = engine.batch_potential([segment.state.numbers for segment in segments])
-        faults = [f for f in step_together([s.run for s in segments], potential) if f is not None]
-        if faults:
-            # Why one cannot go on tells more than that all were asked to stop.
-            raise min(faults, key=lambda fault: isinstance(fault, Interrupted))
+        with stop_signals() as stop:
+            outcomes = drive_together([segment.stepping(stop) for segment in segments], potential)
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        if errors:
+            # Another error says more than that all were asked to stop.
+            raise min(errors, key=lambda error: isinstance(error, Interrupted))
     except BaseException:
         for segment in segments:
             segment.checkpoints.close()
         raise
-    # Not before all segments are there: what makes one of them again makes all of them.
+    # Restart data stays until all segments exist: a repeated job makes all of them again.
     for segment in segments:
         segment.checkpoints.discard()
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """A segment to produce, with its checkpoints open.
+    """A segment to produce, with its checkpoint log open.
 
     Attributes:
+        engine: potential and settings.
+        out: the file to write.
         state: at the end of the segment before.
-        history: what that says about the trajectory so far.
+        before: metadata of the segment before.
+        checkpoints: restart data.
+        settings: length and storage.
     """
 
     engine: Engine
     out: Path
     state: State
-    history: Mapping[str, object]
+    before: SegmentMetadata
     checkpoints: CheckpointLog
-    steps: int
-    temperature_K: float
-    frame_interval_ps: float
-    position_precision_A: float
+    settings: SegmentSettings
 
     @classmethod
     def begin(
@@ -232,19 +258,23 @@ class _Segment:
         engine: Engine,
         previous: Path,
         out: Path,
-        *,
         temperature_K: float,
-        segment_ps: float,
-        frame_interval_ps: float,
-        position_precision_A: float,
+        settings: SegmentSettings,
     ) -> _Segment:
-        """Read where it starts and open its checkpoints; see `produce_segment`."""
-        state, history = read_checkpoint(previous)
-        steps = engine.steps(segment_ps)
+        """Read the state it starts from and open its checkpoint log; see `produce_segment`."""
+        state, before = read_checkpoint(previous)
+        if before.temperature_K != temperature_K:
+            raise InputError(
+                "temperature_K",
+                temperature_K,
+                f"{previous} belongs to a trajectory at {before.temperature_K:g} K; put the right "
+                "file there, or remove it to make it again",
+            )
+        steps = engine.steps(settings.segment_ps)
         if state.step % steps:
             raise InputError(
                 "segment_ps",
-                segment_ps,
+                settings.segment_ps,
                 f"{previous} ends at step {state.step}, which is no multiple of {steps}; keep "
                 "production.segment_ps and dynamics.timestep_fs of the segments before",
             )
@@ -253,34 +283,44 @@ class _Segment:
             {
                 "previous": state.fingerprint(),
                 "temperature_K": temperature_K,
-                "segment_ps": segment_ps,
-                "frame_interval_ps": frame_interval_ps,
+                "segment_ps": settings.segment_ps,
+                "frame_interval_ps": settings.frame_interval_ps,
             },
         )
-        return cls(
-            *(engine, out, state, history, checkpoints, steps),
-            *(temperature_K, frame_interval_ps, position_precision_A),
-        )
+        return cls(engine, out, state, before, checkpoints, settings)
 
-    def run(self, member: Member | None = None) -> None:
-        """Run to the end of the segment and write it; the checkpoints stays."""
-        nvt = self.engine.integrator("nvt")
-        stage = Stage("produce", self.state.step + self.steps, nvt, self.temperature_K)
-        state = self.engine.run(
-            *(self.state, [stage], self.checkpoints),
-            title=f"produce {self.out.stem} at {self.temperature_K:g} K",
-            sample_ps=self.frame_interval_ps,
+    def stepping(self, stop: StopFlag) -> Stepping[None]:
+        """Run to the end of the segment and write it; the restart data stays."""
+        engine, temperature_K = self.engine, self.before.temperature_K
+        end = self.state.step + engine.steps(self.settings.segment_ps)
+        state = yield from engine.stepping(
+            self.state,
+            [Stage("produce", end, engine.integrator("nvt"), temperature_K)],
+            self.checkpoints,
+            stop,
+            title=f"produce {self.out.stem} at {temperature_K:g} K",
+            sample_ps=self.settings.frame_interval_ps,
             out=self.out,
-            member=member,
         )
-        _write_segment(
-            *(self.out, self.checkpoints, state, self.engine),
-            temperature_K=self.temperature_K,
-            frame_interval_ps=self.frame_interval_ps,
-            precision_A=self.position_precision_A,
-            glass=True,
-            history=self.history,
+        rows = self.checkpoints.rows()
+        frames = self.checkpoints.samples(
+            len(state.numbers), at=rows.step[chosen_frames(len(rows))]
         )
+        measured = [
+            *_measure(rows, len(state.numbers), engine),
+            measure_least_distance(frames),
+            measure_order(frames, state.numbers),
+        ]
+        metadata = replace(
+            self.before,
+            model_hash=engine.model_hash,
+            timestep_fs=engine.dynamics.timestep_fs,
+            dynamics=engine.dynamics.model_dump(mode="json"),
+            frame_interval_ps=self.settings.frame_interval_ps,
+            position_precision_A=self.settings.position_precision_A,
+            retention=None,
+        )
+        _write(self.out, self.checkpoints, state, rows, metadata, measured)
 
 
 def simulate(
@@ -310,15 +350,15 @@ def simulate(
         dynamics: settings of the dynamics.
         model: what `vitrion.potential.load_model` takes.
         seed: seed of velocities and noise.
-        resume: go on with a run that was stopped, or that finished with fewer steps.
+        resume: continue a run that was stopped, or that finished with fewer steps.
 
     Raises:
         InputError: `out` exists and `resume` was not asked for, or no frame fits into the run.
-        BlowUp: the trajectory has left physics; the last good frame is beside `out`.
+        BlowUp: a state that no condensed phase can have; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
     if out.exists() and not resume:
-        raise InputError("out", str(out), "exists; give another name, or --resume to go on with it")
+        raise InputError("out", str(out), "exists; give another name, or --resume to continue it")
     engine = Engine(model, dynamics)
     if steps < engine.steps(frame_interval_ps):
         raise InputError("steps", steps, f"no frame in so few; a frame is {frame_interval_ps:g} ps")
@@ -334,77 +374,81 @@ def simulate(
     )
     if not resume:
         if checkpoints.state is not None:
-            logger.warning(
-                "starting anew; --resume would go on from step %d", checkpoints.state.step
-            )
+            step = checkpoints.state.step
+            logger.warning("starting again; --resume would continue from step %d", step)
         checkpoints.clear()
     elif checkpoints.state is None and out.exists():
-        state, history = read_checkpoint(out)
-        if history.get("start") != start.fingerprint():
+        state, before = read_checkpoint(out)
+        if before.start != start.fingerprint():
             raise InputError(
                 "resume", str(out), "began with another structure, seed or temperature"
             )
-        samples = read_samples(out)
-        checkpoints.append(Record(0, state, samples, float(history.get("wall_s", 0.0))))
-    stage = Stage(ensemble, steps, engine.integrator(ensemble), temperature_K)
+        checkpoints.append(Record(0, state, read_samples(out), before.wall_s))
     state = engine.run(
-        *(start, [stage], checkpoints), title=f"md {ensemble}", sample_ps=frame_interval_ps, out=out
+        start,
+        [Stage(ensemble, steps, engine.integrator(ensemble), temperature_K)],
+        checkpoints,
+        title=f"md {ensemble}",
+        sample_ps=frame_interval_ps,
+        out=out,
     )
-    _write_segment(
-        *(out, checkpoints, state, engine),
+    rows = checkpoints.rows()
+    measured = _measure(rows, len(state.numbers), engine, is_thermostatted=ensemble != "nve")
+    metadata = SegmentMetadata(
+        start=start.fingerprint(),
+        seed=seed,
+        ensemble=ensemble,
         temperature_K=temperature_K,
+        model_hash=engine.model_hash,
+        timestep_fs=dynamics.timestep_fs,
+        dynamics=dynamics.model_dump(mode="json"),
         frame_interval_ps=frame_interval_ps,
-        precision_A=position_precision_A,
-        glass=False,
-        history={"start": start.fingerprint(), "seed": seed, "ensemble": ensemble},
+        position_precision_A=position_precision_A,
     )
+    _write(out, checkpoints, state, rows, metadata, measured)
     checkpoints.discard()
 
 
-def _write_segment(
+def _measure(
+    rows: Samples, n_atoms: int, engine: Engine, *, is_thermostatted: bool = True
+) -> list[Measurement]:
+    """What is measured of every run: drift of the conserved energy, and the temperature."""
+    timestep_ps = engine.timestep_ps
+    measured = [measure_energy_drift(rows, n_atoms, timestep_ps=timestep_ps)]
+    if is_thermostatted:
+        tau_ps = engine.dynamics.thermostat_tau_fs / 1000
+        measured.append(
+            measure_temperature(rows, n_atoms, timestep_ps=timestep_ps, thermostat_tau_ps=tau_ps)
+        )
+    return measured
+
+
+def _write(
     out: Path,
     checkpoints: CheckpointLog,
     state: State,
-    engine: Engine,
-    *,
-    temperature_K: float,
-    frame_interval_ps: float,
-    precision_A: float,
-    glass: bool,
-    history: Mapping[str, object],
+    rows: Samples,
+    metadata: SegmentMetadata,
+    measured: Sequence[Measurement],
 ) -> None:
-    """Write a segment from its checkpoints."""
-    n_atoms = len(state.numbers)
-    rows = checkpoints.rows()
-    timestep_ps = engine.timestep_ps
-    measurements = [measure_energy_drift(rows, n_atoms, timestep_ps=timestep_ps)]
-    if history.get("ensemble") != "nve":
-        tau_ps = engine.dynamics.thermostat_tau_fs / 1000
-        measurements.append(
-            measure_temperature(rows, n_atoms, timestep_ps=timestep_ps, thermostat_tau_ps=tau_ps)
-        )
-    if glass:
-        frames = checkpoints.samples(n_atoms, at=rows.step[chosen_frames(len(rows))])
-        measurements += [measure_least_distance(frames), measure_order(frames, state.numbers)]
+    """Write a segment from its checkpoint log.
+
+    Args:
+        out: the file to write.
+        checkpoints: frames, and the wall time they took.
+        state: at the end.
+        rows: all samples without positions.
+        metadata: of the segment, but for what was measured.
+        measured: what was measured.
+    """
     wall_s, steps = checkpoints.wall_s(), state.step - checkpoints.first_step
-    write_segment(
-        out,
-        (record.samples for record in checkpoints.records()),
-        state,
-        n_frames=len(rows),
-        timestep_ps=engine.timestep_ps,
-        precision_A=precision_A,
-        metadata={
-            **history,
-            "temperature_K": temperature_K,
-            "timestep_fs": engine.dynamics.timestep_fs,
-            "frame_interval_ps": frame_interval_ps,
-            "position_precision_A": precision_A,
-            "model_hash": engine.model_hash,
-            "dynamics": engine.dynamics.model_dump(mode="json"),
-            "mean_temperature_K": float(rows.temperature_K.mean()) if len(rows) else math.nan,
-            "measurements": [asdict(measurement) for measurement in measurements],
-            "wall_s": wall_s,
-            "steps_per_s": steps / wall_s if wall_s > 0 else 0.0,
-        },
+    metadata = replace(
+        metadata,
+        measurements=tuple(measured),
+        mean_temperature_K=float(rows.temperature_K.mean()),
+        wall_s=wall_s,
+        steps_per_s=steps / wall_s if wall_s > 0 else 0.0,
+        code_version=__version__,
     )
+    parts = (record.samples for record in checkpoints.records())
+    write_segment(out, parts, state, metadata, n_frames=len(rows))

@@ -1,4 +1,9 @@
-"""The one loop that every dynamics of Vitrion runs in."""
+"""The loop of every run of molecular dynamics, stopped at each force evaluation.
+
+A run is a generator: it yields the configuration whose forces it needs and is sent the forces. One
+run is driven with its own potential (`drive`); several are driven together with one evaluation per
+step (`vitrion.dynamics.batch`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,11 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -25,9 +30,10 @@ from vitrion.trajectory.state import State
 
 logger = logging.getLogger("vitrion.dynamics")
 
-# Beyond these nothing is left of a condensed phase; the glass checks are far narrower.
+# A state outside these limits is not that of a condensed phase; the glass checks are far narrower.
 VOLUME_A3_ATOM = (2.0, 1000.0)
-HOTTEST = 10.0  # times the target, and HOTTEST_K on top
+# The temperature must stay below HOTTEST times the target plus HOTTEST_K.
+HOTTEST = 10.0
 HOTTEST_K = 5000.0
 
 
@@ -41,7 +47,7 @@ class Potential(Protocol):
 
 
 class BlowUp(RuntimeError):
-    """The trajectory has left physics; `state` is the last good one."""
+    """A state that no simulation of a condensed phase can have; `state` is the last good one."""
 
     def __init__(self, message: str, state: State) -> None:
         super().__init__(message)
@@ -49,7 +55,7 @@ class BlowUp(RuntimeError):
 
 
 class Interrupted(SystemExit):
-    """A signal has asked to stop; the state is saved, and the same call goes on from there."""
+    """A signal asked to stop. The state is saved, and the same call continues from it."""
 
     def __init__(self) -> None:
         super().__init__(75)  # EX_TEMPFAIL of sysexits.h: try again
@@ -85,17 +91,63 @@ class Stage:
 
 @dataclass(frozen=True)
 class Intervals:
-    """How often a run is looked at.
+    """How often samples and checkpoints are taken.
 
     Attributes:
         sample: steps between samples, which are taken at multiples of it.
-        checkpoint: most steps between records of the checkpoints.
+        checkpoint: most steps between records of the checkpoint log.
         checkpoint_wall_s: most wall time between records.
     """
 
     sample: int
     checkpoint: int
     checkpoint_wall_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class ForceRequest:
+    """A configuration whose forces a trajectory needs for its next step.
+
+    Attributes:
+        positions_A: (n, 3) positions, unwrapped.
+        cell_A: (3, 3) cell vectors in rows.
+        stress: whether the stress is needed too.
+    """
+
+    positions_A: np.ndarray
+    cell_A: np.ndarray
+    stress: bool
+
+
+T = TypeVar("T")
+# A run that stops at every force evaluation: it yields what it needs and is sent the forces.
+Stepping = Generator[ForceRequest, Forces, T]
+
+
+class StopFlag:
+    """Set when a run shall save its state and stop."""
+
+    is_set = False
+
+
+def drive(stepping: Stepping[T], potential: Potential) -> T:
+    """Run one trajectory to its end with its own potential.
+
+    Errors of the potential are raised inside the run, at the step that needed the forces.
+    """
+    try:
+        request = next(stepping)
+        while True:
+            try:
+                forces = potential.compute(
+                    request.positions_A, request.cell_A, stress=request.stress
+                )
+            except BaseException as error:
+                request = stepping.throw(error)
+            else:
+                request = stepping.send(forces)
+    except StopIteration as end:
+        return end.value
 
 
 def run(
@@ -106,28 +158,42 @@ def run(
     intervals: Intervals,
     *,
     title: str = "md",
-    stopping: threading.Event | None = None,
 ) -> State:
-    """Run stages one after another, from where the checkpoints ends.
+    """Run one trajectory with its own potential; see `run_stages`. Signals stop it."""
+    with stop_signals() as stop:
+        return drive(run_stages(state, stages, checkpoints, intervals, stop, title), potential)
 
-    The stages count from step 0; a state that is already inside one goes on there. What is
-    computed depends on the step alone, never on when the process began, so stopping and going on
-    at any step gives the same trajectory.
+
+def run_stages(
+    state: State,
+    stages: Sequence[Stage],
+    checkpoints: CheckpointLog,
+    intervals: Intervals,
+    stop: StopFlag,
+    title: str = "md",
+) -> Stepping[State]:
+    """Run stages one after another, from where the checkpoint log ends.
+
+    The stages count from step 0; a state that is already inside one continues there. What is
+    computed depends on the step alone, never on when the process began, so a run that was stopped
+    at any step and continued gives the same trajectory.
 
     Args:
-        state: where to start when the checkpoints is empty.
+        state: where to start when the checkpoint log is empty.
         stages: the whole run.
-        potential: what moves the atoms.
         checkpoints: where samples and states are kept.
         intervals: how often.
-        title: what the progress is called.
-        stopping: asks to stop when it is set; by default signals do.
+        stop: asks to save the state and stop.
+        title: name of the run in its progress.
+
+    Yields:
+        The configurations whose forces are needed.
 
     Returns:
-        The state at the end, which is also the checkpoints's.
+        The state at the end, which is also the last in the checkpoint log.
 
     Raises:
-        BlowUp: the trajectory has left physics.
+        BlowUp: a state that no simulation of a condensed phase can have.
         Interrupted: asked to stop, with the state saved.
     """
     state = checkpoints.state or state
@@ -135,50 +201,56 @@ def run(
     if state.step >= total:
         return state
     first = 0
-    signals = stop_signals() if stopping is None else nullcontext(stopping)
-    with Progress(total - state.step, title) as progress, signals as stopping:
+    with Progress(total - state.step, title) as progress:
         for stage in stages:
             if first <= state.step < first + stage.steps:
                 recorder = _Recorder(checkpoints, intervals, stage.name, state)
-                for reached in _steps(state, stage, first, potential, recorder):
-                    state = reached
-                    progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
-                    if stopping.is_set() and state.step < total:
-                        recorder.save(state)
-                        logger.warning("stopped at step %d; run again to go on", state.step)
-                        raise Interrupted
-                recorder.save(state)
+                state = yield from _run_stage(state, stage, first, total, recorder, progress, stop)
             first += stage.steps
     return state
 
 
-def _steps(
-    state: State, stage: Stage, first: int, potential: Potential, recorder: _Recorder
-) -> Iterator[State]:
-    """The states of a stage after each step, recorded as they come."""
+def _run_stage(
+    state: State,
+    stage: Stage,
+    first: int,
+    total: int,
+    recorder: _Recorder,
+    progress: Progress,
+    stop: StopFlag,
+) -> Stepping[State]:
+    """Run one stage, which begins at step `first` of `total`, to its end."""
     integrator = stage.integrator
 
-    def evaluate(state: State) -> Forces:
+    def request(state: State) -> ForceRequest:
         stress = integrator.needs_stress or recorder.samples_at(state.step)
-        return potential.compute(state.positions_A, state.cell_A, stress=stress)
+        return ForceRequest(state.positions_A, state.cell_A, stress)
 
     if state.step == first:
         if stage.prepare is not None:
             state = stage.prepare(state, recorder.checkpoints)
         state = integrator.start(state)
     try:
-        forces = evaluate(state)
+        forces = yield request(state)
         while state.step < first + stage.steps:
             target_K = stage.target_K(state.step + 1 - first)
-            following, forces = integrator.step(state, forces, evaluate, target_K)
-            fault = _fault(following, forces, target_K)
-            if fault:
-                raise PotentialError(fault)
+            moved, complete = integrator.step(state, forces, target_K)
+            forces = yield request(moved)
+            following = complete(forces)
+            reason = _rejection_reason(following, forces, target_K)
+            if reason:
+                raise PotentialError(reason)
             state = following
             recorder.record(state, forces, target_K, integrator)
-            yield state
+            progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
+            if stop.is_set and state.step < total:
+                recorder.save(state)
+                logger.warning("stopped at step %d; run again to continue", state.step)
+                raise Interrupted
     except PotentialError as error:
         raise BlowUp(f"{stage.name}, step {state.step + 1}: {error}", state) from error
+    recorder.save(state)
+    return state
 
 
 class _Recorder:
@@ -195,7 +267,7 @@ class _Recorder:
         return step % self._intervals.sample == 0
 
     def record(self, state: State, forces: Forces, target_K: float, integrator: Integrator) -> None:
-        """Take note of a step."""
+        """Take the sample of a step, if there is one, and save when it is time."""
         if self.samples_at(state.step):
             conserved_eV = integrator.conserved_eV(state, forces, target_K)
             self._taken.append(
@@ -210,7 +282,7 @@ class _Recorder:
             self.save(state)
 
     def save(self, state: State) -> None:
-        """Make what was not yet saved a record."""
+        """Append what was not yet saved as a record."""
         if state.step == self._first_step:
             return
         samples = Samples.join([Samples.none(len(state.numbers)), *self._taken])
@@ -240,35 +312,39 @@ def _sample(
     )
 
 
-def _fault(state: State, forces: Forces, target_K: float) -> str:
-    """Why a state is not physics; empty when it is."""
+def _rejection_reason(state: State, forces: Forces, target_K: float) -> str:
+    """Why a state cannot belong to a simulation of a condensed phase; empty when it can."""
     if not (math.isfinite(forces.energy_eV) and np.isfinite(forces.forces_eV_A).all()):
         return "energy or forces are not finite"
     if not state.temperature_K < HOTTEST * target_K + HOTTEST_K:
         return f"the temperature is {state.temperature_K:.0f} K, {target_K:.0f} K was asked for"
+    volume_A3_atom = state.volume_A3 / len(state.numbers)
     low, high = VOLUME_A3_ATOM
-    if not low < state.volume_A3 / len(state.numbers) < high:
-        return f"the cell has {state.volume_A3 / len(state.numbers):.4g} Å³ an atom"
+    if not low < volume_A3_atom < high:
+        return f"the cell has {volume_A3_atom:.4g} Å³ per atom"
     return ""
 
 
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM, SIGUSR1 and SIGINT set; a second SIGINT does what it did before."""
-    stopping = threading.Event()
+def stop_signals() -> Iterator[StopFlag]:
+    """A flag that SIGTERM, SIGUSR1 and SIGINT set; a second SIGINT does what it did before.
+
+    Outside the main thread, where Python allows no signal handlers, nothing sets the flag.
+    """
+    flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield stopping
+        yield flag
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
+        flag.is_set = True
         if number == signal.SIGINT:
             signal.signal(number, previous[number])
 
     numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     previous = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield stopping
+        yield flag
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -3,43 +3,42 @@
 Layout, after de Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (2014):
 /particles/all/{species, position, box/edges} with Å and ps, /observables/<column> with the rows of
 the table `thermo`, and /vitrion with metadata (JSON) and the state at the end (checkpoint).
+H5MD files of other programs are read too.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from ase.data import chemical_symbols
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
 from vitrion.tables import TABLES
+from vitrion.trajectory.metadata import Retention, SegmentMetadata, TrajectoryKey
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State, checksum
+from vitrion.trajectory.unwrapping import Frames, Source
 
-# A chunk is one coordinate of one atom over this many frames: such a coordinate stays within a few
-# Å, so that few bits tell it to 0.001 Å. Shorter chunks need fewer bits, but cost 40 bytes each;
-# 500 to 800 are the smallest for LiAlCl at 600 to 800 K. The longer, the slower to read one frame.
+# A chunk is one coordinate of one atom over this many frames. Such a coordinate stays within a few
+# Å, so that few bits store it to 0.001 Å. Shorter chunks need fewer bits, but cost 40 bytes each;
+# files are smallest with 500 to 800 frames for LiAlCl at 600 to 800 K. One frame takes longer to
+# read from longer chunks.
 CHUNK_FRAMES = 500
+READ_FRAMES = 256  # read at once, rounded to whole chunks
 _HDF5 = ("v110", "v110")  # file format of HDF5 1.10 (2016), whose index of chunks is compact
 
 
 def write_segment(
-    path: Path,
-    parts: Iterable[Samples],
-    state: State,
-    *,
-    n_frames: int,
-    timestep_ps: float,
-    precision_A: float,
-    metadata: Mapping[str, object],
+    path: Path, parts: Iterable[Samples], state: State, metadata: SegmentMetadata, *, n_frames: int
 ) -> None:
     """Write a segment; it appears whole or not at all.
 
@@ -47,19 +46,23 @@ def write_segment(
         path: file to write; its folder is made.
         parts: the samples in order, in parts of any length.
         state: the state at the end.
+        metadata: stored as JSON; positions are rounded to multiples of the power of ten not above
+            its `position_precision_A`.
         n_frames: number of samples in all parts, at least one.
-        timestep_ps: time of one step.
-        precision_A: positions are rounded to multiples of the power of ten not above this.
-        metadata: what the segment was made from; stored as JSON.
+
+    Raises:
+        ValueError: the metadata names no precision.
     """
-    digits = max(0, math.ceil(-math.log10(precision_A) - 1e-9))
+    if metadata.position_precision_A is None:
+        raise ValueError("a segment needs position_precision_A")
+    digits = max(0, math.ceil(-math.log10(metadata.position_precision_A) - 1e-9))
     with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
-        _write_samples(file, parts, state, n_frames, timestep_ps, digits)
+        _write_samples(file, parts, state, n_frames, metadata.timestep_ps, digits)
         _write_checkpoint(file, state, metadata)
 
 
-def write_checkpoint(path: Path, state: State, metadata: Mapping[str, object]) -> None:
+def write_checkpoint(path: Path, state: State, metadata: SegmentMetadata) -> None:
     """Write a state without frames; the file appears whole or not at all."""
     with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
@@ -67,25 +70,28 @@ def write_checkpoint(path: Path, state: State, metadata: Mapping[str, object]) -
         _write_checkpoint(file, state, metadata)
 
 
-def read_checkpoint(path: Path | str) -> tuple[State, dict[str, object]]:
+def read_checkpoint(path: Path | str) -> tuple[State, SegmentMetadata]:
     """State and metadata of a segment or checkpoint file.
 
     Raises:
         InputError: no such file, not one of ours, or damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["vitrion/checkpoint"]
-            arrays = {name: group[name][()] for name in group}
-            expected = group.attrs["sha256"]
-            metadata = json.loads(file["vitrion"].attrs["metadata"])
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            "checkpoint", str(path), f"cannot be read ({error}); remove the file to make it again"
-        ) from None
-    if checksum(arrays) != expected:
-        raise InputError("checkpoint", str(path), "is damaged; remove the file to make it again")
-    return State.from_arrays(arrays), metadata
+    with _opened(path) as file:
+        group = file["vitrion/checkpoint"]
+        arrays = {name: group[name][()] for name in group}
+        if checksum(arrays) != group.attrs["sha256"]:
+            raise ValueError("its checksum does not fit")
+        return State.from_arrays(arrays), _metadata(file)
+
+
+def read_metadata(path: Path | str) -> SegmentMetadata:
+    """Metadata of a segment or checkpoint file.
+
+    Raises:
+        InputError: no such file, not one of ours, or damaged.
+    """
+    with _opened(path) as file:
+        return _metadata(file)
 
 
 def read_samples(path: Path | str) -> Samples:
@@ -94,29 +100,245 @@ def read_samples(path: Path | str) -> Samples:
     Raises:
         InputError: no such file, not one of ours, or damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            particles, observables = file["particles/all"], file["observables"]
-            n_atoms = len(particles["species"])
-            columns = {name: observables[f"{name}/value"][()] for name in observables}
-            return Samples(
-                step=particles["position/step"][()],
-                stage=columns["stage"].astype("U"),
-                target_K=columns["target_temperature_K"],
-                temperature_K=columns["temperature_K"],
-                energy_eV=columns["potential_energy_eV_atom"] * n_atoms,
-                conserved_eV=columns["conserved_energy_eV_atom"] * n_atoms,
-                pressure_GPa=columns["pressure_GPa"],
-                cell_A=particles["box/edges/value"][()],
-                positions_A=particles["position/value"][()],
+    with _opened(path) as file:
+        particles, observables = file["particles/all"], file["observables"]
+        n_atoms = len(particles["species"])
+        columns = {name: observables[f"{name}/value"][()] for name in observables}
+        return Samples(
+            step=particles["position/step"][()],
+            stage=columns["stage"].astype("U"),
+            target_K=columns["target_temperature_K"],
+            temperature_K=columns["temperature_K"],
+            energy_eV=columns["potential_energy_eV_atom"] * n_atoms,
+            conserved_eV=columns["conserved_energy_eV_atom"] * n_atoms,
+            pressure_GPa=columns["pressure_GPa"],
+            cell_A=particles["box/edges/value"][()],
+            positions_A=particles["position/value"][()],
+        )
+
+
+def read_segments(paths: Sequence[Path], *, expected: TrajectoryKey | None = None) -> Source:
+    """Consecutive H5MD segments of one trajectory, in order.
+
+    Where some were thinned (`production.keep_every`), only frames that all would have are used.
+
+    Args:
+        paths: the files.
+        expected: the trajectory of a campaign that the segments belong to.
+
+    Raises:
+        InputError: missing or damaged files, a segment of another trajectory, other atoms, frames
+            missing, repeated or removed. Damage to positions is found when the frames are read.
+    """
+    if not paths:
+        raise InputError("segments", [], "give at least one file")
+    paths = [Path(path) for path in paths]
+    metadata = [_check_belongs(path, expected) for path in paths]
+    common = _common_interval(paths, metadata)
+    parts = [_read_frame_times(path) for path in paths]
+    symbols = parts[0].symbols
+    for path, part in zip(paths, parts, strict=True):
+        if part.symbols != symbols:
+            raise InputError("trajectory", str(path), "holds other atoms than the first segment")
+    used = [np.flatnonzero(part.steps % common == 0) for part in parts]
+    interval_ps = _check_spacing(
+        [str(path) for path in paths],
+        [part.steps[rows] for part, rows in zip(parts, used, strict=True)],
+        [part.times_ps[rows] for part, rows in zip(parts, used, strict=True)],
+    )
+
+    def chunks() -> Iterator[Frames]:
+        for path, rows in zip(paths, used, strict=True):
+            yield from _read_frames(path, rows)
+
+    return Source(
+        symbols=symbols,
+        frame_interval_ps=interval_ps,
+        wrapped=metadata[0] is None,
+        chunks=chunks(),
+        name=str(paths[0]),
+        n_frames=sum(map(len, used)),
+    )
+
+
+@dataclass(frozen=True)
+class _FrameTimes:
+    """Elements of the atoms (atoms,), steps (frames,) and times (frames,) of a file's frames."""
+
+    symbols: tuple[str, ...]
+    steps: np.ndarray
+    times_ps: np.ndarray
+
+
+def _read_frame_times(path: Path) -> _FrameTimes:
+    with _opened(path) as file:
+        if "particles/all/position/value" not in file:
+            raise InputError("trajectory", str(path), "is not H5MD with particles/all/position")
+        position = file["particles/all/position"]
+        n_frames = len(position["value"])
+        return _FrameTimes(
+            symbols=_symbols(file["particles/all/species"]),
+            steps=_series(position["step"], n_frames).astype(np.int64),
+            times_ps=_series(position["time"], n_frames),
+        )
+
+
+def _read_frames(path: Path, rows: np.ndarray) -> Iterator[Frames]:
+    """Some frames of a file, a few at a time, in whole chunks so that none is read twice."""
+    with _opened(path) as file:
+        values = file["particles/all/position/value"]
+        n_frames, stored = len(values), (values.chunks or (1,))[0]
+    step = max(stored, READ_FRAMES // stored * stored)
+    with _opened(path) as file:
+        group = file["particles/all"]
+        values, edges = group["position/value"], group["box/edges"]
+        for first in range(0, n_frames, step):
+            own = rows[(rows >= first) & (rows < first + step)] - first
+            if len(own):
+                positions_A = values[first : first + step]
+                cells_A = _cells(edges, first, len(positions_A))
+                yield Frames(positions_A[own], cells_A[own])
+
+
+def _check_belongs(path: Path, expected: TrajectoryKey | None) -> SegmentMetadata | None:
+    """Metadata of one of our files; None for other programs' files.
+
+    Raises:
+        InputError: the file belongs to another trajectory than expected.
+    """
+    with _opened(path) as file:
+        metadata = _metadata(file) if "vitrion" in file else None
+    found = metadata.key if metadata else None
+    if expected is not None and found != expected:
+        raise InputError(
+            "trajectory",
+            str(path),
+            f"holds {found or 'no trajectory of a campaign'}, where {expected} was expected; put "
+            "the right file there, or remove this one to make it again",
+        )
+    return metadata
+
+
+def _common_interval(paths: Sequence[Path], metadata: Sequence[SegmentMetadata | None]) -> int:
+    """Steps between the frames that all of our segments have; 1 where none was thinned.
+
+    Raises:
+        InputError: the frames of a segment were removed.
+    """
+    interval, every = 1, 1
+    for path, own in zip(paths, metadata, strict=True):
+        if own is None or own.retention is None:
+            continue
+        interval, every = own.frame_interval_steps, math.lcm(every, own.retention.keep_every)
+        if not every:
+            raise InputError(
+                "trajectory",
+                str(path),
+                "holds no frames: they were removed after the analysis (production.keep_every: 0), "
+                "whose tables stay as they are; to analyse again, remove this segment and those "
+                "after it, retention.parquet beside them and the trajectory's tables in transport; "
+                "all are made again",
             )
-    except (OSError, KeyError) as error:
-        raise _damaged(path, error) from None
+    return every * interval
 
 
-def _damaged(path: Path | str, error: Exception) -> InputError:
-    remedy = f"is damaged ({error}); remove the file to make it again"
-    return InputError("segment", str(path), remedy)
+# What h5py and numpy raise for content that is missing, of another type, or fails its checksum.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
+_REMEDY = "if Vitrion wrote it, remove it to make it again"
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[h5py.File]:
+    """A file to read from, and from nothing else.
+
+    Raises:
+        InputError: no such file, no HDF5, not the expected content, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("trajectory", str(path), "no such file")
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            "trajectory", str(path), f"cannot be read as HDF5 ({error}); {_REMEDY}"
+        ) from None
+    with file, _damage_named(path):
+        yield file
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever reading a damaged file raises into one message.
+
+    Raises:
+        InputError: instead.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise InputError("trajectory", str(path), f"is damaged ({error}); {_REMEDY}") from None
+
+
+def _metadata(file: h5py.File) -> SegmentMetadata:
+    return SegmentMetadata.from_json(file["vitrion"].attrs["metadata"])
+
+
+def _symbols(species: h5py.Dataset) -> tuple[str, ...]:
+    enumeration = h5py.check_enum_dtype(species.dtype)
+    values = species[()]
+    if values.ndim > 1:
+        values = values[0]
+    if enumeration:
+        names = {number: name for name, number in enumeration.items()}
+        return tuple(names[int(value)] for value in values)
+    if values.dtype.kind in "iu":
+        return tuple(chemical_symbols[int(value)] for value in values)
+    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values)
+
+
+def _series(dataset: h5py.Dataset, n_frames: int) -> np.ndarray:
+    """An H5MD step or time, stored in full or as an increment with an offset."""
+    if dataset.shape:
+        return dataset[:n_frames].astype(float)
+    return dataset.attrs.get("offset", 0) + dataset[()] * np.arange(n_frames, dtype=float)
+
+
+def _cells(edges: h5py.Group | h5py.Dataset, first: int, count: int) -> np.ndarray:
+    """Cells (count, 3, 3) of frames, stored as vectors or edges, for each frame or for all."""
+    stored = edges["value"] if isinstance(edges, h5py.Group) else edges
+    values = stored[first : first + count] if stored is not edges else stored[()]
+    values = np.asarray(values, dtype=float)
+    if values.ndim == 1 or (values.ndim == 2 and len(values) == count and count != 3):
+        values = values[..., None] * np.eye(3)
+    return np.broadcast_to(values, (count, 3, 3))
+
+
+def _check_spacing(
+    names: Sequence[str], steps: Sequence[np.ndarray], times_ps: Sequence[np.ndarray]
+) -> float:
+    """The time between frames, after checking that every frame follows the one before.
+
+    Raises:
+        InputError: names the file and the steps where frames are missing or repeated.
+    """
+    every_step, every_time_ps = np.concatenate(steps), np.concatenate(times_ps)
+    if len(every_step) < 2:
+        raise InputError("trajectory", list(names), "holds fewer than two frames")
+    owner = np.repeat(np.arange(len(names)), list(map(len, steps)))
+    gaps = np.diff(every_step)
+    usual = int(np.median(gaps))
+    wrong = np.flatnonzero(gaps != usual)
+    if len(wrong):
+        at = int(wrong[0])
+        problem = "repeats or goes back behind" if gaps[at] <= 0 else "leaves a gap after"
+        raise InputError(
+            "trajectory",
+            names[owner[at + 1]],
+            f"step {every_step[at + 1]} {problem} step {every_step[at]} of {names[owner[at]]} "
+            f"(frames are {usual} steps apart); give every segment once, in order",
+        )
+    return float((every_time_ps[-1] - every_time_ps[0]) / (len(every_time_ps) - 1))
 
 
 @dataclass(frozen=True)
@@ -153,13 +375,16 @@ def thin_segment(path: Path, keep_every: int) -> Thinning:
     state, metadata = read_checkpoint(path)
     before = path.stat()
     with h5py.File(path) as old:
-        step = old["particles/all/position/step"][()] if "particles/all/position" in old else []
-        interval = round(1000 * metadata["frame_interval_ps"] / metadata["timestep_fs"])
-        kept = np.flatnonzero(np.asarray(step) % (interval * keep_every) == 0) if keep_every else []
-        had = metadata.get("retention", {"frames": len(step), "keep_every": 1})
-        every = math.lcm(had["keep_every"], keep_every)
+        with _damage_named(path):
+            has_frames = "particles/all/position" in old
+            step = old["particles/all/position/step"][()] if has_frames else np.zeros(0, np.int64)
+        had = metadata.retention or Retention(len(step), 1)
+        every = math.lcm(had.keep_every, keep_every)
+        kept = np.arange(0)
+        if keep_every:
+            kept = np.flatnonzero(step % (metadata.frame_interval_steps * keep_every) == 0)
         if len(kept) < len(step):
-            metadata["retention"] = {"frames": had["frames"], "keep_every": every}
+            metadata = replace(metadata, retention=Retention(had.frames, every))
             with whole_file(path) as partial:
                 with h5py.File(partial, "w", libver=_HDF5) as new:
                     _write_heading(new)
@@ -168,7 +393,7 @@ def thin_segment(path: Path, keep_every: int) -> Thinning:
                         _copy_frames(old, new, kept)
                     _write_checkpoint(new, state, metadata)
                 os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))
-    return Thinning(had["frames"], len(kept), before.st_size, path.stat().st_size)
+    return Thinning(had.frames, len(kept), before.st_size, path.stat().st_size)
 
 
 def _copy_frames(old: h5py.File, new: h5py.File, kept: np.ndarray) -> None:
@@ -181,10 +406,8 @@ def _copy_frames(old: h5py.File, new: h5py.File, kept: np.ndarray) -> None:
     thinned.attrs["unit"] = values.attrs["unit"]
     for first in range(0, len(kept), chunk):
         rows = kept[first : first + chunk]
-        try:
+        with _damage_named(Path(old.filename)):
             read_A = values[rows[0] : rows[-1] + 1][rows - rows[0]]
-        except OSError as error:  # its checksum does not fit
-            raise _damaged(old.filename, error) from None
         thinned[first : first + chunk] = np.round(read_A.astype(np.float64), digits)
     step = _put(group, "step", position["step"][()][kept])
     time = _put(group, "time", position["time"][()][kept], position["time"].attrs["unit"])
@@ -291,12 +514,10 @@ def _write_heading(file: h5py.File) -> None:
     creator.attrs["name"], creator.attrs["version"] = "vitrion", __version__
 
 
-def _write_checkpoint(file: h5py.File, state: State, metadata: Mapping[str, object]) -> None:
+def _write_checkpoint(file: h5py.File, state: State, metadata: SegmentMetadata) -> None:
     arrays = state.to_arrays()
     group = file.create_group("vitrion/checkpoint")
     for name, array in arrays.items():
         group.create_dataset(name, data=array)
     group.attrs["sha256"] = checksum(arrays)
-    file["vitrion"].attrs["metadata"] = json.dumps(
-        {"code_version": __version__, **metadata}, default=str
-    )
+    file["vitrion"].attrs["metadata"] = metadata.to_json()

@@ -9,8 +9,8 @@ from pathlib import Path
 from vitrion.config import GlassLimits
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
-from vitrion.trajectory.checks import Measurement, check_glass, check_segment
-from vitrion.trajectory.h5md import read_checkpoint
+from vitrion.trajectory.checks import check_glass, check_segment
+from vitrion.trajectory.h5md import read_metadata
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,19 @@ def run_history(
     """
     checks = check_glass(read_table(measurements), composition, limits)
     flags = [f"glass: {check}" for check in checks.loc[~checks["passed"], "check"]]
-    runs = [read_checkpoint(segment)[1] for segment in segments]
+    runs = [read_metadata(segment) for segment in segments]
     for run in runs:
-        measured = [Measurement(**measurement) for measurement in run["measurements"]]
         flags += [
             f"production: {check.name}"
-            for check in check_segment(measured, limits)
+            for check in check_segment(run.measurements, limits)
             if not check.passed
         ]
-    wall_s = sum(run["wall_s"] for run in runs)
-    steps = sum(run["steps_per_s"] * run["wall_s"] for run in runs)
+    wall_s = sum(run.wall_s for run in runs)
+    steps = sum(run.steps_per_s * run.wall_s for run in runs)
     return RunHistory(
         flags=tuple(dict.fromkeys(flags)),
-        mean_temperature_K=sum(run["mean_temperature_K"] for run in runs) / len(runs),
+        mean_temperature_K=sum(run.mean_temperature_K for run in runs) / len(runs),
         wall_hours=wall_s / 3600,
         steps_per_s=steps / wall_s if wall_s > 0 else float("nan"),
-        model_hash=runs[0]["model_hash"],
+        model_hash=runs[0].model_hash,
     )

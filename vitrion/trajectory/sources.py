@@ -1,9 +1,7 @@
-"""Readers: our segments, and whatever ASE or MDAnalysis can read."""
+"""Readers of trajectories in formats of other programs: whatever ASE or MDAnalysis can read."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,185 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vitrion.base.errors import InputError
+from vitrion.trajectory.h5md import read_segments
 from vitrion.trajectory.unwrapping import Frames, Source
 
 CHUNK_FRAMES = 256
 # Formats that only MDAnalysis reads; they know no elements and need a topology.
 MDANALYSIS_SUFFIXES = {".xtc", ".trr", ".dcd", ".nc", ".ncdf"}
 LAMMPS_DUMP = "lammps-dump-text"
-
-
-def read_segments(paths: Sequence[Path]) -> Source:
-    """Consecutive H5MD segments of one trajectory, in order.
-
-    Where some were thinned (`production.keep_every`), only frames that all would have are used.
-
-    Raises:
-        InputError: missing or damaged files, other atoms, frames missing, repeated or removed.
-    """
-    import h5py
-
-    if not paths:
-        raise InputError("segments", [], "give at least one file")
-    symbols: tuple[str, ...] = ()
-    used: list[np.ndarray] = []
-    steps: list[np.ndarray] = []
-    times_ps: list[np.ndarray] = []
-    wrapped = False
-    metadata: dict[str, object] = {}
-    common = _common_interval(paths)
-    for path in map(Path, paths):
-        with _open(path) as file:
-            try:
-                group = file["particles/all"]
-                position = group["position"]
-                n_frames = len(position["value"])
-                own = _symbols(group["species"], file)
-                step = _series(position["step"], n_frames).astype(np.int64)
-                used.append(np.flatnonzero(step % common == 0))
-                steps.append(step[used[-1]])
-                times_ps.append(_series(position["time"], n_frames)[used[-1]])
-                if not metadata:
-                    wrapped = "vitrion" not in file
-                    metadata = _metadata(file)
-            except KeyError as error:
-                raise InputError(
-                    "trajectory", str(path), f"is not H5MD with particles/all ({error})"
-                ) from error
-        if symbols and own != symbols:
-            raise InputError("trajectory", str(path), "holds other atoms than the first segment")
-        symbols = own
-    interval_ps = _check_spacing([str(path) for path in paths], steps, times_ps)
-
-    def chunks() -> Iterator[Frames]:
-        for path, rows in zip(paths, used, strict=True):
-            with h5py.File(path) as file:
-                group = file["particles/all"]
-                values, edges = group["position/value"], group["box/edges"]
-                # Whole storage chunks, so that none is decompressed twice.
-                stored = (values.chunks or (1,))[0]
-                step = max(stored, CHUNK_FRAMES // stored * stored)
-                for first in range(0, len(values), step):
-                    positions_A = values[first : first + step]
-                    own = rows[(rows >= first) & (rows < first + step)] - first
-                    cells_A = _cells(edges, first, len(positions_A))
-                    if len(own):
-                        yield Frames(positions_A[own], cells_A[own])
-
-    return Source(
-        symbols=symbols,
-        frame_interval_ps=interval_ps,
-        wrapped=wrapped,
-        chunks=chunks(),
-        name=str(paths[0]),
-        n_frames=sum(map(len, steps)),
-        metadata=metadata,
-    )
-
-
-def _common_interval(paths: Sequence[Path]) -> int:
-    """Steps between the frames that all of our segments have; 1 where none was thinned.
-
-    Raises:
-        InputError: the frames of a segment were removed.
-    """
-    interval, every = 1, 1
-    for path in map(Path, paths):
-        with _open(path) as file:
-            metadata = _metadata(file).get("metadata", {})
-        if "retention" in metadata:
-            every = math.lcm(every, metadata["retention"]["keep_every"])
-            interval = round(1000 * metadata["frame_interval_ps"] / metadata["timestep_fs"])
-        if not every:
-            raise InputError(
-                "trajectory",
-                str(path),
-                "holds no frames: they were removed after the analysis (production.keep_every: 0), "
-                "whose tables stay as they are; to analyse anew, remove this segment and those "
-                "after it, retention.parquet beside them and the trajectory's tables in transport; "
-                "all are made again",
-            )
-    return every * interval
-
-
-def _open(path: Path):
-    import h5py
-
-    if not path.is_file():
-        raise InputError("trajectory", str(path), "no such file")
-    try:
-        return h5py.File(path)
-    except OSError as error:
-        raise InputError("trajectory", str(path), f"cannot be read as HDF5 ({error})") from error
-
-
-def _symbols(species, file) -> tuple[str, ...]:
-    import h5py
-    from ase.data import chemical_symbols
-
-    enumeration = h5py.check_enum_dtype(species.dtype)
-    values = species[()]
-    if values.ndim > 1:
-        values = values[0]
-    if enumeration:
-        names = {number: name for name, number in enumeration.items()}
-        return tuple(names[int(value)] for value in values)
-    if values.dtype.kind in "iu":
-        return tuple(chemical_symbols[int(value)] for value in values)
-    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values)
-
-
-def _series(dataset, n_frames: int) -> np.ndarray:
-    """An H5MD step or time, stored in full or as an increment with an offset."""
-    if dataset.shape:
-        return dataset[:n_frames].astype(float)
-    return dataset.attrs.get("offset", 0) + dataset[()] * np.arange(n_frames, dtype=float)
-
-
-def _metadata(file) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in file["vitrion"].attrs.items() if "vitrion" in file else ():
-        text = value.decode() if isinstance(value, bytes) else value
-        try:
-            found[key] = json.loads(text) if isinstance(text, str) else np.asarray(text).tolist()
-        except json.JSONDecodeError:
-            found[key] = text
-    return found
-
-
-def _cells(edges, first: int, count: int) -> np.ndarray:
-    values = edges["value"][first : first + count] if "value" in edges else edges[()]
-    values = np.asarray(values, dtype=float)
-    if values.ndim == 1 or (values.ndim == 2 and len(values) == count and count != 3):
-        values = values[..., None] * np.eye(3)
-    return np.broadcast_to(values, (count, 3, 3))
-
-
-def _check_spacing(
-    names: Sequence[str], steps: Sequence[np.ndarray], times_ps: Sequence[np.ndarray]
-) -> float:
-    """The time between frames, after checking that every frame follows the one before.
-
-    Raises:
-        InputError: names the file and the steps where frames are missing or repeated.
-    """
-    every_step, every_time_ps = np.concatenate(steps), np.concatenate(times_ps)
-    if len(every_step) < 2:
-        raise InputError("trajectory", list(names), "holds fewer than two frames")
-    owner = np.repeat(np.arange(len(names)), list(map(len, steps)))
-    gaps = np.diff(every_step)
-    usual = int(np.median(gaps))
-    wrong = np.flatnonzero(gaps != usual)
-    if len(wrong):
-        at = int(wrong[0])
-        problem = "repeats or goes back behind" if gaps[at] <= 0 else "leaves a gap after"
-        raise InputError(
-            "trajectory",
-            names[owner[at + 1]],
-            f"step {every_step[at + 1]} {problem} step {every_step[at]} of {names[owner[at]]} "
-            f"(frames are {usual} steps apart); give every segment once, in order",
-        )
-    return float((every_time_ps[-1] - every_time_ps[0]) / (len(every_time_ps) - 1))
 
 
 def read_files(

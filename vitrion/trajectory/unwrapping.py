@@ -61,7 +61,6 @@ class Source:
         chunks: the frames, once, a few at a time.
         name: what to call the source in messages.
         n_frames: number of frames, if known beforehand.
-        metadata: what the files say about themselves.
     """
 
     symbols: tuple[str, ...]
@@ -70,7 +69,6 @@ class Source:
     chunks: Iterable[Frames]
     name: str
     n_frames: int | None = None
-    metadata: dict[str, object] | None = None
 
     @classmethod
     def of_arrays(

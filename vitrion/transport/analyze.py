@@ -15,7 +15,8 @@ from vitrion.base.progress import Progress
 from vitrion.config import Transport
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import write_table
-from vitrion.trajectory.sources import read_segments
+from vitrion.trajectory.h5md import read_segments
+from vitrion.trajectory.metadata import TrajectoryKey
 from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.measure import (
     measure,
@@ -58,7 +59,9 @@ def analyze_trajectory(
         InputError: segments that are missing, damaged, or do not follow each other.
     """
     analyze_source(
-        read_segments(segments),
+        read_segments(
+            segments, expected=TrajectoryKey(composition.composition, temperature_K, replica)
+        ),
         out,
         roles=Roles(
             mobile=composition.mobile, center=composition.center, ligands=composition.ligands
@@ -186,7 +189,9 @@ def transport_so_far(
     Raises:
         InputError: segments that are missing, damaged, or do not follow each other.
     """
-    source, roles = read_segments(segments), Roles(mobile=composition.mobile)
+    expected = TrajectoryKey(composition.composition, temperature_K, replica)
+    source = read_segments(segments, expected=expected)
+    roles = Roles(mobile=composition.mobile)
     settings = _with_charges(settings, composition)
     roles.check(source.symbols, settings.charges)
     with Trajectory.read(
