@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from vitrion.report import CampaignTables, build_report
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.page import build_report
 from vitrion.runtime.job import job_log
 
 with job_log(snakemake.log[0], "report"):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from vitrion.report import CampaignTables, plot_figure
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures import plot_figure
 from vitrion.runtime.job import job_log
 
 with job_log(snakemake.log[0], f"plot {snakemake.wildcards.figure}"):

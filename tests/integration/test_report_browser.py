@@ -14,8 +14,9 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
-from vitrion.report import CampaignTables, build_report, plot_figures
-from vitrion.report.page import SHOWN
+from vitrion.report.campaign import CampaignTables
+from vitrion.report.figures import plot_figures
+from vitrion.report.page import SHOWN, build_report
 from vitrion.structure.compositions import read_compositions
 
 ROOT = Path(__file__).parents[2]

@@ -72,3 +72,9 @@ def test_what_names_things_is_light(modules: str) -> None:
         f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_drawing_needs_no_torch() -> None:
+    code = "import sys, vitrion.report.figures, vitrion.statistics.summary\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

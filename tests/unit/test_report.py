@@ -18,12 +18,12 @@ from vitrion.campaign.figures import FIGURES, FORMATS, GROUPS
 from vitrion.cli import main
 from vitrion.paper.reference import conductivities, statements
 from vitrion.paper.verdict import CLAIMS
-from vitrion.report import build_report, plot_figure
 from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures import MODULES
+from vitrion.report.figures import MODULES, plot_figure
 from vitrion.report.figures.glass import glass_checks
 from vitrion.report.glasses import glass_model
 from vitrion.report.overview import plot_overview
+from vitrion.report.page import build_report
 from vitrion.report.style import concise
 from vitrion.structure.compositions import read_compositions
 from vitrion.tables.io import write_table

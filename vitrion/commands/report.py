@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write results/<campaign>/report."""
     from vitrion.campaign.jobs import open_campaign
-    from vitrion.report import CampaignTables, build_report, plot_figures
+    from vitrion.report.campaign import CampaignTables
+    from vitrion.report.figures import plot_figures
+    from vitrion.report.page import build_report
 
     config, _ = open_campaign(args.configfile)
     results = args.directory / "results" / config.campaign

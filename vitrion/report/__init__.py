@@ -1,7 +1,5 @@
-"""Figures and the report of a campaign, made from its tables alone."""
+"""Figures and the report of a campaign, made from its tables alone.
 
-from vitrion.report.campaign import CampaignTables
-from vitrion.report.figures import plot_figure, plot_figures
-from vitrion.report.page import build_report
-
-__all__ = ["CampaignTables", "build_report", "plot_figure", "plot_figures"]
+Nothing is imported here: drawing a figure (`vitrion.report.figures`) needs no torch, which the
+neighbour search behind the report's 3D view (`vitrion.report.page`) imports.
+"""
