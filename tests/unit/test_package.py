@@ -74,6 +74,19 @@ def test_what_names_things_is_light(modules: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.parametrize("command", ["plan --steps-per-s 40", "status", "config"])
+def test_commands_that_only_look_are_light(command: str) -> None:
+    code = (
+        "import sys, time\n"
+        "from vitrion.cli import main\n"
+        f"assert main({command.split()}) == 0\n"
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
 def test_drawing_needs_no_torch() -> None:
     code = "import sys, vitrion.report.figures, vitrion.statistics.summary\n"
     code += "assert 'torch' not in sys.modules"
