@@ -31,3 +31,14 @@ def test_conda_environment_has_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.match(r"[\w.-]+", line)[0].lower() for line in project["dependencies"]}
     assert needed == set(conda_pins("vitrion.yaml"))
+
+
+def test_the_lock_has_every_dependency_and_extra() -> None:
+    """The extra dft has a lock of its own, since GPAW compiles."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    installed = [*project["dependencies"], *extras["dev"], *extras["formats"], *extras["slurm"]]
+    for lock, listed in (("requirements.lock", installed), ("dft.lock", extras["dft"])):
+        locked = set(pins((ROOT / "envs" / lock).read_text().splitlines()))
+        needed = {re.match(r"[\w.-]+", line)[0].lower() for line in listed}
+        assert needed <= locked, lock

@@ -48,7 +48,7 @@ def _chapter(section: BaseModel, path: str) -> Iterator[str]:
     inner = [name for name in fields if isinstance(getattr(section, name), BaseModel)]
     if path:
         yield f"## {path}\n"
-        yield " ".join(inspect.getdoc(type(section)).split()) + "\n"  # type: ignore[union-attr]
+        yield " ".join((inspect.getdoc(type(section)) or "").split()) + "\n"
     if len(inner) < len(fields):
         yield "| key | default | value | meaning |\n| --- | --- | --- | --- |"
         for name in (name for name in fields if name not in inner):

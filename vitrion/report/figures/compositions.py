@@ -54,9 +54,13 @@ def maps(tables: CampaignTables) -> Figure:
         len(COMPARED) * (0.36 * cells[0] + 0.45) + 0.3,
     )
     figure, grid = plt.subplots(
-        len(COMPARED), columns + 1, figsize=size, squeeze=False, layout="constrained",
+        len(COMPARED),
+        columns + 1,
+        figsize=size,
+        squeeze=False,
+        layout="constrained",
         width_ratios=[1.0] * columns + [0.95],
-    )  # fmt: skip
+    )
     tests = tables.summary("differences")
     for row, (name, of) in enumerate(COMPARED.items()):
         values, power = _compared(tables, name)
@@ -85,11 +89,21 @@ def _map(axes: Axes, values: pd.DataFrame, levels: dict[str, list[str]], norm: N
         shade = shades(norm(cell.value))
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, linewidth=0))
         if cell.outlier:
-            axes.add_patch(Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False,
-                                     edgecolor=color(1), linewidth=1.8))  # fmt: skip
+            axes.add_patch(
+                Rectangle(
+                    (x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=color(1), linewidth=1.8
+                )
+            )
         dark = np.dot(shade[:3], (0.3, 0.6, 0.1)) < 0.5
-        axes.text(x, y, concise(cell.value, cell.err), ha="center", va="center", fontsize=6.5,
-                  color="white" if dark else "black")  # fmt: skip
+        axes.text(
+            x,
+            y,
+            concise(cell.value, cell.err),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if dark else "black",
+        )
     axes.set(xlim=(-0.5, len(ligands) - 0.5), ylim=(len(centers) - 0.5, -0.5))
     axes.set_xticks(range(len(ligands)), ligands)
     axes.set_yticks(range(len(centers)), centers)
@@ -110,8 +124,15 @@ def _tests(axes: Axes, tests: pd.DataFrame, logarithm: bool) -> None:
             found = "significant" if test["significant"] else "not significant"
             text = f"{name}: {found}, {p}, {size}"
         weight = "bold" if test["significant"] else "normal"
-        axes.text(0, 0.8 - 0.3 * row, text, transform=axes.transAxes, fontsize=7.5, va="center",
-                  fontweight=weight)  # fmt: skip
+        axes.text(
+            0,
+            0.8 - 0.3 * row,
+            text,
+            transform=axes.transAxes,
+            fontsize=7.5,
+            va="center",
+            fontweight=weight,
+        )
 
 
 def compositions(tables: CampaignTables) -> Figure:
@@ -130,8 +151,10 @@ def compositions(tables: CampaignTables) -> Figure:
         values, power = _compared(tables, name)
         axes.set_xlabel(_label(name, power, values))
         if name == "sigma_300K":
-            lines = [rows[r.composition if r.composition in names else r.name]
-                     for r in known.itertuples(index=False)]  # fmt: skip
+            lines = [
+                rows[r.composition if r.composition in names else r.name]
+                for r in known.itertuples(index=False)
+            ]
             axes.plot(known["conductivity_mS_cm"], lines, "D", color="0.3", markersize=5)
         if of.logarithm:
             axes.set_xscale("log")
@@ -148,10 +171,13 @@ def compositions(tables: CampaignTables) -> Figure:
         for value in values.itertuples():
             index = mobile_ions.index(value.mobile)
             axes.errorbar(
-                value.value, rows[value.composition], xerr=value.err, color=color(index),
+                value.value,
+                rows[value.composition],
+                xerr=value.err,
+                color=color(index),
                 marker=MARKERS[index % len(MARKERS)],
                 markerfacecolor=color(index) if value.outlier else "white",
-            )  # fmt: skip
+            )
     grid[0].set_yticks(list(rows.values()), list(rows), fontsize=7.5)
     grid[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure

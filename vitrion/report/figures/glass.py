@@ -34,8 +34,9 @@ def glass_checks(tables: CampaignTables) -> Figure:
     for (row, column), total in np.ndenumerate(made.to_numpy(dtype=int)):
         text = f"{int(passed.iat[row, column])}/{total}" if total else "–"
         axes.text(column, row, text, ha="center", va="center", fontsize=7)
-    axes.set_xticks(range(len(checks)), [check.replace("_", " ") for check in checks], rotation=40,
-                    ha="right")  # fmt: skip
+    axes.set_xticks(
+        range(len(checks)), [check.replace("_", " ") for check in checks], rotation=40, ha="right"
+    )
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     return figure

@@ -85,8 +85,9 @@ def residence_times(tables: CampaignTables) -> Figure:
                 & fits["Ea_eV"].notna()
             ]
             for row in fit.itertuples():
-                straight_line(panel, rows["temperature_K"], -row.ln_prefactor, -row.Ea_eV,
-                              color=color(index))  # fmt: skip
+                straight_line(
+                    panel, rows["temperature_K"], -row.ln_prefactor, -row.Ea_eV, color=color(index)
+                )
         panel.set_title(composition)
         log_axes(panel, y=True)
     legend_above(figure)
@@ -118,10 +119,16 @@ def activation_energies(tables: CampaignTables) -> Figure:
         for chosen, face in ((rows[sound], color(index)), (rows[~sound], "white")):
             if len(chosen):
                 axes.errorbar(
-                    chosen["Ea_eV_residence"], chosen["Ea_eV"], xerr=chosen["Ea_err_eV_residence"],
-                    yerr=chosen["Ea_err_eV"], linestyle="none", marker=MARKERS[index % 7],
-                    color=color(index), markerfacecolor=face, label=mobile,
-                )  # fmt: skip
+                    chosen["Ea_eV_residence"],
+                    chosen["Ea_eV"],
+                    xerr=chosen["Ea_err_eV_residence"],
+                    yerr=chosen["Ea_err_eV"],
+                    linestyle="none",
+                    marker=MARKERS[index % 7],
+                    color=color(index),
+                    markerfacecolor=face,
+                    label=mobile,
+                )
     values = pd.concat([both["Ea_eV"], both["Ea_eV_residence"]])
     ends = np.array([values.min() - 0.08, values.max() + 0.08])
     margin = next(claim.high for claim in CLAIMS if claim.name == "same_activation_energy")

@@ -21,9 +21,14 @@ def mobile_neighbors(tables: CampaignTables) -> Figure:
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     mobile_ions = list(dict.fromkeys(tables.summary("trajectories")["mobile"]))
     figure, grid = plt.subplots(
-        2, len(mobile_ions), figsize=(2.8 * len(mobile_ions) + 0.6, 4.4), sharex=True, sharey="row",
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
+        2,
+        len(mobile_ions),
+        figsize=(2.8 * len(mobile_ions) + 0.6, 4.4),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
     anions = [*dict.fromkeys(tables.summary("trajectories")["ligands"].map(halide)), "O"]
     for column, mobile in enumerate(mobile_ions):
         around = data[data["mobile"] == mobile]
