@@ -246,6 +246,159 @@ def test_vasprun_that_used_up_its_steps_is_not_converged(tmp_path):
     assert frame.rejection_reason == f"SCF not converged in {steps} steps"
 
 
+def several_steps(text, first, last, energy):
+    """A real run of one ionic step made into one of three, with energies of -10, -20 and -30 eV.
+
+    Returns:
+        What is before the steps, the steps, and what is behind them.
+    """
+    head, rest = text.split(first, 1)
+    body, tail = rest.split(last, 1)
+    steps = []
+    for number in range(3):
+        step = first + body + last
+        *_, found = re.finditer(energy, step)
+        steps.append(f"{step[: found.start(1)]}{-10.0 * (number + 1):.8f}{step[found.end(1) :]}")
+    return head, steps, tail
+
+
+@pytest.fixture
+def outcar():
+    text = (VASP / "OUTCAR_example_1").read_text()
+    first = next(line for line in text.splitlines() if "Iteration    1(   1)" in line)
+    text = text.replace(" General timing", "END General timing")
+    return several_steps(text, first, "END", r"free  energy   TOTEN  =\s+(\S+)")
+
+
+@pytest.fixture
+def vasprun():
+    text = (VASP / "vasprun_pstress.xml").read_text()
+    energy = r'<energy>\s*<i name="e_fr_energy">\s+(\S+)'
+    return several_steps(text, "<calculation>", "</calculation>", energy)
+
+
+def energies(frames):
+    """Of each frame that is kept, None for a rejected one (to 0.1 eV, for the PV term of one)."""
+    return [
+        None if f.rejection_reason else round(f.atoms.calc.results["energy"], 1) for f in frames
+    ]
+
+
+CONVERGED = re.compile(r"-+ aborting loop because EDIFF is reached -+\n")
+
+
+@pytest.mark.parametrize(
+    ("nelm", "replacement", "reason"),
+    [
+        ("{steps}", "", "SCF not converged in {steps} steps"),  # VASP 5 says nothing
+        (
+            "120",
+            "--- aborting loop EDIFF was not reached (unconverged)  ---\n",
+            "SCF not converged: it was stopped after {steps} steps",
+        ),
+        ("120", "hard stop encountered!  aborting job ...\n", "hard stop after {steps} steps"),
+        ("120", "", "it was stopped after {steps} steps"),
+    ],
+)
+def test_unconverged_steps_of_an_outcar_are_left_out_by_name(
+    tmp_path, outcar, nelm, replacement, reason
+):
+    head, steps, tail = outcar
+    count = steps[0].count("Iteration")
+    head, replaced = re.subn(r"(NELM   =)\s+120", rf"\g<1> {nelm.format(steps=count)}", head)
+    assert replaced
+    (tmp_path / "OUTCAR").write_text(head + "".join(steps) + tail)
+    assert energies(import_frames(tmp_path)) == [-10.0, -20.0, -30.0]
+    steps[1], replaced = CONVERGED.subn(replacement, steps[1])
+    assert replaced
+    (tmp_path / "OUTCAR").write_text(head + "".join(steps) + tail)
+    frames = import_frames(tmp_path)
+    # The frames behind it keep their own labels.
+    assert energies(frames) == [-10.0, None, -30.0]
+    assert reason.format(steps=count) in frames[1].rejection_reason
+
+
+LEVELS = {
+    "plain": ("", "VASP 5.3.3 PBE 300 eV", {"Ni": "PAW_PBE Ni 02Aug2007"}),
+    "U": (
+        "   VRHFIN =Ni: \n   LDAU = T\n U (eV)   for each species LDAUU =    6.2\n",
+        "VASP 5.3.3 PBE+U 300 eV",
+        {"Ni": "PAW_PBE Ni 02Aug2007, U = 6.2 eV"},
+    ),
+    "dispersion": ("   IVDW = 12\n", "VASP 5.3.3 PBE+D3-BJ 300 eV", {"Ni": "PAW_PBE Ni 02Aug2007"}),
+    "functional": (
+        "   METAGGA = R2SCAN\n", "VASP 5.3.3 R2SCAN 300 eV", {"Ni": "PAW_PBE Ni 02Aug2007"},
+    ),
+    "cutoff": ("   ENCUT = 520.0 eV\n", "VASP 5.3.3 PBE 520 eV", {"Ni": "PAW_PBE Ni 02Aug2007"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_what_belongs_to_the_level_of_theory_of_an_outcar(tmp_path, kind):
+    lines, level, pseudopotentials = LEVELS[kind]
+    text = (VASP / "OUTCAR_example_1").read_text()
+    (tmp_path / "OUTCAR").write_text(text.replace(" INCAR:\n", f" INCAR:\n{lines}", 1))
+    (frame,) = import_frames(tmp_path)
+    assert frame.rejection_reason == ""
+    assert frame.atoms.info["level"] == level
+    assert frame.atoms.info["pseudopotentials"] == pseudopotentials
+
+
+def test_level_of_a_vasprun(tmp_path):
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    changed = text.replace("<incar>", '<incar>\n  <i type="int" name="IVDW"> 12</i>', 1)
+    for content, functional in ((text, "PBE"), (changed, "PBE+D3-BJ")):
+        (tmp_path / "vasprun.xml").write_text(content)
+        (frame,) = import_frames(tmp_path)
+        assert frame.atoms.info["level"] == f"VASP 6.3.2 {functional} 400 eV"
+        assert frame.atoms.info["pseudopotentials"] == {
+            "Na": "PAW_PBE Na 08Apr2002", "Cl": "PAW_PBE Cl 06Sep2000",
+        }  # fmt: skip
+
+
+def test_steps_of_a_learned_force_field_are_no_labels(tmp_path, outcar):
+    head, steps, tail = outcar
+    steps[1] = re.sub("Iteration", "ML step", CONVERGED.sub("", steps[1]))
+    (tmp_path / "OUTCAR").write_text(head + "".join(steps) + tail)
+    frames = import_frames(tmp_path)
+    assert energies(frames) == [-10.0, None, -30.0]
+    assert "no electronic step" in frames[1].rejection_reason
+
+
+def test_vasprun_step_whose_cycle_was_stopped_is_left_out_by_name(tmp_path, vasprun):
+    head, steps, tail = vasprun
+    (tmp_path / "vasprun.xml").write_text(head + "".join(steps) + tail)
+    assert energies(import_frames(tmp_path)) == [-10.0, -20.0, -30.0]
+    # The last energies of the cycle are -20.24695945 and -20.24695937; EDIFF is 1e-4.
+    steps[1] = steps[1].replace("-20.24695937", "-20.24495937")
+    (tmp_path / "vasprun.xml").write_text(head + "".join(steps) + tail)
+    frames = import_frames(tmp_path)
+    assert energies(frames) == [-10.0, None, -30.0]
+    assert "energy changed by 2.0e-03 eV (EDIFF = 1.0e-04)" in frames[1].rejection_reason
+
+
+def test_whole_ionic_steps_of_a_cut_vasprun_are_kept(tmp_path, vasprun):
+    head, steps, _ = vasprun
+    (tmp_path / "vasprun.xml").write_text(head + steps[0] + steps[1] + steps[2][:2000])
+    frames = import_frames(tmp_path)
+    assert energies(frames) == [-10.0, -20.0, None]
+    assert "ends within ionic step 3" in frames[2].rejection_reason
+    assert np.allclose(
+        frames[1].atoms.calc.results["forces"], frames[0].atoms.calc.results["forces"]
+    )
+
+
+def test_the_outcar_is_read_where_the_vasprun_holds_no_whole_step(tmp_path, vasprun, outcar):
+    head, steps, _ = vasprun
+    (tmp_path / "vasprun.xml").write_text(head + steps[0][:2000])
+    (tmp_path / "OUTCAR").write_text(outcar[0] + "".join(outcar[1]) + outcar[2])
+    for source in (tmp_path, tmp_path / "vasprun.xml"):
+        frames = import_frames(source)
+        assert energies(frames) == [None, -10.0, -20.0, -30.0]
+        assert "OUTCAR beside it is read instead" in frames[0].rejection_reason
+        assert frames[1].source == tmp_path / "OUTCAR"
+
+
 @pytest.mark.parametrize("layout", ["mptrj", "lists"])
 def test_chgnet_json_has_vasps_stress(tmp_path, layout):
     """The stress that pymatgen reads from a real run is what CHGNet's JSON holds."""
@@ -421,7 +574,7 @@ BROKEN = {
         _text(lambda text: text[:-40].rsplit("Cu ", 1)[0] + "Cu " + "abc " * 6 + "\n"),
         "cannot be read",
     ),
-    "vasprun truncated": (_truncated_xml, "not a readable vasprun.xml"),
+    "vasprun truncated": (_truncated_xml, "ends within its first ionic step"),
     "vasprun garbage": (_garbage("vasprun.xml"), "not a readable vasprun.xml"),
     "OUTCAR garbage": (_garbage("OUTCAR"), "cannot be read|no energy"),
     "OUTCAR empty": (_garbage("OUTCAR", b""), "cannot be read"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
-from collections.abc import Sequence
+import lzma
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 import ase.io
 from ase import Atoms
@@ -41,6 +45,12 @@ class Frame:
         """The frame's own name, or the file and index where it has none."""
         own = self.atoms.info.get("frame_id")
         return str(own) if own else f"{self.source}#{self.index}"
+
+
+def open_text(path: Path, encoding: str = "utf-8") -> IO[str]:
+    """Open a text file, compressed (gz, xz, bz2) or not."""
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+    return openers.get(path.suffix, open)(path, "rt", encoding=encoding)
 
 
 def read_frames(path: Path | str) -> list[Atoms]:

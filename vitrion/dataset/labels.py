@@ -32,6 +32,8 @@ UNITS = {
 }
 # Set in `info` where only the trace of the stress is meant (VASP's ISIF = 1).
 PRESSURE_ONLY = "stress_is_pressure_only"
+# POTCAR title and U of each element, in `info`; they belong to the level of theory.
+PSEUDOPOTENTIALS = "pseudopotentials"
 
 
 def missing_label(label: str) -> str:

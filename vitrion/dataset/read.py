@@ -20,8 +20,6 @@ In extxyz and ASE db a name may begin with REF_, DFT_ or dft_ (`vitrion.dataset.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
 import lzma
 import re
@@ -29,7 +27,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any
 
 import ase.db
 import ase.io
@@ -40,9 +37,9 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.errors import InputError
-from vitrion.dataset.frame import Frame
+from vitrion.dataset.frame import Frame, open_text
 from vitrion.dataset.labels import with_labels
-from vitrion.dataset.vasp import read_vasprun
+from vitrion.dataset.vasp_output import read_outcar, read_vasprun
 
 KBAR_TO_EV_A3 = -0.1 * GPa
 COMPRESSED = r"(\.(gz|xz|bz2))?"
@@ -52,9 +49,9 @@ def import_frames(source: Path | str) -> list[Frame]:
     """Import every frame of a file, or of all files of known kinds below a folder.
 
     A file or frame that cannot be read becomes a `Frame` with the reason; nothing is left out
-    silently. In a folder with a vasprun.xml, OUTCAR is not read as well. Frames that do not name
-    their `trajectory` belong to one trajectory per file (in MPtrj's layout, per material). Frames
-    that do not name their `level` of theory share an energy zero per folder.
+    silently. Beside a vasprun.xml, an OUTCAR is read only if the former holds no whole ionic step.
+    Frames that do not name their `trajectory` belong to one trajectory per file (in MPtrj's layout,
+    per material). Frames that do not name their `level` of theory share an energy zero per folder.
 
     Raises:
         InputError: no such path, a file of unknown kind, or a folder with no file of known kind.
@@ -89,7 +86,14 @@ def _read_file(path: Path) -> Iterator[Frame]:
             atoms.info.setdefault("trajectory", str(path))
             yield Frame(path, index, atoms, reason)
     except Exception as error:  # parsers raise anything; the other files are read all the same
-        yield Frame(path, index + 1, rejection_reason=_unreadable(error))
+        reason, outcars = _unreadable(error), []
+        if reader is read_vasprun and index < 0:
+            outcars = sorted(p for p in path.parent.iterdir() if _reader(p) is read_outcar)
+        if outcars:
+            reason = f"no whole ionic step ({error}); {outcars[0].name} beside it is read instead"
+        yield Frame(path, index + 1, rejection_reason=reason)
+        for outcar in outcars[:1]:
+            yield from _read_file(outcar)
     else:
         if index < 0:
             yield Frame(path, 0, rejection_reason="no frame in the file")
@@ -115,25 +119,20 @@ def _is_data(path: Path) -> bool:
     reader = _reader(path)
     if path.name.startswith(".") or reader is None:
         return False
-    if reader is _read_outcar:
+    if reader is read_outcar:
         return not any(path.parent.glob("vasprun*.xml*"))
     if reader is _read_chgnet_json:
         try:
-            with _open_text(path) as file:
+            with open_text(path) as file:
                 return '"structure"' in file.read(100_000)
         except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error):
             return True  # damaged, which reading it reports
     return True
 
 
-def _open_text(path: Path) -> IO[str]:
-    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-    return openers.get(path.suffix, open)(path, "rt")
-
-
 def _read_extxyz(path: Path) -> Iterator[tuple[Atoms | None, str]]:
     """Frame by frame, so that the frames before and after a damaged one are read."""
-    with _open_text(path) as file:
+    with open_text(path) as file:
         while header := file.readline():
             if not header.strip():
                 continue
@@ -167,23 +166,9 @@ def _read_database(path: Path) -> Iterator[tuple[Atoms | None, str]]:
                 yield None, f"row {row.id} {_unreadable(error)}"
 
 
-def _read_outcar(path: Path) -> Iterator[tuple[Atoms | None, str]]:
-    frames = ase.io.read(path, index=":", format="vasp-out")
-    with _open_text(path) as file:
-        ends = [line for line in file if "aborting loop" in line]
-    for index, atoms in enumerate(frames):
-        if index < len(ends) and "not reached" in ends[index]:
-            yield None, "SCF not converged"
-            continue
-        results = dict(atoms.calc.results)
-        atoms.info |= {"engine": "vasp"}
-        atoms.calc = None
-        yield with_labels(atoms, results), ""
-
-
 def _read_chgnet_json(path: Path) -> Iterator[tuple[Atoms | None, str]]:
     """MPtrj's layout ({material: {frame: labels}}) and that of chgnet's parse_vasp_dir (lists)."""
-    with _open_text(path) as file:
+    with open_text(path) as file:
         data = json.load(file)
     if isinstance(data, dict) and isinstance(data.get("structure"), list):
         count = len(data["structure"])
@@ -214,7 +199,7 @@ def _read_chgnet_json(path: Path) -> Iterator[tuple[Atoms | None, str]]:
 
 READERS = {
     "vasprun*.xml": (r"vasprun.*\.xml", read_vasprun),
-    "OUTCAR": (r"OUTCAR.*?", _read_outcar),
+    "OUTCAR": (r"OUTCAR.*?", read_outcar),
     "*.extxyz": (r".*\.(ext)?xyz", _read_extxyz),
     "*.db": (r".*\.db", _read_database),
     "*.json (CHGNet's layout)": (r".*\.json", _read_chgnet_json),

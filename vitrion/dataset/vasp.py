@@ -1,4 +1,4 @@
-"""VASP: inputs as for CHGNet's training set, and the labels in its vasprun.xml.
+"""Labelling with VASP, with inputs as for CHGNet's training set.
 
 CHGNet was trained on MPtrj, which the Materials Project computed with these input sets, so frames
 labelled here with `MPStaticSet` need no other level of theory than the potential's own.
@@ -10,21 +10,19 @@ import re
 import shlex
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
-from pymatgen.io.vasp import Vasprun
 from pymatgen.io.vasp.inputs import PmgVaspPspDirError
 from pymatgen.io.vasp.sets import MPScanStaticSet, MPStaticSet, VaspInputSet
 
 from vitrion.base.errors import InputError
 from vitrion.config import Vasp
 from vitrion.dataset.frame import LabelError
+from vitrion.dataset.vasp_output import read_vasprun
 from vitrion.runtime.processes import run_guarded
 
 INPUT_SETS = {"MPStaticSet": MPStaticSet, "MPScanStaticSet": MPScanStaticSet}
@@ -130,8 +128,8 @@ def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False)
         raise LabelError(f"{settings.command} ended with exit code {code} (see {log}){last}")
     try:
         *_, (result, reason) = read_vasprun(folder / "vasprun.xml")
-    except ValueError as error:
-        raise LabelError(str(error)) from error
+    except Exception as error:  # the parsers raise anything for a damaged file
+        raise LabelError(f"not a readable vasprun.xml ({error})") from error
     if result is None:
         raise LabelError(reason)
     if list(result.symbols) != list(atoms.symbols[order]):
@@ -140,50 +138,9 @@ def run_vasp(atoms: Atoms, folder: Path, settings: Vasp, *, safer: bool = False)
     labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     labelled.info = {
         **atoms.info,
-        "engine": "vasp",
-        "level": result.info["level"],
+        **result.info,
         "label": {"input_set": settings.input_set, "incar": settings.incar, "safer": safer},
     }
-    labelled.calc = SinglePointCalculator(
-        labelled,
-        energy=result.calc.results["energy"],
-        forces=result.calc.results["forces"][original],
-        stress=result.calc.results["stress"],
-    )
+    results = {**result.calc.results, "forces": result.calc.results["forces"][original]}
+    labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled
-
-
-def read_vasprun(path: Path) -> Iterator[tuple[Atoms | None, str]]:
-    """Each ionic step of a vasprun.xml as a labelled frame, or the reason why it is none.
-
-    Energies are free energies, of which the forces are the derivative, without the PV term of
-    PSTRESS. A step whose SCF cycle used up NELM did not converge and has no label.
-
-    Raises:
-        ValueError: the file cannot be read.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            frames = ase.io.read(path, index=":", format="vasp-xml")
-            run = Vasprun(str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-        limit = run.parameters["NELM"]
-        level = f"VASP {run.vasp_version.strip()} {run.run_type} {run.parameters['ENMAX']:g} eV"
-    except Exception as error:  # the two parsers raise anything for a damaged file
-        raise ValueError(f"not a readable vasprun.xml ({type(error).__name__}: {error})") from error
-    if not frames or len(frames) != len(run.ionic_steps):
-        raise ValueError("vasprun.xml ends within its first ionic step")
-    for atoms, step in zip(frames, run.ionic_steps, strict=True):
-        if len(step["electronic_steps"]) >= limit:
-            yield None, f"SCF not converged in {limit} steps"
-            continue
-        atoms.info |= {"engine": "vasp", "level": level}
-        atoms.set_constraint()  # of selective dynamics; labels are of all atoms
-        atoms.calc = SinglePointCalculator(
-            atoms,
-            **{
-                "energy": atoms.calc.results["free_energy"],
-                **{k: v for k, v in atoms.calc.results.items() if k in ("forces", "stress")},
-            },
-        )
-        yield atoms, ""
