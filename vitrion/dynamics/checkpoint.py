@@ -1,8 +1,9 @@
-"""Restart data of an unfinished run: a checkpoints of records that are written whole or not at all.
+"""Restart data of an unfinished run: a log of records that are written whole or not at all.
 
-A record holds a stretch of the trajectory: its samples, and the state at its end. A run that was
-killed goes on from the end of its last sound record, so samples are neither lost nor doubled. All
-records stay until the run's output is complete, so a damaged one costs only what came after it.
+A record holds a part of the trajectory: its samples, and the state at its end. A run that was
+killed continues from the end of its last undamaged record, so samples are neither lost nor
+doubled. All records stay until the run's output is complete, so a damaged one costs only what came
+after it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +33,10 @@ logger = logging.getLogger("vitrion.dynamics")
 
 @dataclass(frozen=True)
 class Record:
-    """A stretch of a trajectory.
+    """A part of a trajectory.
 
     Attributes:
-        first_step: step at which it begins.
+        first_step: step of the state that it starts from.
         state: state at its end.
         samples: samples taken in it.
         wall_s: wall time it took.
@@ -47,18 +49,22 @@ class Record:
 
 
 class DamagedRecord(Exception):
-    """A record file whose checksum does not fit."""
+    """A record file whose checksum is wrong."""
 
 
 class CheckpointLog:
     """The records of one run, in a hidden folder beside its output.
 
     The folder's name holds a hash of the run's inputs, so records of other inputs are never used;
-    they are removed. A lock keeps two processes from working on one run.
+    they are removed. A lock prevents two processes from working on one run.
 
     Args:
         output: the file that the run will write.
-        inputs: everything that determines the trajectory, as JSON can hold it.
+        inputs: everything that determines the trajectory; must be representable as JSON.
+
+    Attributes:
+        folder: where the records lie.
+        state: state at the end of the last record; None without records.
 
     Raises:
         InputError: another process works on the same run.
@@ -79,29 +85,34 @@ class CheckpointLog:
             raise InputError(
                 "output", str(output), "another process is making it; wait for it or end it"
             ) from None
-        self._paths = self._sound_paths()
+        self._paths = self._undamaged_paths()
         self.state = _read(self._paths[-1]).state if self._paths else None
 
     def append(self, record: Record) -> None:
-        """Add a record; it survives anything from here on."""
+        """Add a record. It is on the disk when this returns."""
         path = self.folder / f"{len(self._paths):06d}-{record.state.step:015d}.record"
         _write(path, record)
         self._paths.append(path)
         self.state = record.state
 
     def records(self) -> Iterator[Record]:
-        """The records in order, read one by one."""
+        """The records in order, each read when it is asked for."""
         return map(_read, self._paths)
 
     def samples(self, n_atoms: int, at: np.ndarray | None = None) -> Samples:
-        """All samples, or those at some steps."""
+        """All samples, or those at some steps.
+
+        Args:
+            n_atoms: number of atoms.
+            at: steps; all by default.
+        """
         parts = (record.samples for record in self.records())
         if at is not None:
             parts = (part.where(np.isin(part.step, at)) for part in parts)
         return Samples.join([Samples.none(n_atoms), *parts])
 
     def rows(self) -> Samples:
-        """All samples, with frames of no atoms: small however long the run."""
+        """All samples without positions, which are small however long the run."""
         parts = (record.samples.without_positions() for record in self.records())
         return Samples.join([Samples.none(0), *parts])
 
@@ -111,26 +122,26 @@ class CheckpointLog:
         return _read(self._paths[0]).first_step if self._paths else 0
 
     def wall_s(self) -> float:
-        """Wall time spent on the records."""
+        """Wall time of all records."""
         return sum(record.wall_s for record in self.records())
 
     def clear(self) -> None:
-        """Forget all records."""
+        """Remove all records."""
         for path in self._paths:
             path.unlink()
         self._paths, self.state = [], None
 
     def discard(self) -> None:
-        """Remove the checkpoints: its output is complete."""
+        """Remove the log, when the output of the run is complete."""
         shutil.rmtree(self.folder)
         self._lock.close()
 
     def close(self) -> None:
-        """Leave the run to whoever comes next."""
+        """Release the lock and keep the records."""
         self._lock.close()
 
-    def _sound_paths(self) -> list[Path]:
-        """Record files up to the first damaged or missing one; what follows it is removed."""
+    def _undamaged_paths(self) -> list[Path]:
+        """Record files before the first that is damaged or missing; the others are removed."""
         for leftover in self.folder.glob("*.partial"):
             leftover.unlink()
         paths = sorted(self.folder.glob("*.record"))
@@ -138,13 +149,15 @@ class CheckpointLog:
         for number, path in enumerate(paths):
             try:
                 record = _read(path)
-                sound = int(path.stem[:6]) == number and step in (None, record.first_step)
+                follows = int(path.stem[:6]) == number and step in (None, record.first_step)
             except DamagedRecord:
-                sound = False
-            if not sound:
+                follows = False
+            if not follows:
                 logger.warning(
-                    "restart data is damaged (%s): going on from step %s instead of %d",
-                    *(path, "0, the start," if step is None else step, int(paths[-1].stem[7:])),
+                    "restart data is damaged (%s): continuing from step %s instead of %d",
+                    path,
+                    "0, the start," if step is None else step,
+                    int(paths[-1].stem[7:]),
                 )
                 for lost in paths[number:]:
                     lost.unlink()
@@ -154,14 +167,14 @@ class CheckpointLog:
 
 
 def _write(path: Path, record: Record) -> None:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        first_step=record.first_step,
-        wall_s=record.wall_s,
+    arrays: dict[str, Any] = {
+        "first_step": record.first_step,
+        "wall_s": record.wall_s,
         **{f"state_{name}": array for name, array in record.state.to_arrays().items()},
         **{f"samples_{name}": array for name, array in record.samples.to_arrays().items()},
-    )
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
     content = buffer.getbuffer()
     with whole_file(path) as partial, partial.open("wb") as file:
         file.write(hashlib.sha256(content).digest())

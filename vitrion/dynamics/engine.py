@@ -177,9 +177,9 @@ def read_structure(path: Path) -> Atoms:
         raise InputError("structure", str(path), "no such file")
     try:
         atoms = ase.io.read(path)
-    except Exception as error:  # ASE's readers raise whatever their format leads to
+    except Exception as error:  # ASE's readers raise many kinds of errors
         raise InputError("structure", str(path), f"ASE cannot read it ({error})") from None
-    if not (atoms.cell.rank == 3 and len(atoms) > 1):
+    if not (isinstance(atoms, Atoms) and atoms.cell.rank == 3 and len(atoms) > 1):
         raise InputError("structure", str(path), "give at least two atoms in a periodic cell")
     return atoms
 

@@ -28,11 +28,10 @@ from vitrion.trajectory.state import State
 logger = logging.getLogger("vitrion.dynamics")
 
 MELT, ANNEAL = "melt", "anneal"
-# A packing is relaxed before it moves: so many steps at most, each atom no farther than this in
-# one, until no force is larger.
-RELAX_STEPS = 100
-RELAX_STEP_A = 0.05
+# A packing is relaxed before the melt, until no force is larger than this.
 RELAX_FORCE_eV_A = 3.0
+RELAX_STEPS = 100  # at most
+RELAX_STEP_A = 0.05  # displacement of the atom with the largest force in one step
 
 
 def quench_glass(
@@ -160,7 +159,7 @@ class _Attempt:
         return self.checks["check"][~self.checks["passed"]].tolist()
 
     def describe(self) -> str:
-        """What went wrong, in one line."""
+        """Its failed checks and its blow-up, in one line."""
         failed = self.checks[~self.checks["passed"]]
         found = ", ".join(f"{row.check} {row.value:.3g}" for row in failed.itertuples())
         return f"seed {self.seed} failed {found}" + (f" ({self.blow_up})" if self.blow_up else "")
@@ -169,9 +168,9 @@ class _Attempt:
 def quench_stages(settings: Quench, engine: Engine) -> list[Stage]:
     """The stages from a packing to a glass.
 
-    Melt and quench keep the volume: at 1500 K and no pressure these melts boil, and a quench takes
-    too little time to take the vapour back (LiAlCl ended at 1.05 g/cm³).
-    The glass finds its own density in the anneal.
+    Melt and quench are at constant volume: at 1500 K and zero pressure these melts boil, and a
+    quench is too short for the vapour to condense (LiAlCl ended at 1.05 g/cm³). The glass reaches
+    its own density in the anneal.
     """
     tau_ps = engine.dynamics.thermostat_tau_fs / 1000
     nvt, npt = BussiNVT(engine.timestep_ps, tau_ps), engine.integrator("npt")
@@ -193,7 +192,7 @@ def _melt_and_quench(
     seed: int,
     title: str,
 ) -> tuple[State, str]:
-    """The state at the end, or the last good one and what happened after it."""
+    """The state at the end and an empty text, or the last good state and why the run blew up."""
     state = checkpoints.state
     if state is None:
         relax(packing, engine.potential(packing.numbers))
@@ -205,7 +204,7 @@ def _melt_and_quench(
 
 
 def relax(packing: Atoms, potential: Potential) -> None:
-    """Take the worst forces out of a packing, in place, by short steps along them."""
+    """Reduce the largest forces of a packing, in place, by short steps along the forces."""
     cell_A = np.array(packing.cell)
     for _ in range(RELAX_STEPS):
         forces = potential.compute(packing.positions, cell_A).forces_eV_A

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -341,8 +341,10 @@ def stop_signals() -> Iterator[StopFlag]:
         if number == signal.SIGINT:
             signal.signal(number, previous[number])
 
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    previous = {number: signal.signal(number, stop) for number in numbers}
+    previous: dict[int, Any] = {
+        int(number): signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    }
     try:
         yield flag
     finally:

@@ -1,4 +1,4 @@
-"""Random packings of atoms in a periodic cubic cell, the start of every melt."""
+"""Packings of atoms in a periodic cubic cell, the start of every melt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
+from ase.io.xyz import read_xyz
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
@@ -26,21 +25,21 @@ from vitrion.base.errors import InputError
 # Spheres of this diameter (over the cube root of the volume per atom) fill 32 % of the cell, which
 # packmol reaches at once; random close packing is 64 %.
 RELATIVE_DISTANCE = 0.85
-# Dynamics of the ionic model: hot enough for ions to change places, short enough to cost seconds.
+# Rigid-ion pre-relaxation: hot enough for ions to change places, and a few seconds long.
 IONIC_TEMPERATURE_K = 3000.0
 IONIC_STEPS = 500
 IONIC_RELAX_STEPS = 200
 IONIC_RELAX_FORCE_eV_A = 0.5
-# Two atoms closer than this start a melt with forces that no integrator should meet.
+# Atoms closer than this have forces too large for the time step of a melt.
 LEAST_DISTANCE_A = 1.0
 
 
 def random_packing(counts: Mapping[str, int], volume_A3: float, seed: int) -> Atoms:
-    """Pack atoms at random into a periodic cubic cell, none too close to another.
+    """Pack atoms at random into a periodic cubic cell, with a least distance between any two.
 
-    The distance kept between any two atoms, across the faces of the cell too, starts at
-    0.85 (V/N)^(1/3) and is lowered by a tenth until packmol succeeds (Martinez et al., J. Comput.
-    Chem. 30, 2157, 2009); the distance that was used is in ``info["packing_distance_A"]``.
+    The distance, which holds across the faces of the cell too, starts at 0.85 (V/N)^(1/3) and is
+    lowered by a tenth until packmol succeeds (Martinez et al., J. Comput. Chem. 30, 2157, 2009).
+    The distance that was used is in ``info["packing_distance_A"]``.
 
     Args:
         counts: atoms of each element.
@@ -76,11 +75,12 @@ def random_packing(counts: Mapping[str, int], volume_A3: float, seed: int) -> At
 def ionic_packing(
     counts: Mapping[str, int], volume_A3: float, seed: int, *, charges: Mapping[str, float]
 ) -> Atoms:
-    """Pack atoms at random, then order them as ions: cations beside anions, like charges apart.
+    """Pack atoms at random and pre-relax them as rigid ions, so that cations neighbour anions.
 
     A random packing has halogen-halogen and metal-metal contacts, which hot dynamics with a
-    universal potential may keep as molecules. Here the random packing runs 0.5 ps at 3000 K with
-    rigid ions (`IonicModel`) and is relaxed, before any potential sees it.
+    universal potential may keep as molecules. Here the random packing is relaxed, run for 0.5 ps
+    at 3000 K and relaxed again with the rigid-ion model (`IonicModel`), before any other potential
+    is used.
 
     Args:
         counts: atoms of each element.
@@ -122,8 +122,8 @@ class IonicModel(Calculator):
 
     U(r) = k q_i q_j [erfc(a r)/r, damped and shifted to zero force at the cutoff] (Fennell and
     Gezelter, J. Chem. Phys. 124, 234104, 2006) + k |q_i q_j| s^8 / (9 r^9) with s the sum of
-    Shannon's radii of the ions (pymatgen), so that a cation and an anion alone rest at s. A model
-    of who sits beside whom, not of energies.
+    Shannon's radii of the ions (pymatgen), so that an isolated pair of a cation and an anion has
+    its minimum at s. The model is for neighbours, not for energies.
 
     Args:
         charges: formal charge of each element in e.
@@ -131,7 +131,7 @@ class IonicModel(Calculator):
         damping_1_A: a, the screening of the Coulomb part.
     """
 
-    implemented_properties: ClassVar = ["energy", "forces"]
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012 (ASE's own way)
 
     def __init__(
         self, charges: Mapping[str, float], cutoff_A: float = 8.0, damping_1_A: float = 0.2
@@ -143,6 +143,7 @@ class IonicModel(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
+        assert isinstance(self.atoms, Atoms)
         symbols = np.array(self.atoms.get_chemical_symbols())
         charge = np.array([self.charges[s] for s in symbols])
         radius_of = {s: ionic_radius_A(s, self.charges[s]) for s in set(symbols)}
@@ -195,10 +196,11 @@ def _packmol(
                 [get_binary_path()], stdin=stdin, cwd=folder, capture_output=True, check=False
             )
         packed = Path(folder, "packed.xyz")
-        # Exit code 173: the distances could not be kept; packmol then writes its best try.
+        # With exit code 173 the distances could not be kept; packmol then writes its best attempt.
         if run.returncode != 0 or not packed.is_file():
             return None
-        atoms = ase.io.read(packed)
+        with packed.open() as file:
+            atoms = next(read_xyz(file, slice(1)))
     atoms.set_cell([edge_A] * 3)
     atoms.pbc = True
     atoms.info.clear()

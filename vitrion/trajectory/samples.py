@@ -1,4 +1,4 @@
-"""What is kept of a trajectory: a row of numbers and a frame at regular steps."""
+"""Samples of a trajectory: a row of numbers and a frame at regular steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Samples:
 
     @classmethod
     def none(cls, n_atoms: int) -> Samples:
-        """No sample at all."""
+        """No samples."""
         numbers = {item.name: np.zeros(0) for item in fields(cls)}
         return cls(
             **{
@@ -65,12 +65,12 @@ class Samples:
             }
         )
 
-    def where(self, mask: np.ndarray) -> Samples:
-        """The samples that a mask (or slice) selects."""
-        return Samples(**{item.name: getattr(self, item.name)[mask] for item in fields(self)})
+    def where(self, selection: np.ndarray | slice) -> Samples:
+        """The samples that a mask, indices or a slice select."""
+        return Samples(**{item.name: getattr(self, item.name)[selection] for item in fields(self)})
 
     def without_positions(self) -> Samples:
-        """The same samples with frames of no atoms."""
+        """The same samples without positions, as of no atoms."""
         return replace(self, positions_A=self.positions_A[:, :0])
 
     @property

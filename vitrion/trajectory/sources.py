@@ -185,7 +185,7 @@ def _collect(
 ) -> Iterator[Frames]:
     """Chunks of frames, with cells checked and files that overlap refused."""
     length = max(1, min(CHUNK_FRAMES, 2_000_000 // n_atoms))
-    path_before, positions_before = first, None
+    path_before, positions_before = first, np.empty(0)
     while batch := list(islice(frames, length)):
         for path, positions_A, cell_A in batch:
             if not np.isfinite(positions_A).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -17,8 +18,8 @@ from vitrion.base.units import U_A3_TO_G_CM3, BOLTZMANN_eV_K, U_A2_PS2_eV
 class State:
     """A point of a trajectory; `step` functions return a new one and never change an old one.
 
-    There is no random number generator in it: the noise of a step is a function of `seed` and
-    `step` (see `noise`), so a state that was saved and loaded goes on exactly.
+    It needs no random number generator: the noise of a step is a function of `seed` and `step`
+    (see `noise`), so a run continued from a saved state is exactly the same trajectory.
 
     Attributes:
         numbers: (n,) atomic numbers.
@@ -78,8 +79,9 @@ class State:
     @property
     def kinetic_eV(self) -> float:
         """Kinetic energy."""
+        velocities = self.velocities_A_ps
         return float(
-            0.5 * U_A2_PS2_eV * np.einsum("i,ij,ij", self.masses_u, *[self.velocities_A_ps] * 2)
+            0.5 * U_A2_PS2_eV * np.einsum("i,ij,ij", self.masses_u, velocities, velocities)
         )
 
     @property
@@ -113,8 +115,11 @@ class State:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> State:
         """The state that `to_arrays` was made from, bit for bit."""
-        values = {item.name: np.asarray(arrays[item.name]) for item in fields(cls)}
-        return cls(**{name: v.item() if v.ndim == 0 else v for name, v in values.items()})
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            array = np.asarray(arrays[item.name])
+            values[item.name] = array.item() if array.ndim == 0 else array
+        return cls(**values)
 
 
 def without_drift(velocities_A_ps: np.ndarray, masses_u: np.ndarray) -> np.ndarray:
@@ -139,7 +144,7 @@ def noise(state: State, stream: int = 0) -> np.random.Generator:
 
     Args:
         state: gives seed and step.
-        stream: keeps apart the purposes that draw in the same step.
+        stream: number of the independent stream; one for each use of noise within a step.
     """
     return np.random.Generator(
         np.random.Philox(key=state.seed, counter=(state.step << 128) + (stream << 64))

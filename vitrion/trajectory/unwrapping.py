@@ -1,13 +1,14 @@
-"""A trajectory prepared for analysis: unwrapped, free of drift, and out of memory.
+"""A trajectory prepared for analysis: unwrapped, without drift, on disk.
 
-Reading is streamed. What is kept per frame in memory is at most the cell, 72 bytes; displacements
-go into an unnamed scratch file, single precision, in blocks of (atoms, 3, frames), so that both the
-history of a few atoms and a stretch of frames of all atoms are cheap to read.
+Reading is streamed. Memory holds at most the cell of each frame, 72 bytes. Displacements are in an
+unnamed scratch file, in single precision and blocks of (atoms, 3, frames), so that both the history
+of a few atoms and a few frames of all atoms are cheap to read.
 
-Where the cell changes, two kinds of unwrapped positions differ and both are kept. Positions that
-fold back into the cell (`snapshots`, `stretches`) say who is near whom; but an atom some cells away
-from the origin is carried along by every breath of the cell. Displacements without that motion
-(`histories`, `displacements_A`) say how far an atom has come: the toroidal-view-preserving scheme
+Where the cell changes, two kinds of unwrapped positions differ, and both are kept.
+*Positions* fold back into the cell (`snapshots`, `stretches`), so that distances between atoms are
+right. Such a position is that of an image some cells away from the origin, and it is shifted by
+every change of the cell in between. *Displacements* leave this image shift out (`histories`,
+`displacements_A`), so that they say how far an atom has moved: the toroidal-view-preserving scheme
 of Bullerjahn, von Bülow, Heidari, Hénin and Hummer, J. Chem. Theory Comput. 19, 3406 (2023).
 """
 
@@ -19,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -31,10 +33,10 @@ from vitrion.base.units import U_A3_TO_G_CM3
 
 ReferenceFrame = Literal["center_of_mass", "framework", "none"]
 
-# Largest step between two frames, as a fraction of the cell, that unwrapping may be trusted with:
-# beyond 1/2 the nearest image is the wrong one, and a step beyond 1/3 means that some are.
+# Largest step between two frames, as a fraction of the cell, for which unwrapping is safe. Beyond
+# 1/2 the nearest image is the wrong one; where a step is beyond 1/3, others may be beyond 1/2.
 SAFE_STEP = 1 / 3
-BLOCK_VALUES = 3_000_000
+BLOCK_VALUES = 3_000_000  # of one block of the scratch file
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class Frames:
 
 @dataclass(frozen=True)
 class Source:
-    """Where frames come from.
+    """Frames of one trajectory, to be read once.
 
     Attributes:
         symbols: element of each atom.
         frame_interval_ps: time between frames.
         wrapped: whether atoms may have been folded back into the cell between frames.
-        chunks: the frames, once, a few at a time.
-        name: what to call the source in messages.
+        chunks: the frames, a few at a time.
+        name: name of the source in messages.
         n_frames: number of frames, if known beforehand.
     """
 
@@ -80,7 +82,7 @@ class Source:
         *,
         wrapped: bool = False,
     ) -> Source:
-        """Frames that are in memory already.
+        """Frames in memory.
 
         Args:
             symbols: element of each atom.
@@ -117,7 +119,7 @@ class _Scratch:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
     def append(self, vectors_A: np.ndarray) -> None:
-        """Add frames (frames, atoms, 3); those of a block not yet full wait for `finish`."""
+        """Add frames (frames, atoms, 3); those of the last block are written by `finish`."""
         self._pending.append(vectors_A.astype(np.float32))
         self.n_frames += len(vectors_A)
         if sum(map(len, self._pending)) >= self.block:
@@ -128,7 +130,7 @@ class _Scratch:
             self._pending = [ready[full:].copy()]
 
     def finish(self) -> None:
-        """Write what is left; nothing may be added afterwards."""
+        """Write the last block; no frames can be added afterwards."""
         self._write(np.concatenate(self._pending))
         self._pending = []
 
@@ -142,7 +144,7 @@ class _Scratch:
         return other
 
     def close(self) -> None:
-        """Give the file back."""
+        """Remove the file."""
         self._file.close()
 
     def read(self, number: int, atoms: slice) -> np.ndarray:
@@ -195,16 +197,16 @@ class Trajectory:
         self.cells_A = np.empty((0, 3, 3))
         self.drift_A = 0.0
         self.n_frames = 0
-        self._moved = _Scratch(scratch, len(symbols))
+        self._displacements = _Scratch(scratch, len(symbols))
         # The same file while the cell does not change.
-        self._placed = self._moved
+        self._positions = self._displacements
 
     def __enter__(self) -> Trajectory:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._moved.close()
-        self._placed.close()
+        self._displacements.close()
+        self._positions.close()
 
     @classmethod
     def read(
@@ -238,43 +240,44 @@ class Trajectory:
             s: slice(int(end - np.count_nonzero(symbols == s)), int(end))
             for s, end in zip(species, ends, strict=True)
         }
-        trajectory: Trajectory | None = None
+        chunks = _with_image_shifts(_discard(source, discard_ps))
+        first = next(chunks)
+        trajectory = cls(
+            species=species,
+            slices=slices,
+            symbols=symbols,
+            start_A=first[0][0, order],
+            frame_interval_ps=source.frame_interval_ps,
+            reference_frame=reference_frame,
+            scratch=scratch,
+        )
+        weights = trajectory._drift_weights(mobile)
         cells: list[np.ndarray] = []
-        for positions_A, carried_A, cells_A in _carried(_discard(source, discard_ps)):
-            positions_A, carried_A = positions_A[:, order], carried_A[:, order]
-            if trajectory is None:
-                trajectory = cls(
-                    species=species,
-                    slices=slices,
-                    symbols=symbols,
-                    start_A=positions_A[0].copy(),
-                    frame_interval_ps=source.frame_interval_ps,
-                    reference_frame=reference_frame,
-                    scratch=scratch,
-                )
-                weights = trajectory._drift_weights(mobile)
+        for positions_A, image_shift_A, cells_A in chain([first], chunks):
             cells.append(cells_A)
-            trajectory._append(positions_A, carried_A, weights)
+            trajectory._append(positions_A[:, order], image_shift_A[:, order], weights)
         trajectory._finish(np.concatenate(cells))
         return trajectory
 
-    def _append(self, positions_A: np.ndarray, carried_A: np.ndarray, weights: np.ndarray) -> None:
-        """Add frames: positions that fold into the cell, and how far the cell has carried them."""
-        placed_A = positions_A - self.start_A
-        moved_A = placed_A - carried_A
-        drift_A = np.einsum("a,fax->fx", weights, moved_A)
-        if self._placed is self._moved and carried_A.any():
-            self._placed = self._moved.copy()
-        self._moved.append(moved_A - drift_A[:, None])
-        if self._placed is not self._moved:
-            self._placed.append(placed_A - drift_A[:, None])
+    def _append(
+        self, positions_A: np.ndarray, image_shift_A: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Add frames: positions that fold into the cell, and their image shifts."""
+        relative_A = positions_A - self.start_A
+        displacement_A = relative_A - image_shift_A
+        drift_A = np.einsum("a,fax->fx", weights, displacement_A)
+        if self._positions is self._displacements and image_shift_A.any():
+            self._positions = self._displacements.copy()
+        self._displacements.append(displacement_A - drift_A[:, None])
+        if self._positions is not self._displacements:
+            self._positions.append(relative_A - drift_A[:, None])
         self.drift_A = float(np.linalg.norm(drift_A[-1]))
         self.n_frames += len(positions_A)
 
     def _finish(self, cells_A: np.ndarray) -> None:
-        self._moved.finish()
-        if self._placed is not self._moved:
-            self._placed.finish()
+        self._displacements.finish()
+        if self._positions is not self._displacements:
+            self._positions.finish()
         constant = np.allclose(cells_A, cells_A[0], rtol=0, atol=1e-9)
         self.cells_A = cells_A[:1] if constant else cells_A
 
@@ -292,7 +295,7 @@ class Trajectory:
         return weights / weights.sum()
 
     def first(self, n_frames: int) -> Trajectory:
-        """What the trajectory would be had it ended after so many frames; shares its files."""
+        """The trajectory of the first frames alone; shares the scratch files of this one."""
         shorter = copy.copy(self)
         shorter.n_frames, shorter.cells_A = n_frames, self.cells_A[:n_frames]
         return shorter
@@ -331,7 +334,7 @@ class Trajectory:
     def history(self, atoms: slice) -> np.ndarray:
         """Displacements of consecutive atoms over all frames, (atoms, 3, frames), float32."""
         out = np.empty((atoms.stop - atoms.start, 3, self.n_frames), dtype=np.float32)
-        for first, block in self._blocks(self._moved, atoms):
+        for first, block in self._blocks(self._displacements, atoms):
             out[:, :, first : first + block.shape[2]] = block
         return out
 
@@ -342,9 +345,10 @@ class Trajectory:
         for first in range(atoms.start, atoms.stop, batch):
             yield self.history(slice(first, min(first + batch, atoms.stop)))
 
-    def displacements_A(self, frames: Sequence[int]) -> np.ndarray:
+    def displacements_A(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
         """Displacements of all atoms at some frames in increasing order, (frames, atoms, 3)."""
-        return np.stack([moved_A.copy() for _, moved_A in self._at(self._moved, frames)])
+        found = self._at(self._displacements, frames)
+        return np.stack([displacement_A.copy() for _, displacement_A in found])
 
     def stretches(
         self, *atoms: slice, frames: int | None = None
@@ -358,27 +362,31 @@ class Trajectory:
         Yields:
             The first frame of the stretch and one array (atoms, 3, frames) per slice.
         """
-        for parts in zip(*(self._blocks(self._placed, part) for part in atoms), strict=True):
+        for parts in zip(*(self._blocks(self._positions, part) for part in atoms), strict=True):
             first, length = parts[0][0], parts[0][1].shape[2]
             step = min(frames or length, length)
             for offset in range(0, length, step):
                 yield first + offset, [block[:, :, offset : offset + step] for _, block in parts]
 
-    def snapshots(self, frames: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def snapshots(
+        self, frames: Sequence[int] | np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Whole frames, in increasing order: frame, positions (atoms, 3), cell (3, 3)."""
-        for frame, placed_A in self._at(self._placed, frames):
-            yield frame, self.start_A + placed_A, self.cells(frame, frame + 1)[0]
+        for frame, relative_A in self._at(self._positions, frames):
+            yield frame, self.start_A + relative_A, self.cells(frame, frame + 1)[0]
 
     def _blocks(self, scratch: _Scratch, atoms: slice) -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, self.n_frames, scratch.block):
             block = scratch.read(first // scratch.block, atoms)
             yield first, block[:, :, : self.n_frames - first]
 
-    def _at(self, scratch: _Scratch, frames: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        frames = np.asarray(frames)
-        for number in np.unique(frames // scratch.block):
+    def _at(
+        self, scratch: _Scratch, frames: Sequence[int] | np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        wanted = np.asarray(frames)
+        for number in np.unique(wanted // scratch.block):
             block = scratch.read(int(number), slice(0, self.n_atoms))
-            for frame in frames[frames // scratch.block == number]:
+            for frame in wanted[wanted // scratch.block == number]:
                 yield int(frame), block[:, :, frame - number * scratch.block]
 
 
@@ -433,31 +441,37 @@ def _unwrap(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                     "positions and say so (--unwrapped)",
                 )
             folded = positions_A[-1].copy()
-            shifts = shift - np.cumsum(images, axis=0)
+            shifts = shift - np.cumsum(images, axis=0)  # in cell vectors
             shift = shifts[-1]
             positions_A += np.einsum("fax,fxy->fay", shifts, cells_A)
         yield positions_A, cells_A
 
 
-def _carried(
+def _with_image_shifts(
     frames: Iterable[tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Adds how far changes of the cell have carried each atom, (frames or 1, atoms, 3), to frames.
+    """Frames with the image shift of each atom, (frames or 1, atoms, 3), since the first frame.
 
-    An atom that is n cells away from the origin is moved by n times every change of the cell.
+    A position n cells away from the origin is shifted by n times every change of the cell.
+
+    Args:
+        frames: positions (frames, atoms, 3) and cells (frames, 3, 3).
+
+    Yields:
+        Positions, image shifts and cells.
     """
     last: tuple[np.ndarray, np.ndarray] | None = None
     for positions_A, cells_A in frames:
         if last is None:
-            last, carried_A = (positions_A[0], cells_A[0]), np.zeros((1, *positions_A[0].shape))
+            last, image_shift_A = (positions_A[0], cells_A[0]), np.zeros((1, *positions_A[0].shape))
         changes_A = np.diff(cells_A, axis=0, prepend=last[1][None])
         if changes_A.any():
             at_A = np.concatenate([last[0][None], positions_A[:-1]])
             inverse = np.linalg.inv(cells_A - changes_A)
             cells_away = np.floor(np.einsum("fax,fxy->fay", at_A, inverse))
             steps_A = np.einsum("fax,fxy->fay", cells_away, changes_A)
-            carried_A = carried_A[-1] + np.cumsum(steps_A, axis=0)
+            image_shift_A = image_shift_A[-1] + np.cumsum(steps_A, axis=0)
         else:
-            carried_A = carried_A[-1:]
+            image_shift_A = image_shift_A[-1:]
         last = positions_A[-1], cells_A[-1]
-        yield positions_A, carried_A, cells_A
+        yield positions_A, image_shift_A, cells_A
