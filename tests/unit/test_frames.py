@@ -15,7 +15,9 @@ from vitrion.base.errors import InputError
 from vitrion.trajectory.checks import Measurement
 from vitrion.trajectory.h5md import (
     read_checkpoint,
+    read_metadata,
     read_samples,
+    read_segments,
     write_checkpoint,
     write_segment,
 )
@@ -159,6 +161,57 @@ def test_damaged_frames_are_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         read_samples(path)
+
+
+def read_all(path):
+    """Read a segment in every way there is."""
+    read_checkpoint(path)
+    read_metadata(path)
+    read_samples(path)
+    for _ in read_segments([path]).chunks:
+        pass
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A small segment."""
+    path = tmp_path / "s.h5"
+    write(path, [samples_of(wander(6, 4), np.eye(3) * 9)], argon(repeat=1))
+    read_all(path)
+    return path
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_metadata, read_samples, read_all])
+def test_a_cut_segment_is_an_error_that_names_it(small, read):
+    content = small.read_bytes()
+    cuts = np.random.default_rng(0).integers(0, len(content), 50)
+    for cut in (0, 1, 8, *cuts, len(content) - 1):
+        small.write_bytes(content[:cut])
+        with pytest.raises(InputError) as error:
+            read(small)
+        assert str(small) in str(error.value)
+
+
+def test_damage_is_an_error_or_does_no_harm(small):
+    """Bytes changed anywhere never end in a traceback."""
+    content, random = small.read_bytes(), np.random.default_rng(1)
+    errors = 0
+    for place in random.integers(0, len(content), 300):
+        damaged = bytearray(content)
+        damaged[place : place + 8] = random.bytes(8)
+        small.write_bytes(damaged)
+        try:
+            read_all(small)
+        except InputError:
+            errors += 1
+    assert errors > 100
+
+
+def test_files_of_another_version_are_named(small):
+    with h5py.File(small, "a") as file:
+        file["vitrion"].attrs["metadata"] = '{"code_version": "0.0.1", "flags": []}'
+    with pytest.raises(InputError, match=r"version 0\.0\.1"):
+        read_metadata(small)
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
