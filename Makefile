@@ -38,10 +38,10 @@ toy: $(VENV)/.ready
 	  $(SNAKEMAKE) $(TOY) --unlock --quiet all && $(SNAKEMAKE) $(TOY)
 	@echo "Report: results/toy/report/index.html   tables: results/toy/summary/"
 
-# A file of tests stays in one process, so that what its tests share is made once; the first folders
-# hold the longest.
-test: $(VENV)/.ready $(VENV)/.dft-ready system
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25
+# A file of tests stays in one process, so that what its tests share is made once. tests/conftest.py
+# sets the order of the files and the number of processes.
+test: $(VENV)/.dft-ready system
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
 # Debian packages that some tests need; those tests are skipped, and say so, where they are missing.
 SYSTEM := slurm-wlm munge slurmdbd mariadb-server chromium

@@ -20,6 +20,14 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("vitrion")
 
+# What takes longest comes first, and beside the toy campaign what does not wait for it. Files that
+# are not named here follow, those of units last.
+ORDER = (
+    *("test_toy", "test_labelling", "test_rounds", "test_label_gpaw"),
+    *("test_reruns", "test_graph", "test_jobs", "test_slurm", "test_docs", "test_faults"),
+    *("test_lengths", "test_retention", "test_batch"),
+)
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -67,6 +75,22 @@ def _graph(once: Once, name: str, *configs: Path) -> Graph:
 
 
 _cpu_s = 0.0  # of this process and its ended children, when the last report was made
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: some wait, for SLURM or for what another one makes."""
+    return min(5, len(os.sched_getaffinity(0)) + 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; tests of a file stay in theirs."""
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.stem
+        place = ORDER.index(name) if name in ORDER else len(ORDER)
+        return place, item.path.parent.name == "unit"
+
+    items.sort(key=rank)
 
 
 def pytest_collection_finish() -> None:

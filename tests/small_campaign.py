@@ -1,4 +1,8 @@
-"""A campaign of one glass, made to be disturbed: for the tests of faults, here and on SLURM."""
+"""One trajectory of the toy campaign, to be disturbed: for the tests of faults, here and on SLURM.
+
+What an undisturbed run gives lies in the shared checkout, and the stages that come before the
+disturbed one are copied from there.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +11,64 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import yaml
+from workflow import PAPER, SMALLEST, TOY, Workflow
 
 from vitrion.runtime.job import attempts_path
+from vitrion.tables import TRANSPORT_TABLES
 
-ROOT = Path(__file__).parents[1]
-RESULTS = Path("results/smallest")
+RESULTS = Path("results/toy")
+GLASS = RESULTS / "quench/LiAlCl/r0/glass.extxyz"
 PRODUCTION = RESULTS / "production/LiAlCl/T0800/r0"
 SEGMENT = PRODUCTION / "segment-0000.h5"
 NEXT_SEGMENT = PRODUCTION / "segment-0001.h5"
 SEGMENT_LOG = RESULTS / "logs/produce_segment/LiAlCl-T0800-r0-0000.log"
-# No training, which has tests of its own; restart data often, so that a fault finds some.
-OVERLAY = {
-    "temperatures_K": [600, 700, 800],
-    "finetune": {"model": "pretrained"},
-    "quench": {"attempts": 1},
-    "dynamics": {"checkpoint_interval_ps": 0.05},
-}
+ANALYSIS = RESULTS / "transport/LiAlCl/T0800/r0"
+TABLES = [ANALYSIS / f"{table}.parquet" for table in TRANSPORT_TABLES]
 
 
-def write_configs(folder: Path, **production: float) -> tuple[Path, ...]:
-    """Files of its configuration, the changed ones below `folder`; keywords change production."""
-    table = folder / "one.tsv"
-    rows = (ROOT / "tests/toy/compositions.tsv").read_text().splitlines(keepends=True)
-    table.write_text("".join(rows[:2]))
+def small_campaign(folder: Path, **changes: object) -> Workflow:
+    """The toy campaign in a folder of its own, with restart data often, so that a fault finds some.
+
+    Args:
+        folder: where results are written.
+        changes: sections of the configuration, laid over it.
+    """
     overlay = folder / "mine.yaml"
-    changes = {"compositions": str(table), "production": production}
-    overlay.write_text(yaml.safe_dump({**OVERLAY, **changes}))
-    shipped = ("config.yaml", "tests/toy/config.yaml", "tests/toy/smallest.yaml")
-    return (*(ROOT / file for file in shipped), overlay)
+    often = {"campaign": "toy", "dynamics": {"checkpoint_interval_ps": 0.05}}
+    overlay.write_text(yaml.safe_dump({**often, **changes}))
+    return Workflow(folder, PAPER, TOY, SMALLEST, overlay)
 
 
-def local_command(folder: Path, configs: tuple[Path, ...], *targets: str | Path) -> list[str]:
-    """Snakemake on this machine."""
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--workflow-profile", str(ROOT / "profiles/default"), "--directory", str(folder)),
-        *("--cores", "2", "--configfile", *map(str, configs), "--", *map(str, targets)),
-    ]
+def copy_stages(checkout: Path, folder: Path, *stages: str, without: str = "") -> None:
+    """Copy finished stages of the toy campaign.
+
+    Args:
+        checkout: the shared checkout.
+        folder: where to.
+        stages: folders of its results.
+        without: pattern of files to leave out.
+    """
+    for stage in stages:
+        ignored = shutil.ignore_patterns(".*", *filter(None, [without]))
+        shutil.copytree(checkout / RESULTS / stage, folder / RESULTS / stage, ignore=ignored)
 
 
-def run_here(
-    folder: Path, configs: tuple[Path, ...], *targets: str | Path
-) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake on this machine to its end."""
-    command = local_command(folder, configs, *targets)
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def copy_before_production(checkout: Path, folder: Path) -> None:
+    """A campaign that has its model, glasses and equilibrated states, and no segment."""
+    copy_stages(checkout, folder, "finetune", "quench", "production", without="segment-*")
 
 
 def rules_run(printed: str) -> list[str]:
     """Rules of the jobs that Snakemake ran, sorted, from what it printed."""
     return sorted(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", printed, re.MULTILINE))
-
-
-def copy_before_production(finished: Path, folder: Path) -> None:
-    """A campaign that has its glass and equilibrated states, and no segment."""
-    for part in ("finetune", "quench", "production"):
-        shutil.copytree(
-            finished / RESULTS / part,
-            folder / RESULTS / part,
-            ignore=shutil.ignore_patterns("segment-*", ".*"),
-        )
 
 
 def attempts(folder: Path) -> int:
@@ -83,9 +77,9 @@ def attempts(folder: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def blocks(folder: Path) -> list[Path]:
-    """Restart data of the unfinished segment, in order."""
-    return sorted(folder.glob(str(SEGMENT.with_name(f".{SEGMENT.name}.*") / "*.record")))
+def records(folder: Path, output: Path = SEGMENT) -> list[Path]:
+    """Records of the checkpoint log of an unfinished MD run, by its output, in order."""
+    return sorted(folder.glob(str(output.with_name(f".{output.name}.*") / "*.record")))
 
 
 def assert_same_segment(found: Path, expected: Path) -> None:
@@ -94,6 +88,14 @@ def assert_same_segment(found: Path, expected: Path) -> None:
     assert first.keys() == second.keys()
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def assert_same_analysis(folder: Path, checkout: Path) -> None:
+    """The tables of the trajectory are the same, but for how long it took."""
+    for table in TABLES:
+        found, expected = (pd.read_parquet(root / table) for root in (folder, checkout))
+        timing = [name for name in ("wall_hours", "steps_per_s") if name in found]
+        pd.testing.assert_frame_equal(found.drop(columns=timing), expected.drop(columns=timing))
 
 
 def wait_for(condition: Callable[[], object], what: str, *, seconds: float) -> None:
@@ -107,6 +109,16 @@ def wait_for(condition: Callable[[], object], what: str, *, seconds: float) -> N
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: nothing after {seconds:g} s")
         time.sleep(0.1)
+
+
+def start(campaign: Workflow, target: Path) -> subprocess.Popen:
+    """Start Snakemake in a session of its own."""
+    return subprocess.Popen(
+        campaign.command(target),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def kill_session(process: subprocess.Popen) -> None:

@@ -56,7 +56,9 @@ class Workflow:
         """
         ended = self.run("--dry-run", *arguments)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        return Graph(ended.stdout)
+        graph = Graph(ended.stdout)
+        assert graph.counts or "Nothing to be done" in ended.stdout + ended.stderr
+        return graph
 
 
 class Graph:

@@ -116,7 +116,7 @@ def selects_tests(command: str, folder: Path) -> None:
 
 # How commands are checked: the first pattern that fits the whole command. What fits none is run.
 CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
-    (r"make (toy|test|lint|bench)", dry_run, "sets up an environment; CI runs the targets"),
+    (r"make (test|lint|bench)", dry_run, "sets up an environment; CI runs the targets"),
     (r"\. \.venv/bin/activate", switches_on, "the tests run in an environment already"),
     (r"pip install .*", installs, "CI installs from the lock"),
     (r"snakemake( -n)?", dry_run, "the paper's campaign takes weeks"),
@@ -316,6 +316,24 @@ def test_keys_that_documents_name_exist() -> None:
             for key in (first, *rest):
                 assert hasattr(part, key), f"{document.name}: {name}"
                 part = getattr(part, key)
+
+
+def test_faults_name_their_tests() -> None:
+    """`file::test[case]`, and "by name" after those that plain `pytest` leaves out."""
+    text = (ROOT / "docs/faults.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(\w+)(\[\w+\])?`(, by name)?", text)
+    assert len(named) > 15
+    for file, name, _, _ in named:
+        (path,) = (ROOT / "tests").rglob(file)
+        assert f"def {name}(" in path.read_text()
+    listed = run("pytest -m faults --collect-only -q tests/integration tests/slurm", ROOT).stdout
+    marked = re.findall(r"^[\w/]+/(test_\w+\.py::[\w\[\]]+)$", listed, re.MULTILINE)
+    by_name = {f"{file}::{name}{case}" for file, name, case, by_name in named if by_name}
+    for test in marked:
+        assert {test, test.partition("[")[0]} & by_name, test
+    assert len(marked) >= len(by_name)
+    for name in by_name:
+        assert any(test.startswith(name) for test in marked), name
 
 
 def _messages() -> Iterator[str]:

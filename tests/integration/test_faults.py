@@ -1,4 +1,7 @@
-"""Faults on one machine: the campaign tells what is wrong, loses little and ends the same."""
+"""Faults on one machine: the campaign says what is wrong, loses little and ends the same.
+
+Those that unit tests prove without a workflow are run by name: `pytest -m faults`.
+"""
 
 from __future__ import annotations
 
@@ -12,51 +15,45 @@ from pathlib import Path
 import h5py
 import pytest
 from small_campaign import (
+    GLASS,
     NEXT_SEGMENT,
     PRODUCTION,
     SEGMENT,
     SEGMENT_LOG,
+    TABLES,
+    assert_same_analysis,
     assert_same_segment,
-    blocks,
     copy_before_production,
+    copy_stages,
     kill_session,
-    local_command,
-    run_here,
+    records,
+    small_campaign,
+    start,
     wait_for,
-    write_configs,
 )
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an undisturbed run gives."""
-    folder = tmp_path_factory.mktemp("reference")
-    ended = run_here(folder, write_configs(folder), NEXT_SEGMENT)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder
+from workflow import Workflow
 
 
 @pytest.fixture
-def unfinished(reference: Path, tmp_path: Path) -> Path:
-    """The same campaign before its production."""
-    copy_before_production(reference, tmp_path)
-    return tmp_path
+def unfinished(checkout: Path, tmp_path: Path) -> Workflow:
+    """The campaign before its production."""
+    copy_before_production(checkout, tmp_path)
+    return small_campaign(tmp_path)
 
 
 @pytest.fixture
-def killed(unfinished: Path) -> Path:
+def killed(unfinished: Workflow) -> Workflow:
     """The same campaign after Snakemake and its job were killed in the middle of a segment."""
-    process = start(unfinished)
-    wait_for(lambda: len(blocks(unfinished)) > 2, "restart data", seconds=300)
-    kill_session(process)
+    start_and_kill(unfinished, SEGMENT, SEGMENT)
+    unlock(unfinished)
     return unfinished
 
 
 @pytest.fixture
-def small_disk(unfinished: Path) -> Iterator[Path]:
+def small_disk(unfinished: Workflow) -> Iterator[Path]:
     """The campaign before its production, whose trajectory lies on a disk of one megabyte."""
-    folder = unfinished / PRODUCTION
-    kept = unfinished / "kept"
+    folder = unfinished.folder / PRODUCTION
+    kept = unfinished.folder / "kept"
     folder.rename(kept)
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -69,48 +66,68 @@ def small_disk(unfinished: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """Start Snakemake on the segment."""
-    return subprocess.Popen(
-        local_command(folder, write_configs(folder), SEGMENT),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def start_and_kill(campaign: Workflow, target: Path, output: Path) -> None:
+    """Kill Snakemake and its job in the middle of a run of MD, named by its output."""
+    process = start(campaign, target)
+    try:
+        wait_for(lambda: len(records(campaign.folder, output)) > 2, "restart data", seconds=300)
+    finally:
+        kill_session(process)
+    assert not (campaign.folder / target).exists()
 
 
-def run(folder: Path, target: Path = SEGMENT) -> str:
-    """A run that must succeed; returns what it printed."""
-    ended = run_here(folder, write_configs(folder), target)
+def unlock(campaign: Workflow) -> None:
+    ended = campaign.run("--unlock")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
 
 
-def run_badly(folder: Path, target: Path = SEGMENT) -> str:
+def run(campaign: Workflow, *targets: Path) -> None:
+    """A run that must succeed."""
+    ended = campaign.run(*targets)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def run_badly(campaign: Workflow, target: Path = SEGMENT) -> str:
     """A run that must fail; returns what it printed."""
-    ended = run_here(folder, write_configs(folder), target)
+    ended = campaign.run(target)
     assert ended.returncode != 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 
 
-def unlock(folder: Path) -> None:
-    command = local_command(folder, write_configs(folder))
-    subprocess.run([*command[: command.index("--")], "--unlock"], check=True, capture_output=True)
+def test_killed_campaign_goes_on_to_the_same_tables(checkout: Path, tmp_path: Path) -> None:
+    """Snakemake and its job are killed in the quench, then in a segment."""
+    copy_stages(checkout, tmp_path, "finetune")
+    campaign = small_campaign(tmp_path)
+    start_and_kill(campaign, GLASS, GLASS.with_name("attempt-0"))
+    assert "--unlock" in run_badly(campaign)  # the lock that it leaves
+    unlock(campaign)
+    start_and_kill(campaign, SEGMENT, SEGMENT)
+    unlock(campaign)
+    run(campaign, *TABLES)
+    assert (tmp_path / GLASS).read_bytes() == (checkout / GLASS).read_bytes()
+    for segment in (SEGMENT, NEXT_SEGMENT):
+        assert_same_segment(tmp_path / segment, checkout / segment)
+    assert_same_analysis(tmp_path, checkout)
 
 
-def test_stale_lock_is_told_and_taken_off(killed: Path, reference: Path) -> None:
-    assert "--unlock" in run_badly(killed)
-    unlock(killed)
-    run(killed)
-    assert_same_segment(killed / SEGMENT, reference / SEGMENT)
+def test_missing_module_is_named(
+    unfinished: Workflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a node whose environment lacks it."""
+    broken = tmp_path / "modules/vesin"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'vesin'\")")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    assert "No module named 'vesin'" in run_badly(unfinished)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["flipped", "cut", "lost"])
 def test_damaged_restart_data_costs_what_came_after_it(
-    killed: Path, reference: Path, damage: str
+    killed: Workflow, checkout: Path, damage: str
 ) -> None:
-    unlock(killed)
-    path = blocks(killed)[1]
+    folder = killed.folder
+    path = records(folder)[1]
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 1
@@ -119,46 +136,51 @@ def test_damaged_restart_data_costs_what_came_after_it(
         path.write_bytes(content[:-10])
     else:
         path.unlink()
-    first_step = int(blocks(killed)[0].stem.partition("-")[2])
-    run(killed)
-    log = (killed / SEGMENT_LOG).read_text()
+    first_step = int(records(folder)[0].stem.partition("-")[2])
+    run(killed, SEGMENT)
+    log = (folder / SEGMENT_LOG).read_text()
     assert "restart data is damaged" in log
     assert f"going on from step {first_step} instead of" in log
-    assert_same_segment(killed / SEGMENT, reference / SEGMENT)
+    assert_same_segment(folder / SEGMENT, checkout / SEGMENT)
 
 
-def test_damaged_segment_is_told_and_made_again(unfinished: Path, reference: Path) -> None:
-    run(unfinished)
-    with h5py.File(unfinished / SEGMENT) as file:
+@pytest.mark.faults
+def test_damaged_segment_is_told_and_made_again(unfinished: Workflow, checkout: Path) -> None:
+    segment = unfinished.folder / SEGMENT
+    shutil.copy2(checkout / SEGMENT, segment)
+    with h5py.File(segment) as file:
         offset = file["vitrion/checkpoint/positions_A"].id.get_offset()
-    with (unfinished / SEGMENT).open("r+b") as file:
+    with segment.open("r+b") as file:
         file.seek(offset)
         file.write(bytes(8))
     printed = run_badly(unfinished, NEXT_SEGMENT)
     assert "remove the file to make it again" in printed
     assert str(SEGMENT) in printed
-    (unfinished / SEGMENT).unlink()
+    segment.unlink()
     run(unfinished, NEXT_SEGMENT)
-    for segment in (SEGMENT, NEXT_SEGMENT):
-        assert_same_segment(unfinished / segment, reference / segment)
+    for path in (SEGMENT, NEXT_SEGMENT):
+        assert_same_segment(unfinished.folder / path, checkout / path)
 
 
+@pytest.mark.faults
 def test_full_disk_is_told_and_nothing_half_written_stays(
-    unfinished: Path, small_disk: Path, reference: Path
+    unfinished: Workflow, small_disk: Path, checkout: Path
 ) -> None:
     room = os.statvfs(small_disk)
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * (room.f_bavail * room.f_frsize - 16_384))
     assert "No space left on device" in run_badly(unfinished)
-    assert not (unfinished / SEGMENT).exists()
+    segment = unfinished.folder / SEGMENT
+    assert not segment.exists()
     ballast.unlink()
-    run(unfinished)
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    run(unfinished, SEGMENT)
+    assert_same_segment(segment, checkout / SEGMENT)
 
 
-def test_second_snakemake_is_refused(unfinished: Path, reference: Path) -> None:
-    process = start(unfinished)
-    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
+@pytest.mark.faults
+def test_second_snakemake_is_refused(unfinished: Workflow, checkout: Path) -> None:
+    process = start(unfinished, SEGMENT)
+    wait_for(lambda: records(unfinished.folder), "restart data", seconds=300)
     # Held meanwhile, or it may end before the second one has started on a loaded machine.
     os.killpg(process.pid, signal.SIGSTOP)
     try:
@@ -166,18 +188,4 @@ def test_second_snakemake_is_refused(unfinished: Path, reference: Path) -> None:
     finally:
         os.killpg(process.pid, signal.SIGCONT)
     assert process.wait(300) == 0
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
-
-
-def test_missing_module_is_named(
-    unfinished: Path, reference: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """As on a node whose environment lacks it."""
-    broken = tmp_path / "modules/chgnet"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'chgnet'\")")
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(broken.parent))
-        assert "No module named 'chgnet'" in run_badly(unfinished)
-    run(unfinished)
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    assert_same_segment(unfinished.folder / SEGMENT, checkout / SEGMENT)

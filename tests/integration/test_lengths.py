@@ -6,36 +6,38 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from small_campaign import RESULTS, rules_run, run_here, write_configs
+from small_campaign import RESULTS, copy_stages, rules_run, small_campaign
 
 from vitrion.campaign.stopping import Decision
 
 TABLE = RESULTS / "transport/LiAlCl/T2500/r0/diffusion.parquet"
-
-
-def configs(folder: Path, *, relative_error: float) -> tuple[Path, ...]:
-    """At 300 K nothing diffuses in so short a time, at 2500 K the alkali does."""
-    stop_when = {"least_ps": 0.4, "relative_error": relative_error, "quantities": ["D_mobile"]}
-    files = write_configs(folder, length_ps=1.2, stop_when=stop_when)
-    overlay = yaml.safe_load(files[-1].read_text())
-    overlay |= {"temperatures_K": [300, 2500], "transport": {"diffusive_tolerance": 0.5}}
-    files[-1].write_text(yaml.safe_dump(overlay))
-    return files
+TEMPERATURES_K = (300, 2500)
 
 
 def run(folder: Path, *, relative_error: float) -> list[str]:
-    """Run to the tables; returns the rules of the jobs that ran."""
-    files = configs(folder, relative_error=relative_error)
-    ended = run_here(folder, files, "analyze_trajectories")
+    """Run to the tables; returns the rules of the jobs that ran.
+
+    At 300 K nothing diffuses in so short a time, at 2500 K the mobile ion does.
+    """
+    stop_when = {"least_ps": 0.4, "relative_error": relative_error, "quantities": ["D_mobile"]}
+    campaign = small_campaign(
+        folder,
+        temperatures_K=list(TEMPERATURES_K),
+        production={"length_ps": 1.2, "stop_when": stop_when},
+        transport={"diffusive_tolerance": 0.5},
+    )
+    ended = campaign.run(
+        *(RESULTS / f"transport/LiAlCl/T{t:04d}/r0/diffusion.parquet" for t in TEMPERATURES_K)
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return rules_run(ended.stdout + ended.stderr)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def finished(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The campaign and the rules of its jobs."""
     folder = tmp_path_factory.mktemp("lengths")
+    copy_stages(checkout, folder, "finetune", "quench")
     return folder, run(folder, relative_error=0.3)
 
 
@@ -70,7 +72,7 @@ def test_decision_has_the_error_bars_of_the_analysis(finished: tuple[Path, list[
 
 def test_what_is_asked_for_later_only_adds_segments(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
-    kept = {p: p.stat().st_mtime_ns for T in (300, 2500) for p in segments(folder, T)}
+    kept = {p: p.stat().st_mtime_ns for T in TEMPERATURES_K for p in segments(folder, T)}
     assert run(folder, relative_error=0.3) == []
     reached = decisions(folder, 2500)[-1].relative_errors["D_mobile"]
     rules = run(folder, relative_error=0.99 * reached)

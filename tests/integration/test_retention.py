@@ -6,31 +6,28 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from small_campaign import RESULTS, SEGMENT, rules_run, run_here, write_configs
+from small_campaign import ANALYSIS, PRODUCTION, SEGMENT, copy_stages, rules_run, small_campaign
 
 from vitrion.trajectory.h5md import read_samples
 
-ANALYSIS = RESULTS / "transport/LiAlCl/T0800/r0"
-RETENTION = RESULTS / "production/LiAlCl/T0800/r0/retention.parquet"
+RETENTION = PRODUCTION / "retention.parquet"
 
 
-def run(folder: Path, *, transport: dict | None = None, **production: float) -> tuple[str, list]:
+def run(folder: Path, *options: str, transport: dict | None = None, **production: float):
     """Run to the table of what was kept; returns what was printed and the rules that ran."""
-    configs = write_configs(folder, **production)
-    overlay = yaml.safe_load(configs[-1].read_text())
-    configs[-1].write_text(yaml.safe_dump({**overlay, "transport": transport or {}}))
-    ended = run_here(folder, configs, RETENTION)
+    campaign = small_campaign(folder, production=production, transport=transport or {})
+    ended = campaign.run(*options, RETENTION)
     printed = ended.stdout + ended.stderr
     return printed, rules_run(printed)
 
 
 @pytest.fixture(scope="module")
-def thinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A campaign that keeps every second frame."""
+def thinned(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign that was analysed, and keeps every second frame."""
     folder = tmp_path_factory.mktemp("thinned")
+    copy_stages(checkout, folder, "finetune", "quench", "production", "transport")
     printed, rules = run(folder, keep_every=2)
-    assert rules.count("thin_trajectory") == 1, printed
+    assert rules == ["thin_trajectory"], printed
     return folder
 
 
@@ -68,9 +65,9 @@ def test_without_frames_the_tables_stay_and_a_new_analysis_says_what_is_missing(
     assert "production.keep_every: 0" in printed
     assert "remove this segment" in printed
     assert {path: path.read_bytes() for path in (thinned / ANALYSIS).iterdir()} == before
-    # The remedy.
+    # The remedy makes the segments again.
     segments = (thinned / SEGMENT).parent.glob("segment-*.h5")
     for path in (*segments, thinned / RETENTION, *before):
         path.unlink()
-    printed, rules = run(thinned, transport=other, keep_every=0, length_ps=1.2)
+    printed, rules = run(thinned, "--dry-run", transport=other, keep_every=0, length_ps=1.2)
     assert rules == ["analyze_trajectory", *["produce_segment"] * 3, "thin_trajectory"], printed

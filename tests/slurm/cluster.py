@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from small_campaign import ROOT, wait_for
+from small_campaign import wait_for
+from workflow import ROOT, Workflow
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db")
@@ -124,13 +125,13 @@ class Cluster:
 
     def snakemake(
         self,
-        folder: Path,
-        configs: tuple[Path, ...],
+        campaign: Workflow,
         *options: str,
-        targets: tuple[str, ...] = (),
+        targets: Sequence[Path] = (),
         profile: Path = PROFILE,
     ) -> subprocess.Popen[str]:
         """Start Snakemake with a profile; its output goes to snakemake.log."""
+        folder = campaign.folder
         command = [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
             *("--workflow-profile", str(profile), "--directory", str(folder)),
@@ -139,7 +140,8 @@ class Cluster:
             *("--latency-wait", "10"),
             *("--slurm-init-seconds-before-status-checks", "1"),
             *("--max-status-checks-per-second", "2"),
-            *("--configfile", *map(str, configs), *options, "--", *targets),
+            *("--configfile", *map(str, campaign.configs), *options, "--"),
+            *map(str, targets),
         ]
         with (folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(

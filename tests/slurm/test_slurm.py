@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from cluster import ACCOUNT, PROFILE, QOS, Cluster, start_cluster, why_not
@@ -17,25 +16,25 @@ from small_campaign import (
     RESULTS,
     SEGMENT,
     SEGMENT_LOG,
+    TABLES,
+    assert_same_analysis,
     assert_same_segment,
     attempts,
-    blocks,
     copy_before_production,
+    copy_stages,
     kill_session,
-    run_here,
+    records,
+    small_campaign,
     wait_for,
-    write_configs,
 )
+from workflow import Workflow
 
 from vitrion.runtime.job import attempts_path
-from vitrion.tables import SUMMARY_TABLES
 
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(bool(why_not()), reason=f"SLURM: {why_not()}"),
 ]
-MODEL = str(RESULTS / "finetune/model.safetensors")  # of a job that takes seconds
-SUMMARY = tuple(str(RESULTS / f"summary/{table}.parquet") for table in SUMMARY_TABLES)
 
 
 @pytest.fixture(scope="session")
@@ -54,57 +53,45 @@ def accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The campaign run without SLURM: what every other way must give."""
-    folder = tmp_path_factory.mktemp("reference")
-    ended = run_here(folder, write_configs(folder), *SUMMARY)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder
-
-
 @pytest.fixture
-def unfinished(reference: Path, tmp_path: Path) -> Path:
-    """The same campaign before its production."""
-    copy_before_production(reference, tmp_path)
-    return tmp_path
+def unfinished(checkout: Path, tmp_path: Path) -> Workflow:
+    """The campaign before its production."""
+    copy_before_production(checkout, tmp_path)
+    return small_campaign(tmp_path)
 
 
-def finish(process: subprocess.Popen, folder: Path, seconds: float = 900) -> str:
+def finish(process: subprocess.Popen, campaign: Workflow, seconds: float = 900) -> str:
     """Wait for a good end; returns what Snakemake printed."""
     try:
         code = process.wait(seconds)
     finally:
         if process.poll() is None:
             kill_session(process)
-    printed = (folder / "snakemake.log").read_text()
+    printed = (campaign.folder / "snakemake.log").read_text()
     assert code == 0, printed
     return printed
 
 
 def test_campaign_as_batch_jobs_gives_the_same_tables(
-    cluster: Cluster, reference: Path, tmp_path: Path
+    cluster: Cluster, checkout: Path, tmp_path: Path
 ) -> None:
-    process = cluster.snakemake(tmp_path, write_configs(tmp_path), targets=SUMMARY)
-    printed = finish(process, tmp_path)
+    """Quench, equilibration, two segments and the analysis."""
+    copy_stages(checkout, tmp_path, "finetune")
+    campaign = small_campaign(tmp_path)
+    printed = finish(cluster.snakemake(campaign, targets=TABLES), campaign)
     submitted = len(re.findall("has been submitted with SLURM jobid", printed))
-    assert submitted == 1 + 1 + 3 + 6 + 3 + 1
+    assert submitted == 1 + 1 + 2 + 1
     starts = [path.read_text() for path in (tmp_path / RESULTS / "logs").rglob(".*.attempts")]
     assert len(starts) == submitted
     assert all("SLURM job" in start for start in starts)
-    for name in set(SUMMARY_TABLES) - {"trajectories"}:
-        pd.testing.assert_frame_equal(
-            pd.read_parquet(tmp_path / RESULTS / f"summary/{name}.parquet"),
-            pd.read_parquet(reference / RESULTS / f"summary/{name}.parquet"),
-        )
+    assert_same_analysis(tmp_path, checkout)
 
 
-def test_dynamics_asks_for_one_gpu_on_the_gpu_partition(cluster: Cluster, unfinished: Path) -> None:
-    configs = write_configs(unfinished)
-    overlay = yaml.safe_load(configs[-1].read_text())
-    overlay["dynamics"]["device"] = "auto"
-    configs[-1].write_text(yaml.safe_dump(overlay))
-    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
+def test_dynamics_asks_for_one_gpu_on_the_gpu_partition(
+    cluster: Cluster, unfinished: Workflow
+) -> None:
+    campaign = small_campaign(unfinished.folder, dynamics={"device": "auto"})
+    process = cluster.snakemake(campaign, targets=[SEGMENT])
     try:
         wait_for(lambda: cluster.jobs("RUNNING"), "a running job", seconds=300)
         (job,) = cluster.jobs("RUNNING")
@@ -118,23 +105,31 @@ def test_dynamics_asks_for_one_gpu_on_the_gpu_partition(cluster: Cluster, unfini
     wait_for(lambda: not cluster.jobs("RUNNING,COMPLETING"), "cancelled jobs", seconds=60)
 
 
-@pytest.mark.parametrize("fault", ["scancel", "kill", "preempt"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "kill",
+        pytest.param("scancel", marks=pytest.mark.faults),
+        pytest.param("preempt", marks=pytest.mark.faults),
+    ],
+)
 def test_disturbed_job_goes_on_where_it_was(
-    cluster: Cluster, reference: Path, unfinished: Path, fault: str
+    cluster: Cluster, checkout: Path, unfinished: Workflow, fault: str
 ) -> None:
-    process = cluster.snakemake(unfinished, write_configs(unfinished), targets=(str(SEGMENT),))
-    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
+    folder = unfinished.folder
+    process = cluster.snakemake(unfinished, targets=[SEGMENT])
+    wait_for(lambda: records(folder), "restart data", seconds=300)
     (job,) = cluster.jobs("RUNNING")
     if fault == "scancel":
         cluster.ask("scancel", job)
     elif fault == "kill":
-        os.kill(running_process(unfinished), signal.SIGKILL)
+        os.kill(running_process(folder), signal.SIGKILL)
     else:
         urgent = ("--partition", "urgent", "--exclusive", "--mem", "0", "--output", "/dev/null")
         cluster.ask("sbatch", *urgent, "--wrap", "sleep 1")
     finish(process, unfinished)
-    assert attempts(unfinished) == 2
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    assert attempts(folder) == 2
+    assert_same_segment(folder / SEGMENT, checkout / SEGMENT)
 
 
 def running_process(folder: Path) -> int:
@@ -147,21 +142,22 @@ def running_process(folder: Path) -> int:
     raise LookupError(folder)
 
 
+@pytest.mark.faults
 def test_killed_snakemake_leaves_an_orphan_that_its_successor_waits_for(
-    cluster: Cluster, reference: Path, unfinished: Path
+    cluster: Cluster, checkout: Path, unfinished: Workflow
 ) -> None:
     """The orphan is held until its successor has come, however fast the machine."""
-    configs = write_configs(unfinished)
-    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
-    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
-    held = running_process(unfinished)
+    folder = unfinished.folder
+    process = cluster.snakemake(unfinished, targets=[SEGMENT])
+    wait_for(lambda: records(folder), "restart data", seconds=300)
+    held = running_process(folder)
     os.kill(held, signal.SIGSTOP)
     (orphan,) = cluster.jobs("RUNNING")
     kill_session(process)
-    cluster.snakemake(unfinished, configs, "--unlock").wait(120)
+    cluster.snakemake(unfinished, "--unlock").wait(120)
     assert orphan in cluster.jobs("RUNNING")
-    process = cluster.snakemake(unfinished, configs, targets=(str(SEGMENT),))
-    logs = unfinished / ".snakemake/slurm_logs"
+    process = cluster.snakemake(unfinished, targets=[SEGMENT])
+    logs = folder / ".snakemake/slurm_logs"
     waiting = "waiting for the process that still runs it"
     wait_for(
         lambda: any(waiting in path.read_text() for path in logs.rglob("*.log")),
@@ -174,19 +170,19 @@ def test_killed_snakemake_leaves_an_orphan_that_its_successor_waits_for(
         lambda: orphan not in cluster.jobs("RUNNING,COMPLETING"), "the orphan's end", seconds=60
     )
     assert orphan in cluster.jobs("COMPLETED")
-    assert attempts(unfinished) == 2
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    assert attempts(folder) == 2
+    assert_same_segment(folder / SEGMENT, checkout / SEGMENT)
 
 
 def test_time_limit_saves_the_state_and_the_retry_goes_on(
-    cluster: Cluster, reference: Path, unfinished: Path
+    cluster: Cluster, checkout: Path, unfinished: Workflow
 ) -> None:
     """A limit of one minute; the job is held until shortly before it, however fast the machine."""
     limit = ("--set-resources", "produce_segment:runtime=attempt")
-    configs = write_configs(unfinished)
-    process = cluster.snakemake(unfinished, configs, *limit, targets=(str(SEGMENT),))
-    wait_for(lambda: blocks(unfinished), "restart data", seconds=300)
-    held = running_process(unfinished)
+    folder = unfinished.folder
+    process = cluster.snakemake(unfinished, *limit, targets=[SEGMENT])
+    wait_for(lambda: records(folder), "restart data", seconds=300)
+    held = running_process(folder)
     os.kill(held, signal.SIGSTOP)
     (job,) = cluster.jobs("RUNNING")
 
@@ -201,8 +197,8 @@ def test_time_limit_saves_the_state_and_the_retry_goes_on(
     assert stopped, printed
     assert 0 < int(stopped[1]) < 200
     assert "returned non-zero exit status 75" in printed
-    assert attempts(unfinished) == 2
-    assert_same_segment(unfinished / SEGMENT, reference / SEGMENT)
+    assert attempts(folder) == 2
+    assert_same_segment(folder / SEGMENT, checkout / SEGMENT)
 
 
 def own_profile(folder: Path, **resources: str) -> Path:
@@ -218,12 +214,12 @@ def own_profile(folder: Path, **resources: str) -> Path:
 def test_with_accounting_jobs_are_followed_by_sacct_and_charged(
     accounting: Cluster, tmp_path: Path
 ) -> None:
+    campaign = small_campaign(tmp_path, finetune={"model": "pretrained"})
     process = accounting.snakemake(
-        tmp_path,
-        write_configs(tmp_path),
-        targets=(MODEL,),
+        campaign,
+        targets=[RESULTS / "finetune/model.safetensors"],  # of a job that takes seconds
         profile=own_profile(tmp_path, slurm_account=ACCOUNT, qos=QOS),
     )
-    finish(process, tmp_path, seconds=100)
+    finish(process, campaign, seconds=100)
     charged = accounting.ask("sacct", "-n", "-X", "-P", "-o", "account,qos,state")
     assert charged.splitlines() == [f"{ACCOUNT}|{QOS}|COMPLETED"]

@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     from vitrion.dataset.check import check_frames
-    from vitrion.dataset.labels import STRESS_REMARKS, stress_extent
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
 
@@ -79,12 +78,6 @@ def _check(args: argparse.Namespace) -> None:
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")
-    remarks = Counter(
-        (frame.source, stress_extent(frame.atoms)) for frame in frames if not frame.rejection_reason
-    )
-    for (source, extent), count in sorted(remarks.items()):
-        if extent in STRESS_REMARKS:
-            print(f"{source}: {count} frames have {STRESS_REMARKS[extent]}")
     rejected = [frame for frame in frames if frame.rejection_reason]
     for frame in rejected:
         print(f"{frame.source} frame {frame.index} ({frame.name}): {frame.rejection_reason}")

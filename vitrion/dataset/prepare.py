@@ -20,7 +20,6 @@ from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.frame import Frame, write_frames, write_json
-from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
 from vitrion.dataset.read import import_frames
 from vitrion.dataset.split import SPLITS, assign_splits
 from vitrion.potential import CHGNetPotential, load_model
@@ -241,10 +240,6 @@ def _log_outcome(
             alignment.rank,
             1000 * alignment.residual_rms_eV_atom,
         )
-    extents = Counter(stress_extent(f.atoms) for f in frames if not f.rejection_reason)
-    for extent, remark in STRESS_REMARKS.items():
-        if extents[extent]:
-            logger.info("%d frames have %s", extents[extent], remark)
     counts = Counter(split)
     logger.info("%s", ", ".join(f"{counts[part]} {part}" for part in (*SPLITS, "none")))
 
@@ -268,7 +263,6 @@ def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
         "composition": name,
         "source": str(frame.source),
         **{key: str(atoms.info[key]) for key in ("trajectory", "engine", "level")},
-        **({PRESSURE_ONLY: True} if atoms.info.get(PRESSURE_ONLY) else {}),
     }
     aligned.calc = SinglePointCalculator(aligned, **{**atoms.calc.results, "energy": energy_eV})
     return aligned
