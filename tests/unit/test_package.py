@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import vitrion
+from vitrion.base.errors import InputError
+from vitrion.trajectory.sources import read_files
+
 ROOT = Path(__file__).parents[2]
 # A package imports from those before it, never from those after it.
 ORDER = (
@@ -85,6 +89,25 @@ def test_commands_that_only_look_are_light(command: str) -> None:
         f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_formats_that_need_the_extra_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MDAnalysis", None)  # as if it were not installed
+    path = tmp_path / "run.dcd"
+    path.touch()
+    with pytest.raises(InputError, match=r"pip install 'vitrion\[formats\]'"):
+        read_files([path], frame_interval_ps=1.0, topology=tmp_path / "run.pdb")
+
+
+def test_the_interface_of_import_vitrion() -> None:
+    """Every name is there, and is the object of its module."""
+    assert set(vitrion.__all__) == set(vitrion._MODULES) <= set(dir(vitrion))
+    assert vitrion.read_files is read_files
+    assert vitrion.Config().campaign == "paper"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vitrion.nothing  # noqa: B018
 
 
 def test_drawing_needs_no_torch() -> None:

@@ -19,7 +19,7 @@ LAMMPS_DUMP = "lammps-dump-text"
 
 
 def read_files(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     *,
     frame_interval_ps: float,
     topology: Path | None = None,
@@ -38,12 +38,12 @@ def read_files(
     Raises:
         InputError: files that are missing, cannot be read, or do not fit each other.
     """
-    paths = [Path(path) for path in paths]
-    for path in paths:
+    files = [Path(path) for path in paths]
+    for path in files:
         if not path.is_file():
             raise InputError("trajectory", str(path), "no such file")
-    if paths[0].suffix in {".h5", ".h5md", ".hdf5"}:
-        source = read_segments(paths)
+    if files[0].suffix in {".h5", ".h5md", ".hdf5"}:
+        source = read_segments(files)
         if not np.isclose(source.frame_interval_ps, frame_interval_ps, rtol=1e-3):
             raise InputError(
                 "frame-interval-ps",
@@ -51,20 +51,20 @@ def read_files(
                 f"the file says {source.frame_interval_ps:g}; use that",
             )
         return source
-    if paths[0].suffix in MDANALYSIS_SUFFIXES:
+    if files[0].suffix in MDANALYSIS_SUFFIXES:
         if topology is None:
             raise InputError(
-                "topology", None, f"{paths[0].suffix} files know no elements; give --topology FILE"
+                "topology", None, f"{files[0].suffix} files know no elements; give --topology FILE"
             )
-        symbols, frames = _mdanalysis_frames(paths, topology)
+        symbols, frames = _mdanalysis_frames(files, topology)
     else:
-        symbols, frames = _ase_frames(paths)
+        symbols, frames = _ase_frames(files)
     return Source(
         symbols=symbols,
         frame_interval_ps=frame_interval_ps,
         wrapped=not unwrapped,
-        chunks=_collect(frames, len(symbols), cell_volume_A3, paths[0]),
-        name=str(paths[0]),
+        chunks=_collect(frames, len(symbols), cell_volume_A3, files[0]),
+        name=str(files[0]),
     )
 
 
