@@ -101,7 +101,7 @@ def main_environments(tables: CampaignTables, most: int) -> list[str]:
 def environments(tables: CampaignTables) -> Figure:
     """Bars of the most common environments, one panel for each composition."""
     data = tables.summary("coordination")
-    figure, panel_list = panels(tables.compositions(), x="fraction of central cations", y="")
+    figure, panel_list = panels(tables.compositions(), x="fraction of cations", y="")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
@@ -119,9 +119,7 @@ def environments(tables: CampaignTables) -> Figure:
 def network(tables: CampaignTables) -> Figure:
     """Bars of the fragment sizes, one panel for each composition."""
     data = tables.summary("network")
-    figure, panel_list = panels(
-        tables.compositions(), x="central cations per fragment", y="fraction"
-    )
+    figure, panel_list = panels(tables.compositions(), x="cations per fragment", y="fraction")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())

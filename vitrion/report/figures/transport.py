@@ -164,7 +164,7 @@ def conductivity(tables: CampaignTables) -> Figure:
 
 def transference(tables: CampaignTables) -> Figure:
     """Transference number against temperature, one panel for each composition."""
-    figure = _by_method(tables, "t_mobile", "transference number of the mobile ion")
+    figure = _by_method(tables, "t_mobile", "transference number")
     low, high = figure.axes[0].get_ylim()
     figure.axes[0].set_ylim(max(low, -1), min(high, 3))
     return figure
