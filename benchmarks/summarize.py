@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.config import load_config
 from vitrion.statistics.summary import summarize
 from vitrion.tables import TRANSPORT_TABLES
@@ -26,7 +27,7 @@ def main() -> None:
     """Print rows, seconds and peak memory."""
     tables = {name: read_table(Path(sys.argv[1], f"{name}.parquet")) for name in TRANSPORT_TABLES}
     config = load_config(ROOT / "config.yaml")
-    compositions = config.read_compositions(ROOT / config.compositions)
+    compositions = campaign_compositions(config)
     with tempfile.TemporaryDirectory() as scratch:
         folders = []
         for name, composition in compositions.items():

@@ -23,7 +23,7 @@ import yaml
 from ase import Atoms
 from checkout import ROOT, run
 
-from vitrion.campaign.jobs import compositions_path
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.cli import build_parser
 from vitrion.config import load_config, merge, validate_config
 from vitrion.trajectory.h5md import read_samples
@@ -216,7 +216,7 @@ def test_notebook(tmp_path: Path) -> None:
 def test_configuration(block: Block) -> None:
     toy = merge(yaml.safe_load((ROOT / "config.yaml").read_text()), {"campaign": "x"})
     config = validate_config(merge(toy, yaml.safe_load(block.text)))
-    config.read_compositions(compositions_path(config))
+    campaign_compositions(config)
 
 
 def test_tutorial_shows_the_files_that_are_shipped() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from workflow import PAPER, ROOT, TOY
 
-from vitrion.campaign.jobs import campaign_jobs, open_campaign
+from vitrion.campaign.jobs import campaign_jobs
+from vitrion.campaign.opening import open_campaign
 
 DRY_RUN_JOB = re.compile(
     r"^(?:local)?(?:rule|checkpoint) (\w+):\n(?:    (?!output).*\n)*"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vitrion.base.seeds import derive_seed
-from vitrion.campaign.jobs import compositions_path
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.config import Dynamics, load_config
 from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = "shipped"
 CONFIG = load_config(ROOT / "config.yaml")
 LIMITS = CONFIG.finetune.validation
-COMPOSITIONS = CONFIG.read_compositions(compositions_path(CONFIG))
+COMPOSITIONS = campaign_compositions(CONFIG)
 
 pytestmark = pytest.mark.physics
 

@@ -13,7 +13,8 @@ import pytest
 
 from vitrion.campaign import archive as archive_module
 from vitrion.campaign.archive import CHECKSUMS, CRATE
-from vitrion.campaign.jobs import campaign_jobs, open_campaign
+from vitrion.campaign.jobs import campaign_jobs
+from vitrion.campaign.opening import campaign_compositions, open_campaign
 from vitrion.cli import main
 from vitrion.config import load_config
 
@@ -85,7 +86,7 @@ def test_configuration_in_it_is_complete(archived: Path) -> None:
     config = load_config(archived / "config.yaml")
     expected, compositions = open_campaign([TOY])
     assert config == expected.model_copy(update={"compositions": "compositions.tsv"})
-    assert config.read_compositions(archived / "compositions.tsv") == compositions
+    assert campaign_compositions(config, archived / "compositions.tsv") == compositions
 
 
 def test_checksums_are_those_of_sha256sum(archived: Path) -> None:

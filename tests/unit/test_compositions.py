@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition as Formula
 
 from vitrion.base.errors import InputError
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.config import Config
 from vitrion.potential import load_model
 from vitrion.structure.compositions import (
@@ -51,7 +52,7 @@ def table(tmp_path: Path, *rows: dict[str, str]) -> Path:
 
 def read(tmp_path: Path, *rows: dict[str, str], formula_units: int = 4) -> dict[str, Composition]:
     """The rows as a campaign reads them."""
-    return Config(formula_units=formula_units).read_compositions(table(tmp_path, *rows))
+    return campaign_compositions(Config(formula_units=formula_units), table(tmp_path, *rows))
 
 
 def test_paper_glass_has_1302_atoms() -> None:
@@ -159,7 +160,7 @@ def test_retired_columns_name_their_successor(tmp_path: Path, older: str, newer:
 def test_spreadsheets_files_are_read(tmp_path: Path) -> None:
     path = table(tmp_path, OTHER)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert Config(formula_units=1).read_compositions(path)["LiYClO"].ligands == ("Cl", "O")
+    assert campaign_compositions(Config(formula_units=1), path)["LiYClO"].ligands == ("Cl", "O")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from vitrion.base.errors import InputError
-from vitrion.campaign.jobs import compositions_path
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.campaign.reference import config_reference
-from vitrion.config import Config, load_config, merge, validate_config
+from vitrion.config import Config, Section, load_config, merge, validate_config
+from vitrion.config.loading import RETIRED
 from vitrion.config.yaml_text import config_schema, config_yaml
 from vitrion.structure.compositions import COLUMNS
 
@@ -21,20 +23,23 @@ TOY = yaml.safe_load((ROOT / "tests/toy/config.yaml").read_text())
 
 def test_config_yaml_is_what_the_models_say() -> None:
     assert (ROOT / "config.yaml").read_text() == config_yaml(Config()), (
-        "write it anew: vitrion config > config.yaml"
+        "write it again: vitrion config > config.yaml"
     )
     assert Config(**PAPER) == Config()
 
 
 def test_reference_is_what_the_models_say() -> None:
     assert (ROOT / "docs/configuration.md").read_text() == config_reference(), (
-        "write it anew: vitrion config --reference > docs/configuration.md"
+        "write it again: vitrion config --reference > docs/configuration.md"
     )
 
 
 def test_reference_has_every_key_with_its_limits() -> None:
     lines = config_reference().splitlines()
-    assert "| `seed` | `20260106` | whole number ≥ 0 | seed of the campaign |" in lines
+    assert (
+        "| `melt_ps` | `100.0` | number > 0 | length of the NVT melt, at the packing density |"
+        in lines
+    )
     keys = {line.split("`")[1] for line in lines if line.startswith("| `")}
     assert set(re.findall(r"^ *(\w+):", config_yaml(Config()), re.MULTILINE)) <= keys | {
         part for line in lines if line.startswith("## ") for part in line[3:].split(".")
@@ -42,9 +47,46 @@ def test_reference_has_every_key_with_its_limits() -> None:
     assert set(COLUMNS) <= keys
 
 
-def test_every_key_is_explained() -> None:
-    keys = [line for line in config_yaml(Config()).splitlines() if line.strip()]
-    assert all("#" in line for line in keys)
+def sections(section: type[Section] = Config) -> Iterator[type[Section]]:
+    yield section
+    for key in section.model_fields:
+        if (inner := section.inner(key)) is not None:
+            yield from sections(inner)
+
+
+def test_every_key_has_a_description() -> None:
+    """In the model, so that config.yaml, the schema and the reference have it too."""
+    bare = [
+        f"{section.__name__}.{key}"
+        for section in sections()
+        for key, field in section.model_fields.items()
+        if section.inner(key) is None and not (field.description or "").strip()
+    ]
+    assert not bare
+    assert all((section.__doc__ or "").strip() for section in sections())
+
+
+def test_execution_and_limits_are_no_physics() -> None:
+    config = validate_config(merge(PAPER, {"dynamics": {"device": "cpu"}}))
+    physics = config.values("physics")
+    assert "timestep_fs" in physics["dynamics"]
+    assert not {"device", "threads", "checkpoint_wall_minutes"} & physics["dynamics"].keys()
+    assert not {"limits", "attempts"} & physics["quench"].keys()
+    assert config.hash() == Config().hash()
+    stricter = validate_config(merge(PAPER, {"quench": {"limits": {"density_drift": 0.01}}}))
+    assert stricter.values("physics") == Config().values("physics")
+    assert stricter.hash() != Config().hash()
+
+
+def test_keys_are_selected_one_by_one() -> None:
+    assert Config().select("seed", "quench.melt_ps", "production.stop_when.least_ps") == {
+        "seed": 20260106,
+        "quench.melt_ps": 100.0,
+        "production.stop_when.least_ps": None,
+    }
+    for key in ("dynamics.threads", "quench.limits", "production.until"):
+        with pytest.raises(KeyError):
+            Config().select(key)
 
 
 def test_schema_refuses_unknown_keys() -> None:
@@ -56,13 +98,13 @@ def test_schema_refuses_unknown_keys() -> None:
 def test_paper_campaign() -> None:
     config = load_config(ROOT / "config.yaml")
     assert config.production.segments == 10
-    assert len(config.read_compositions(compositions_path(config))) == 27
+    assert len(campaign_compositions(config)) == 27
 
 
 def test_overlay_replaces_compositions_and_merges_sections() -> None:
     config = load_config(ROOT / "config.yaml", ROOT / "tests/toy/config.yaml")
     assert config.campaign == "toy"
-    assert set(config.read_compositions(compositions_path(config))) == {"LiAlCl", "NaGaBr", "KInI"}
+    assert set(campaign_compositions(config)) == {"LiAlCl", "NaGaBr", "KInI"}
     assert config.dynamics.timestep_fs == PAPER["dynamics"]["timestep_fs"]
 
 
@@ -91,6 +133,30 @@ def test_overlay_replaces_compositions_and_merges_sections() -> None:
         ),
         ({"finetune": {"iterate": {"rounds": 1}, "model": "pretrained"}}, "set finetune.model"),
         ({"quench": {"limits": {"least_distance_A": "1.2 A"}}}, "quench.limits.least_distance_A"),
+        (
+            {"production": {"until": {"least_ps": 2000.0}}},
+            "production.until = {'least_ps': 2000.0}: is now called production.stop_when",
+        ),
+        (
+            {"finetune": {"accept": {"override": []}}},
+            "finetune.accept = {'override': []}: is now called finetune.validation",
+        ),
+        (
+            {"finetune": {"validation": {"hot_md_ps": 1.0}}},
+            "hot_md_ps = 1.0: is now called finetune.validation.stability_ps",
+        ),
+        (
+            {"finetune": {"validation": {"hot_md_temperature_K": 900}}},
+            "is now called finetune.validation.stability_temperature_K",
+        ),
+        (
+            {"finetune": {"validation": {"override": ["hot_md_length"]}}},
+            "finetune.validation.override.0 = 'hot_md_length': is now called stability_length",
+        ),
+        (
+            {"production": {"stop_when": {"least_ps": 2e3, "quantities": ["D_alkali"]}}},
+            "production.stop_when.quantities.0 = 'D_alkali': is now called D_mobile",
+        ),
     ],
 )  # fmt: skip
 def test_refused(overlay: dict, message: str) -> None:
@@ -99,7 +165,16 @@ def test_refused(overlay: dict, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_retired_names_lead_to_keys_that_exist() -> None:
+    for old, new in RETIRED.items():
+        *path, key = new.split(".")
+        section = Config
+        for part in path:
+            section = section.inner(part)
+        assert key in section.model_fields, f"{old} is called {new}, which does not exist"
+
+
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
         validate_config(merge(PAPER, {"seeed": 1, "replicas": -2}))
     assert "seeed" in str(caught.value)
@@ -109,7 +184,7 @@ def test_all_faults_are_told_at_once() -> None:
 def test_charged_composition_is_refused() -> None:
     config = validate_config(merge(PAPER, {"transport": {"charges": {"Al": 2}}}))
     with pytest.raises(InputError, match="not neutral"):
-        config.read_compositions(compositions_path(config))
+        campaign_compositions(config)
 
 
 def test_element_without_charge_is_refused(tmp_path: Path) -> None:
@@ -117,7 +192,7 @@ def test_element_without_charge_is_refused(tmp_path: Path) -> None:
     rows = (ROOT / "tests/toy/compositions.tsv").read_text()
     table.write_text(rows.replace("Cl,O\tLiAlCl2.5O0.75", "Cl,S\tLiAlCl2.5S0.75"))
     with pytest.raises(InputError, match=r"charges of LiAlCl .*no charge of S; add S="):
-        Config(campaign="x").read_compositions(table)
+        campaign_compositions(Config(campaign="x"), table)
 
 
 @pytest.mark.parametrize("text", ["campaign: [", "- a\n- b\n"])

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from vitrion.campaign import layout
 from vitrion.runtime import deadline
 from vitrion.runtime.deadline import time_left_s, warning_before_limit
-from vitrion.runtime.job import attempts_path, job_log
+from vitrion.runtime.job import job_log
 
 
 def slurm_says(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_job_log_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slurm_says("0:16", tmp_path, monkeypatch)
     program = (
         "import signal, sys, time\n"
-        "from vitrion.runtime.job import attempts_path, job_log\n"
+        "from vitrion.runtime.job import job_log\n"
         "with job_log(sys.argv[1], 'title'):\n"
         "    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
         "    time.sleep(30)\n"
@@ -110,7 +111,7 @@ def test_lock_holds_although_snakemake_removes_the_log(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     program = (
         "import sys\n"
-        "from vitrion.runtime.job import attempts_path, job_log\n"
+        "from vitrion.runtime.job import job_log\n"
         "with job_log(sys.argv[1], 'second'):\n"
         "    pass\n"
     )
@@ -121,4 +122,4 @@ def test_lock_holds_although_snakemake_removes_the_log(tmp_path: Path) -> None:
         assert not log.exists()
     second.communicate()
     assert second.returncode == 0
-    assert len(attempts_path(log).read_text().splitlines()) == 2
+    assert len(layout.attempts(log).read_text().splitlines()) == 2

@@ -9,7 +9,7 @@ import pytest
 from real_motion import lialcl_motion
 
 from vitrion.bench.speed import measure_steps_per_s
-from vitrion.campaign.jobs import open_campaign
+from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import (
     START_S,
     format_rows,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from vitrion.campaign.jobs import Job, campaign_jobs, open_campaign
+from vitrion.campaign.jobs import Job, campaign_jobs
+from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import START_S, make_plan
 from vitrion.campaign.status import Status, compare, read_status
 from vitrion.cli import main

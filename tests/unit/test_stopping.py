@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from vitrion.base.errors import InputError
-from vitrion.campaign.jobs import campaign_jobs, open_campaign
+from vitrion.campaign.jobs import campaign_jobs
+from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import make_plan
 from vitrion.campaign.status import read_status
 from vitrion.campaign.stopping import Decision, decided_segments, decision_name

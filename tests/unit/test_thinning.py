@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vitrion.base.errors import InputError
-from vitrion.campaign.jobs import open_campaign
+from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import make_plan, segment_bytes
 from vitrion.config import Production, validate_config
 from vitrion.trajectory import h5md as module

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
-from vitrion.campaign.jobs import WORKFLOW, campaign_jobs
+from vitrion.campaign.jobs import campaign_jobs
+from vitrion.campaign.opening import WORKFLOW, campaign_compositions
 from vitrion.campaign.status import read_status
 from vitrion.config import Config, load_config
 from vitrion.config.yaml_text import config_yaml
@@ -179,7 +180,7 @@ def verify_archive(folder: Path) -> list[Finding]:
     if needed & {finding.path for finding in findings}:
         return findings
     config = load_config(folder / "config.yaml")
-    compositions = config.read_compositions(folder / config.compositions)
+    compositions = campaign_compositions(config, folder / config.compositions)
     trajectories = any(name.startswith("production/") for name in listed)
     expected = _expected(config, compositions, trajectories=trajectories)
     findings += [

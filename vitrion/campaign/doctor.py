@@ -18,7 +18,7 @@ from typing import Literal
 from vitrion import __version__
 from vitrion.base import locks
 from vitrion.base.errors import InputError
-from vitrion.campaign.jobs import WORKFLOW, open_campaign
+from vitrion.campaign.opening import WORKFLOW, open_campaign
 from vitrion.campaign.plan import n_atoms, storage_GB
 from vitrion.config import Config
 

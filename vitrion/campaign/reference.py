@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel
-
 from vitrion.campaign.jobs import campaign_jobs
-from vitrion.config import Config, Finetune
-from vitrion.config.yaml_text import flow
+from vitrion.config import Config, Finetune, Section
+from vitrion.config.yaml_text import flow, mark
 from vitrion.structure.compositions import COLUMNS, Composition
 from vitrion.tables import TABLES, TRAJECTORY_KEY
 
@@ -21,6 +19,10 @@ Written by `vitrion config --reference`. `vitrion config` writes the same as YAM
 `vitrion config --schema` as JSON schema. Units are in the names. Sections are nested keys:
 `quench.limits.least_distance_A` is `quench: {limits: {least_distance_A: 1.2}}`. A key that is not
 here is refused.
+
+A changed key makes the jobs run again whose results depend on it, and those after them. Keys marked
+*execution* say how jobs run; a change makes nothing run again. Keys marked *limit* judge stored
+measurements; a change makes flags again, but no dynamics.
 
 ## Campaign
 """
@@ -37,33 +39,40 @@ metadata (`column_units` and `read_table(...).attrs` of `vitrion.tables.io`). A 
 
 
 def config_reference() -> str:
-    """Every key with its default, kind and meaning, and the columns of the compositions' table."""
-    return "\n".join([_CONFIGURATION, *_chapter(Config(), ""), *_columns()]) + "\n"
+    """Every key with its default, allowed values and meaning, and the columns of compositions."""
+    return "\n".join([_CONFIGURATION, *_chapter(Config, ""), *_columns()]) + "\n"
 
 
-def _chapter(section: BaseModel, path: str) -> Iterator[str]:
+def _chapter(section: type[Section], path: str, note: str = "") -> Iterator[str]:
     """A section's keys as a table, then its sections."""
-    schema = type(section).model_json_schema()["properties"]
-    fields = type(section).model_fields
-    inner = [name for name in fields if isinstance(getattr(section, name), BaseModel)]
+    schema = section.model_json_schema()["properties"]
+    inner = {key: found for key in section.model_fields if (found := section.inner(key))}
+    defaults = {key: field.get_default() for key, field in section.model_fields.items()}
+    rows = [key for key in section.model_fields if not isinstance(defaults[key], Section)]
     if path:
         yield f"## {path}\n"
-        yield " ".join((inspect.getdoc(type(section)) or "").split()) + "\n"
-    if len(inner) < len(fields):
+        yield " ".join((inspect.getdoc(section) or "").split()) + f"{note}\n"
+    if rows:
         yield "| key | default | value | meaning |\n| --- | --- | --- | --- |"
-        for name in (name for name in fields if name not in inner):
-            default = flow(section.model_dump(mode="json")[name])
-            meaning = fields[name].description or ""
-            yield f"| `{name}` | `{default}` | {_value(schema[name])} | {meaning} |"
+        for key in rows:
+            field = section.model_fields[key]
+            default = "" if field.is_required() else f"`{flow(_plain(defaults[key]))}`"
+            meaning = (field.description or "") + mark(section, key)
+            yield f"| `{key}` | {default} | {_value(schema[key])} | {meaning} |"
         yield ""
-    for name in inner:
-        yield from _chapter(getattr(section, name), f"{path}.{name}".strip("."))
+    for key, found in inner.items():
+        yield from _chapter(found, f"{path}.{key}".strip("."), mark(section, key))
+
+
+def _plain(value: object) -> object:
+    """A default as YAML writes it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _columns() -> Iterator[str]:
     """The columns of the compositions' table."""
     yield "## The table of compositions\n"
-    yield "Tab-separated, one row a glass; the key `compositions` names it.\n"
+    yield "Tab-separated, one row per glass; the key `compositions` names it.\n"
     yield "| column | meaning |\n| --- | --- |"
     for name, meaning in COLUMNS.items():
         yield f"| `{name}` | {meaning} |"

@@ -1,14 +1,15 @@
-"""How long a trajectory gets: fixed, or stop_when it is certain enough (`production.stop_when`)."""
+"""The length of a trajectory: fixed, or up to its stop criterion (`production.stop_when`)."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from vitrion.base.files import whole_file
+from vitrion.campaign import layout
 from vitrion.config import Production, StopWhen
 
 if TYPE_CHECKING:  # the rules import this module to name files; they need no pandas
@@ -17,13 +18,13 @@ if TYPE_CHECKING:  # the rules import this module to name files; they need no pa
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a trajectory ends after the segments it has.
+    """Whether a trajectory ends after the segments that it has.
 
     Attributes:
         length_ps: simulated so far.
         converged: whether it ends here.
         relative_errors: standard error over value by quantity; None where there is no value.
-        stop_when: what was asked for.
+        stop_when: the stop criterion.
     """
 
     length_ps: float
@@ -33,12 +34,12 @@ class Decision:
 
     @classmethod
     def of(cls, found: pd.DataFrame, stop_when: StopWhen, *, length_ps: float) -> Decision:
-        """Decide from what the trajectory tells so far.
+        """Decide from the transport quantities of the trajectory so far.
 
         Args:
-            found: columns `quantity`, `value` and `err` of one trajectory; not a number where
-                nothing has diffused yet.
-            stop_when: when it is long enough.
+            found: columns `quantity`, `value` and `err` of one trajectory; NaN where nothing has
+                diffused yet.
+            stop_when: the stop criterion.
             length_ps: simulated so far.
         """
         rows = found.set_index("quantity")[["value", "err"]]
@@ -69,13 +70,13 @@ class Decision:
             f"{name} {'unknown' if error is None else f'{error:.2g}'}"
             for name, error in self.relative_errors.items()
         )
-        verdict = "long enough" if self.converged else "goes on"
+        verdict = "long enough" if self.converged else "continues"
         return f"{self.length_ps:g} ps: {verdict} (relative errors: {errors})"
 
 
 def decision_name(segments: int) -> str:
-    """File of the decision after so many segments, beside them."""
-    return f"decision-{segments - 1:04d}.json"
+    """File name of the decision after so many segments."""
+    return PurePosixPath(layout.fill(layout.DECISION, segment=segments - 1)).name
 
 
 def decided_segments(folder: Path, production: Production) -> int | None:

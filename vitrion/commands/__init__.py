@@ -1,22 +1,52 @@
 """One module for each subcommand of `vitrion`.
 
-Each has `HELP` (one line), `EXAMPLE`, `add_arguments(parser)` and `run(args)`; what is slow to
-import is imported inside `run`, so that `vitrion --help` answers at once.
+Each has `HELP` (one line), `EXAMPLE`, `add_arguments(parser)` and `run(args)`. Slow imports are
+inside `run`, so that `vitrion --help` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitrion.config import Config
 
 
 def add_configfile(parser: argparse.ArgumentParser) -> None:
-    """The option of the commands that look at a campaign as Snakemake would run it."""
+    """The option of all commands that read the configuration, as Snakemake has it."""
     parser.add_argument(
         "--configfile",
         nargs="+",
+        action="extend",
         type=Path,
         default=[],
         metavar="FILE",
-        help="configuration, each laid over the one before and all over config.yaml",
+        help="configuration: each file is laid over the one before, and all over config.yaml",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that run the potential; by default the configuration's."""
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="default: dynamics.device"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: dynamics.threads)"
+    )
+
+
+def with_device(config: Config, args: argparse.Namespace) -> Config:
+    """The configuration with the options of `add_device`.
+
+    Raises:
+        InputError: less than one thread.
+    """
+    from vitrion.base.errors import InputError
+
+    if args.threads is not None and args.threads < 1:
+        raise InputError("--threads", args.threads, "give one or more")
+    given = {key: getattr(args, key) for key in ("device", "threads") if getattr(args, key)}
+    dynamics = config.dynamics.model_copy(update=given)
+    return config.model_copy(update={"dynamics": dynamics})

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Archive, and print the checksum that stands for all files."""
     from vitrion.campaign.archive import NO_LICENSE, archive_campaign
-    from vitrion.campaign.jobs import compositions_path, open_campaign
+    from vitrion.campaign.opening import compositions_path, open_campaign
 
     config, compositions = open_campaign(args.configfile)
     checksum = archive_campaign(

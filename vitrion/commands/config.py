@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from vitrion.commands import add_configfile
 
 HELP = "print the configuration with every key commented, or its JSON schema"
 EXAMPLE = "vitrion config > mine.yaml"
@@ -11,13 +12,7 @@ EXAMPLE = "vitrion config > mine.yaml"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vitrion config`."""
-    parser.add_argument(
-        "--configfile",
-        nargs="+",
-        type=Path,
-        default=[],
-        help="print these files, each laid over the one before, instead of the defaults",
-    )
+    add_configfile(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--schema", action="store_true", help="print the JSON schema instead")
     form.add_argument(
@@ -27,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print to standard output."""
+    from vitrion.campaign.opening import open_config
     from vitrion.campaign.reference import config_reference
-    from vitrion.config import Config, load_config
+    from vitrion.config import Config
     from vitrion.config.yaml_text import config_schema, config_yaml
 
     if args.schema:
@@ -36,5 +32,5 @@ def run(args: argparse.Namespace) -> None:
     elif args.reference:
         text = config_reference()
     else:
-        text = config_yaml(load_config(*args.configfile) if args.configfile else Config())
+        text = config_yaml(open_config(args.configfile) if args.configfile else Config())
     print(text, end="")

@@ -6,11 +6,8 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vitrion.config import Config
-    from vitrion.structure.compositions import Composition
+from vitrion.commands import add_configfile
 
 HELP = "sample, check, collect and prepare DFT data"
 EXAMPLE = "vitrion dataset check resources/dft"
@@ -52,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.set_defaults(action=_prepare)
 
     for action in (check, sample, prepare):
-        action.add_argument(
-            "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
-        )
+        add_configfile(action)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,18 +58,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from vitrion.campaign.opening import open_campaign
     from vitrion.dataset.check import check_frames
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
 
-    config = _config(args)
+    config, compositions = open_campaign(args.configfile)
     frames = [frame for source in args.sources for frame in import_frames(source)]
     check_frames(
         frames,
         max_force_eV_A=config.dataset.max_force_eV_A,
         max_energy_deviation_eV_atom=config.dataset.max_energy_deviation_eV_atom,
     )
-    compositions = _compositions(config)
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")
@@ -87,24 +82,21 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from vitrion.base.errors import InputError
-    from vitrion.base.seeds import derive_seed
+    from vitrion.campaign.opening import choose, job_seed, open_campaign
     from vitrion.dataset.frame import write_frames
     from vitrion.dataset.sample import sample_frames
 
-    config = _config(args)
-    compositions = _compositions(config)
+    config, compositions = open_campaign(args.configfile)
     for name in args.names or compositions:
-        if name not in compositions:
-            raise InputError("COMPOSITION", name, f"use one of {', '.join(compositions)}")
+        composition = choose(name, compositions)
         out = args.out / f"{name}.extxyz"
         if out.exists():
             continue
         frames = sample_frames(
-            compositions[name],
+            composition,
             config.dataset.sample,
             model=config.finetune.start,
-            seed=derive_seed(config.seed, "sample", name),
+            seed=job_seed(config, "sample", name),
         )
         write_frames(out, frames)
         print(f"{len(frames)} frames in {out}")
@@ -122,32 +114,18 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from vitrion.base.seeds import derive_seed
+    from vitrion.campaign.opening import job_seed, locate, open_campaign
     from vitrion.dataset.prepare import prepare_dataset
 
-    config = _config(args)
+    config, compositions = open_campaign(args.configfile)
     table = prepare_dataset(
-        args.sources or config.dataset.sources,
+        [str(locate(source)) for source in args.sources or config.dataset.sources],
         args.out,
         settings=config.dataset,
         model=config.finetune.start,
-        seed=derive_seed(config.seed, "dataset"),
-        compositions=_compositions(config),
+        seed=job_seed(config, "dataset"),
+        compositions=compositions,
     )
     for frame in table[table["flags"] != ""].itertuples():
         print(f"left out: {frame.frame_id}: {frame.flags}")
     print(table["split"].value_counts().to_string(header=False))
-
-
-def _config(args: argparse.Namespace) -> Config:
-    from vitrion.config import load_config, validate_config
-
-    values = args.configfile
-    return load_config(*values) if values else validate_config({"campaign": "single"})
-
-
-def _compositions(config: Config) -> dict[str, Composition]:
-    """The compositions of the configuration."""
-    from vitrion.campaign.jobs import compositions_path
-
-    return config.read_compositions(compositions_path(config))

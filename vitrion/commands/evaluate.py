@@ -2,13 +2,16 @@
 
 Writes into DIR model_metrics.parquet (errors by split and composition), element_metrics.parquet,
 frame_errors.parquet (the worst frames first) and parity.parquet, and prints the errors over all
-compositions. A model's card tells which compositions it has not seen; they make the test split.
+compositions. The test split holds the compositions that the model was not trained on, according to
+its card.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from vitrion.commands import add_configfile, add_device, with_device
 
 HELP = "errors of a model on labelled frames"
 EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test --out metrics"
@@ -35,12 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compositions of the test split (default: those of the model's card, else of "
         "dataset.split.held_out)",
     )
-    parser.add_argument(
-        "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
-    )
+    add_configfile(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,18 +49,19 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.tables.io import read_table
     from vitrion.training import evaluate, prepare_splits, resolve_model, settings_of
 
-    config = settings_of(args.configfile, args.dataset, args.held_out)
+    config = with_device(settings_of(args.configfile, args.dataset, args.held_out), args)
     model = resolve_model(args.model, config.finetune.start)
     held_out = read_card(model).get("campaign", {}).get("split", {}).get("held_out")
     if args.held_out is None and held_out is not None:
-        config = settings_of(args.configfile, args.dataset, held_out)
+        config = with_device(settings_of(args.configfile, args.dataset, held_out), args)
     frames = prepare_splits(config, args.out / "dataset")
     if args.split is not None:
         frames = {args.split: frames[args.split]}
     models = {"pretrained": config.finetune.start}
     if args.model != "pretrained":
         models[args.model] = model
-    evaluate(models, frames, args.out, device=args.device, threads=args.threads)
+    dynamics = config.dynamics
+    evaluate(models, frames, args.out, device=dynamics.device, threads=dynamics.threads)
     metrics = read_table(args.out / "model_metrics.parquet")
     overall = metrics[metrics["composition"] == "all"].drop(columns="composition")
     print(overall.to_string(index=False, float_format="{:.3g}".format))

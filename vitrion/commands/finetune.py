@@ -1,8 +1,10 @@
-"""Fine-tune CHGNet on labelled frames: check and split them, train, and evaluate the outcome.
+"""Fine-tune CHGNet on labelled frames: check and split them, train, and evaluate the result.
 
 Writes into DIR the split frames (dataset/), the weights and their card (model.safetensors,
 model.json), learning.parquet and the evaluation (model_metrics.parquet, parity.parquet, ...). A run
-that was killed goes on where it was when the command is given again.
+that was killed continues where it was when the command is given again. With the configuration of a
+campaign whose frames come from dataset.sources alone it makes the model of the campaign, bit for
+bit on a CPU with the same number of threads.
 """
 
 from __future__ import annotations
@@ -10,20 +12,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vitrion.commands import add_configfile, add_device, with_device
+
 HELP = "fine-tune CHGNet on labelled frames"
 EXAMPLE = "vitrion finetune --dataset resources/dft --held-out NaGaCl KInI --out my-model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument(
-        "--configfile",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="settings (dataset, finetune, seed); a later file overlays an earlier one",
-    )
+    add_configfile(parser)
     parser.add_argument(
         "--dataset",
         nargs="+",
@@ -34,31 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         nargs="*",
         metavar="COMPOSITION",
-        help="compositions to test on (default: dataset.split.held_out)",
+        help="compositions of the test split (default: dataset.split.held_out)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare the data, train, evaluate."""
+    """Prepare the frames, train and evaluate."""
+    from vitrion.campaign.opening import job_seed
     from vitrion.training import evaluate, finetune, prepare_splits, settings_of
 
-    config = settings_of(args.configfile, args.dataset, args.held_out)
+    config = with_device(settings_of(args.configfile, args.dataset, args.held_out), args)
     frames = prepare_splits(config, args.out / "dataset")
-    split = config.dataset.split.model_dump(mode="json")
-    options = {"device": args.device, "threads": args.threads, "metadata": {"split": split}}
+    device, threads = config.dynamics.device, config.dynamics.threads
     finetune(
         frames["train"],
         frames["val"],
         args.out,
         settings=config.finetune,
-        seed=config.seed,
-        **options,
+        seed=job_seed(config, "finetune"),
+        device=device,
+        threads=threads,
+        metadata={"split": config.dataset.split.model_dump(mode="json")},
     )
     models = {
         "pretrained": config.finetune.start,
         "fine-tuned": str(args.out / "model.safetensors"),
     }
-    evaluate(models, frames, args.out, **options)
+    evaluate(models, frames, args.out, device=device, threads=threads)

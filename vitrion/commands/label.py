@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vitrion.commands import add_configfile
+
 HELP = "label frames with DFT"
 EXAMPLE = "vitrion label sampled/*.extxyz --engine gpaw --processes 2 --out labelled"
 
@@ -18,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("frames", nargs="+", type=Path, metavar="FRAMES", help="files of frames")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--configfile", type=Path, action="append", default=[], metavar="FILE", help="settings"
-    )
+    add_configfile(parser)
     parser.add_argument(
         "--engine", choices=("gpaw", "vasp", "ase"), help="default: dataset.label.engine"
     )
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Label every frame that has no file yet."""
     from vitrion.base.errors import InputError
-    from vitrion.config import Label, load_config
+    from vitrion.campaign.opening import open_config
     from vitrion.dataset import label_frames
 
     if args.processes < 1:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     for path in args.frames:
         if not path.is_file():
             raise InputError("FRAMES", str(path), "no such file")
-    settings = load_config(*args.configfile).dataset.label if args.configfile else Label()
+    settings = open_config(args.configfile).dataset.label
     if args.engine:
         settings = settings.model_copy(update={"engine": args.engine})
     if args.gpaw_python:

@@ -1,6 +1,6 @@
 """Molecular dynamics of one structure with the campaign's engine, written as an H5MD trajectory.
 
-A run that was killed, or stopped by a signal, goes on with --resume and gives the same trajectory
+A run that was killed, or stopped by a signal, continues with --resume and gives the same trajectory
 as an undisturbed one; so does a finished one that is given more --steps.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from vitrion.commands import add_configfile, add_device
 
 HELP = "run molecular dynamics of a structure"
 EXAMPLE = (
@@ -34,20 +36,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="temperature; in nve that of the first velocities",
     )
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the whole run")
-    parser.add_argument("--timestep-fs", type=float, default=2.0, metavar="DT")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="H5MD file to write"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with FILE where it was")
-    parser.add_argument("--frame-interval-ps", type=float, default=0.1, metavar="DT")
-    parser.add_argument("--position-precision-A", type=float, default=0.001, metavar="D")
-    parser.add_argument("--pressure-GPa", type=float, default=0.0, metavar="P")
-    parser.add_argument("--thermostat", choices=("bussi", "nose_hoover"), default="bussi")
-    parser.add_argument("--thermostat-tau-fs", type=float, default=100.0, metavar="TAU")
-    parser.add_argument("--barostat-tau-fs", type=float, default=1000.0, metavar="TAU")
-    parser.add_argument("--seed", type=int, default=0, help="of velocities and noise")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--resume", action="store_true", help="continue FILE where it was")
+    parser.add_argument("--seed", type=int, default=0, help="of velocities and noise (0)")
+    add_configfile(parser)
+    for key, metavar in (
+        ("timestep_fs", "DT"),
+        ("pressure_GPa", "P"),
+        ("thermostat_tau_fs", "TAU"),
+        ("barostat_tau_fs", "TAU"),
+    ):
+        parser.add_argument(
+            _option(key), type=float, metavar=metavar, help=f"default: dynamics.{key}"
+        )
+    parser.add_argument(
+        "--thermostat", choices=("bussi", "nose_hoover"), help="default: dynamics.thermostat"
+    )
+    for key, metavar in (("frame_interval_ps", "DT"), ("position_precision_A", "D")):
+        parser.add_argument(
+            _option(key), type=float, metavar=metavar, help=f"default: production.{key}"
+        )
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -55,26 +66,35 @@ def run(args: argparse.Namespace) -> None:
     from pydantic import ValidationError
 
     from vitrion.base.errors import InputError
-    from vitrion.config import Dynamics, whole_multiple
+    from vitrion.campaign.opening import open_config
+    from vitrion.config import Dynamics, Section, whole_multiple
     from vitrion.dynamics import simulate
     from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
     from vitrion.training.models import resolve_model
 
-    settings = {key: value for key, value in vars(args).items() if key in Dynamics.model_fields}
+    def with_options(section: Section) -> dict[str, object]:
+        """The values of a section, those of the options in their place."""
+        given = {key: value for key, value in vars(args).items() if value is not None}
+        return {key: given.get(key, value) for key, value in section.model_dump().items()}
+
+    config = open_config(args.configfile)
     try:
-        dynamics = Dynamics(**settings)
+        dynamics = Dynamics.model_validate(with_options(config.dynamics))
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise InputError(_option(fault["loc"][0]), fault["input"], fault["msg"]) from None
+        wrong = error.errors()[0]
+        raise InputError(_option(wrong["loc"][0]), wrong["input"], wrong["msg"]) from None
+    production = with_options(config.production)
+    args.frame_interval_ps = production["frame_interval_ps"]
+    args.position_precision_A = production["position_precision_A"]
     for name in ("temperature_K", "steps", "frame_interval_ps", "position_precision_A"):
         if not getattr(args, name) > 0:
             raise InputError(_option(name), getattr(args, name), "give a positive number")
-    if whole_multiple(args.frame_interval_ps, args.timestep_fs / 1000) is None:
+    if whole_multiple(args.frame_interval_ps, dynamics.timestep_ps) is None:
         raise InputError(
             "--frame-interval-ps",
             args.frame_interval_ps,
-            f"make it a whole multiple of --timestep-fs ({args.timestep_fs:g})",
+            f"make it a whole multiple of --timestep-fs ({dynamics.timestep_fs:g})",
         )
     if args.seed < 0:
         raise InputError("--seed", args.seed, "give zero or more")
@@ -88,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
             frame_interval_ps=args.frame_interval_ps,
             position_precision_A=args.position_precision_A,
             dynamics=dynamics,
-            model=resolve_model(args.model),
+            model=resolve_model(args.model, config.finetune.start),
             seed=args.seed,
             resume=args.resume,
         )

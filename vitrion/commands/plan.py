@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan."""
     from vitrion.base.errors import InputError
-    from vitrion.campaign.jobs import open_campaign
+    from vitrion.campaign.opening import open_campaign
     from vitrion.campaign.plan import make_plan, n_atoms
 
     config, compositions = open_campaign(args.configfile)

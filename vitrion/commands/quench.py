@@ -1,7 +1,8 @@
 """Make one glass: pack, melt, quench, anneal and check it.
 
 Writes glass.extxyz, thermo.parquet, glass_measurements.parquet and glass_checks.parquet into DIR.
-Given again after a kill, the command continues where it was.
+Given again after a kill, the command continues where it was. With the configuration of a campaign
+it makes the glass of the campaign, bit for bit on a CPU with the same number of threads.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vitrion.commands import add_configfile, add_device, with_device
+
 HELP = "melt and quench a glass"
 EXAMPLE = "vitrion quench LiAlCl --model pretrained --formula-units 32 --out glass"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("composition", help="a name from the table of compositions")
+    parser.add_argument("composition", help="name in the table of compositions")
     parser.add_argument(
         "--model",
         required=True,
@@ -23,52 +26,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pretrained (0.3.0), r2scan, shipped or a .safetensors file",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    add_configfile(parser)
     parser.add_argument(
-        "--configfile",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="settings (quench, dynamics, compositions); a later file overlays an earlier one",
+        "--formula-units", type=int, metavar="N", help="size of the glass (default: formula_units)"
     )
-    parser.add_argument("--formula-units", type=int, metavar="N", help="size of the glass")
-    parser.add_argument("--seed", type=int, help="seed of the first attempt")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument(
+        "--replica",
+        type=int,
+        default=0,
+        metavar="R",
+        help="which of the campaign's independent glasses to make (0)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="seed of the first attempt (default: the campaign's for this glass)",
+    )
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make it and tell what the checks found."""
+    """Make the glass and print its checks."""
     from vitrion.base.errors import InputError
-    from vitrion.base.seeds import derive_seed
-    from vitrion.config import load_config, validate_config
+    from vitrion.campaign.opening import choose, job_seed, open_campaign
     from vitrion.dynamics import quench_glass
     from vitrion.tables.io import read_table, write_table
     from vitrion.training.models import resolve_model
     from vitrion.trajectory.checks import check_glass
 
-    defaults = validate_config({"campaign": "single"})
-    config = load_config(*args.configfile) if args.configfile else defaults
-    compositions = config.read_compositions()
-    if args.composition not in compositions:
-        raise InputError(
-            "composition", args.composition, f"{config.compositions} has {', '.join(compositions)}"
-        )
-    for option in ("formula_units", "threads"):
+    config, compositions = open_campaign(args.configfile)
+    config = with_device(config, args)
+    composition = choose(args.composition, compositions)
+    for option, least in (("formula_units", 1), ("replica", 0), ("seed", 0)):
         value = getattr(args, option)
-        if value is not None and value < 1:
-            raise InputError("--" + option.replace("_", "-"), value, "give one or more")
-    own = {key: getattr(args, key) for key in ("device", "threads") if getattr(args, key)}
+        if value is not None and value < least:
+            raise InputError("--" + option.replace("_", "-"), value, f"give {least} or more")
+    seed = job_seed(config, "quench", composition.composition, args.replica)
     quench_glass(
-        compositions[args.composition],
+        composition,
         args.out,
         formula_units=args.formula_units or config.formula_units,
         settings=config.quench,
-        dynamics=config.dynamics.model_copy(update=own),
-        model=resolve_model(args.model),
-        seed=derive_seed(config.seed, "quench") if args.seed is None else args.seed,
+        dynamics=config.dynamics,
+        model=resolve_model(args.model, config.finetune.start),
+        seed=seed if args.seed is None else args.seed,
     )
     measurements = read_table(args.out / "glass_measurements.parquet")
-    checks = check_glass(measurements, compositions[args.composition], config.quench.limits)
+    checks = check_glass(measurements, composition, config.quench.limits)
     write_table(args.out / "glass_checks.parquet", "glass_checks", checks, measurements.attrs)
     print(checks.to_string(index=False, na_rep="", float_format="{:.3g}".format))

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write results/<campaign>/report."""
-    from vitrion.campaign.jobs import open_campaign
+    from vitrion.campaign.opening import open_campaign
     from vitrion.report.campaign import CampaignTables
     from vitrion.report.figures import plot_figures
     from vitrion.report.page import build_report

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the status."""
-    from vitrion.campaign.jobs import open_campaign
+    from vitrion.campaign.opening import open_campaign
     from vitrion.campaign.status import read_status
 
     config, compositions = open_campaign(args.configfile)

@@ -1,7 +1,13 @@
-"""The configuration of a campaign: every key, its unit, default, limits and meaning.
+"""The configuration of a campaign: every key, its unit, default, limits, kind and meaning.
 
-The models below are the one source: `config.yaml`, its JSON schema and the documentation follow
-them. A key that is not here is an error, so a typing mistake never goes unnoticed.
+The models below are the one source: `config.yaml`, its JSON schema and the documentation are
+written from them. A key that is not here is an error, so that no typing mistake goes unnoticed.
+
+Every key is of one kind. *Physics* changes results; a rule of the workflow names the keys that its
+result depends on, and runs again when one of them changes. *Execution* is how a job runs (device,
+threads, checkpoints): it changes no result and makes nothing run again. A *limit* judges
+measurements that are stored: it changes flags, and no dynamics runs again. Keys are physics unless
+they are marked.
 """
 
 from __future__ import annotations
@@ -10,15 +16,18 @@ import hashlib
 import itertools
 import json
 import math
-from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from vitrion.base.errors import InputError
-from vitrion.structure.compositions import Composition, check_charges, read_compositions
+
+Kind = Literal["physics", "execution", "limit"]
+# Marks of fields that are no physics.
+EXECUTION: JsonDict = {"kind": "execution"}
+LIMIT: JsonDict = {"kind": "limit"}
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -32,6 +41,30 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def kind(cls, key: str) -> Kind:
+        """The kind of one of its keys; that of a section of its own holds for all keys in it."""
+        mark = cls.model_fields[key].json_schema_extra
+        return cast(Kind, mark["kind"]) if isinstance(mark, dict) else "physics"
+
+    @classmethod
+    def inner(cls, key: str) -> type[Section] | None:
+        """The section that one of its keys holds, or may hold."""
+        annotation = cls.model_fields[key].annotation
+        found = (a for a in (annotation, *get_args(annotation)) if isinstance(a, type))
+        return next((a for a in found if issubclass(a, Section)), None)
+
+    def values(self, *kinds: Kind) -> dict[str, Any]:
+        """The values of some kinds of keys, as JSON holds them; sections are nested."""
+        values = self.model_dump(mode="json")
+        for key in type(self).model_fields:
+            inner = getattr(self, key)
+            if self.kind(key) not in kinds:
+                del values[key]
+            elif isinstance(inner, Section) and self.kind(key) == "physics":
+                values[key] = inner.values(*kinds)
+        return values
+
 
 def whole_multiple(total: float, part: float) -> int | None:
     """How often `part` fits into `total`, or None when it does not divide it."""
@@ -40,7 +73,7 @@ def whole_multiple(total: float, part: float) -> int | None:
 
 
 class Sample(Section):
-    """Frames worth labelling: ionic packings, melted and cooled with the current potential."""
+    """Frames to label: ionic packings, melted and cooled with the current potential."""
 
     frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
     large_frames: Annotated[int, Field(ge=0)] = Field(
@@ -52,26 +85,32 @@ class Sample(Section):
         min_length=1,
         description="densities over the composition's density guess",
     )
-    packings_per_density: PositiveInt = Field(2, description="independent packings of each")
+    packings_per_density: PositiveInt = Field(2, description="independent packings at each density")
     temperatures_K: tuple[Temperature, ...] = Field(
         (1500.0, 1000.0, 600.0, 300.0),
         min_length=1,
         description="MD temperatures; every packing runs through them from hot to cold",
     )
-    steps_per_temperature: PositiveInt = Field(100, description="MD steps of 2 fs at each")
+    steps_per_temperature: PositiveInt = Field(
+        100, description="MD steps of 2 fs at each temperature"
+    )
     frame_interval: PositiveInt = Field(20, description="MD steps between candidate frames")
 
 
 class Gpaw(Section):
     """Plane-wave DFT with GPAW; each calculation runs as its own process."""
 
-    python: str = Field("", description="interpreter that has GPAW; empty for the one in use")
+    python: str = Field(
+        "",
+        description="interpreter that has GPAW; empty for the one in use",
+        json_schema_extra=EXECUTION,
+    )
     cutoff_eV: Positive = Field(500.0, description="plane-wave cutoff")
     smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
     kpoints: Literal["mean_value"] | tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         "mean_value",
-        description="mean_value (1/4, 1/4, 1/4, for cells near to cubes), or k-points along each "
-        "cell vector, Gamma included",
+        description="mean_value (1/4, 1/4, 1/4; for nearly cubic cells), or the number of k-points "
+        "along each cell vector, Gamma included",
     )
     valence_electrons: dict[str, PositiveInt] = Field(
         {"Li": 3, "Ga": 13},
@@ -85,6 +124,7 @@ class Vasp(Section):
     command: str = Field(
         "vasp_std",
         description="runs VASP in its folder; no shell reads it, so write bash -c for shell syntax",
+        json_schema_extra=EXECUTION,
     )
     input_set: Literal["MPStaticSet", "MPScanStaticSet"] = Field(
         "MPStaticSet", description="pymatgen input set; MPScanStaticSet for r2SCAN"
@@ -98,14 +138,14 @@ class AseCalculator(Section):
     """Any ASE calculator."""
 
     calculator: str = Field("", description="import path, for example ase.calculators.emt:EMT")
-    arguments: dict[str, Any] = Field({}, description="its keyword arguments")
+    arguments: dict[str, Any] = Field({}, description="keyword arguments of the calculator")
 
 
 class Label(Section):
     """Labelling of sampled frames with DFT."""
 
     engine: Literal["none", "gpaw", "vasp", "ase"] = Field(
-        "none", description="none trains on dataset.sources alone; others label sampled frames too"
+        "none", description="DFT code for sampled frames; none trains on dataset.sources alone"
     )
     gpaw: Gpaw = Gpaw()
     vasp: Vasp = Vasp()
@@ -113,11 +153,11 @@ class Label(Section):
 
 
 class Split(Section):
-    """Who trains, who validates, who tests."""
+    """Which frames train, validate and test the potential."""
 
     held_out: tuple[str, ...] = Field(
         ("LiGaCl", "LiGaI", "NaAlBr", "NaInCl", "KAlI", "KInBr"),
-        description="compositions that are tested on and never trained on",
+        description="compositions for the test split alone; they are never trained on",
     )
     validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(
         0.15, description="share of each training composition's trajectories used for validation"
@@ -150,32 +190,47 @@ class LossWeights(Section):
     criterion: Literal["MSE", "MAE", "Huber"] = Field(
         "Huber", description="loss of one component; Huber is quadratic below 0.1, then linear"
     )
-    energy: NonNegative = Field(1.0, description="weight of the energy an atom")
+    energy: NonNegative = Field(1.0, description="weight of the energy per atom")
     force: NonNegative = Field(1.0, description="weight of the forces")
-    stress: NonNegative = 0.1
+    stress: NonNegative = Field(0.1, description="weight of the stress")
 
 
 class Validation(Section):
     """What a model must reach before dynamics runs with it."""
 
     force_mae_ratio: Positive = Field(
-        0.5, description="largest held-out force error over the start model's"
+        0.5,
+        description="largest mean force error on held-out frames, over the start model's",
+        json_schema_extra=LIMIT,
     )
     force_mae_meV_A: Positive | None = Field(
-        None, description="largest held-out force error; null for no absolute limit"
+        None,
+        description="largest mean force error on held-out frames; null for no such limit",
+        json_schema_extra=LIMIT,
     )
     force_parity_slope: tuple[Positive, Positive] = Field(
-        (0.97, 1.03), description="least and largest slope of predicted on true held-out forces"
+        (0.97, 1.03),
+        description="smallest and largest slope of predicted over true forces, held-out frames",
+        json_schema_extra=LIMIT,
     )
     stability_ps: NonNegative = Field(
         2.0,
-        description="NVE run of a small melt of every composition, at half the time step; 0 leaves "
-        "it out",
+        description="high-temperature stability test: length of an NVE run of a small melt of "
+        "every composition, at half the time step; 0 for no such test",
     )
-    stability_temperature_K: Temperature = Field(1500.0, description="temperature of that melt")
-    least_distance_A: NonNegative = Field(1.0, description="nearest two atoms may come in it")
+    stability_temperature_K: Temperature = Field(
+        1500.0, description="temperature of the stability test"
+    )
+    least_distance_A: NonNegative = Field(
+        1.0,
+        description="smallest allowed distance of two atoms in the stability test",
+        json_schema_extra=LIMIT,
+    )
     energy_drift_meV_atom_ps: Positive = Field(
-        1.0, description="largest drift of the total energy in it, beyond three standard errors"
+        1.0,
+        description="largest drift of the total energy in the stability test, beyond three "
+        "standard errors",
+        json_schema_extra=LIMIT,
     )
     override: tuple[
         Literal[
@@ -187,17 +242,21 @@ class Validation(Section):
             "stability_energy_drift",
         ],
         ...,
-    ] = Field((), description="checks that may fail without stopping the campaign")
+    ] = Field(
+        (),
+        description="checks that may fail without stopping the campaign",
+        json_schema_extra=LIMIT,
+    )
 
 
 class Iterate(Section):
-    """Rounds of sampling with the fine-tuned model, labelling what is new to it, training again."""
+    """Rounds of sampling with the fine-tuned model, labelling new frames and training again."""
 
     rounds: Annotated[int, Field(ge=0, le=9)] = Field(
-        0, description="rounds after the first training; 0 leaves them out"
+        0, description="rounds after the first training; 0 for none"
     )
     frames_per_composition: PositiveInt = Field(
-        4, description="frames to label in a round, the least like the labelled ones"
+        4, description="frames to label per round, those least like the labelled ones"
     )
 
 
@@ -206,34 +265,36 @@ class Finetune(Section):
 
     model: str = Field(
         "shipped",
-        description="shipped (comes with Vitrion); train; pretrained (the start model "
-        "as it is); or a .safetensors file",
+        description="shipped (the model that comes with Vitrion); train; pretrained (the start "
+        "model unchanged); or a .safetensors file",
     )
     start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
     angle_cutoff_A: Positive | None = Field(
         None,
         description="longest bond that makes angles; the start model's (3.0 in chgnet's) if not "
-        "given. 3.3 to 3.6 suit bromides and iodides, and make each MD step dearer",
+        "given. 3.3 to 3.6 suit bromides and iodides, and make each MD step slower",
     )
-    epochs: PositiveInt = Field(100, description="most epochs")
+    epochs: PositiveInt = Field(100, description="largest number of epochs")
     patience: PositiveInt = Field(
         20, description="epochs without a better validation force error before stopping"
     )
-    batch_size: PositiveInt = Field(4, description="frames in a batch")
+    batch_size: PositiveInt = Field(4, description="frames per batch")
     optimizer: Literal["adam", "muon"] = Field(
-        "adam", description="muon learns more a step in long trainings, at a rate of about 0.01"
+        "adam", description="muon learns more per step in long trainings, at a rate of about 0.01"
     )
     learning_rate: Positive = Field(1e-3, description="largest learning rate")
     warmup_epochs: NonNegative = Field(
-        1.0, description="epochs of linear rise; a cosine to zero follows"
+        1.0,
+        description="epochs in which the learning rate rises linearly; a cosine to zero follows",
     )
     gradient_clip: Positive = Field(10.0, description="largest gradient norm")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99,
-        description="decay a step of the weights' running average, which is what is kept; 0 off",
+        description="decay per step of the running average of the weights, which is the result; 0 "
+        "for none",
     )
     freeze: tuple[str, ...] = Field(
-        (), description="layers of chgnet left as they are, e.g. [atom_embedding, bond_embedding]"
+        (), description="layers of CHGNet that stay fixed, e.g. [atom_embedding, bond_embedding]"
     )
     loss: LossWeights = LossWeights()
     iterate: Iterate = Iterate()
@@ -241,80 +302,123 @@ class Finetune(Section):
 
 
 class Dynamics(Section):
-    """What every MD run shares."""
+    """Settings of every MD run."""
 
     timestep_fs: Annotated[float, Field(ge=0.1, le=10)] = Field(2.0, description="MD time step")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the potential runs")
-    threads: PositiveInt = Field(2, description="CPU threads of an MD job")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the potential runs", json_schema_extra=EXECUTION
+    )
+    threads: PositiveInt = Field(
+        2, description="CPU threads of a job that runs the potential", json_schema_extra=EXECUTION
+    )
     thermostat: Literal["bussi", "nose_hoover"] = Field(
-        "bussi", description="of NVT production and equilibration; every other stage uses bussi"
+        "bussi",
+        description="thermostat of NVT production and equilibration; other stages use bussi",
     )
     thermostat_tau_fs: Positive = Field(100.0, description="relaxation time of the temperature")
     barostat_tau_fs: Positive = Field(1000.0, description="relaxation time of the pressure")
     compressibility_1_GPa: Positive = Field(
-        0.1, description="assumed by the barostat; sets how fast the volume relaxes, not its mean"
+        0.1,
+        description="compressibility that the barostat assumes; sets how fast the volume relaxes, "
+        "not its mean",
     )
     pressure_GPa: float = Field(0.0, description="pressure of NPT runs")
     sample_interval_ps: Positive = Field(
         0.1, description="time between rows of thermo tables before production"
     )
-    checkpoint_interval_ps: Positive = Field(10.0, description="simulated time between checkpoints")
-    checkpoint_wall_minutes: Positive = Field(
-        10.0, description="most wall time between checkpoints"
+    checkpoint_interval_ps: Positive = Field(
+        10.0,
+        description="longest simulated time between checkpoints",
+        json_schema_extra=EXECUTION,
     )
+    checkpoint_wall_minutes: Positive = Field(
+        10.0,
+        description="longest wall time between checkpoints",
+        json_schema_extra=EXECUTION,
+    )
+
+    @property
+    def timestep_ps(self) -> float:
+        """Time of one step."""
+        return self.timestep_fs / 1000
+
+    def steps(self, time_ps: float) -> int:
+        """Steps in a time, at least one."""
+        return max(1, round(time_ps / self.timestep_ps))
 
 
 class GlassLimits(Section):
-    """Limits of the glass checks; a glass outside them is flagged."""
+    """Limits of the checks of glasses and segments; what lies outside them is flagged."""
 
     least_melt_displacement_A: NonNegative = Field(
-        4.0, description="root mean squared displacement of alkali and metal in the melt"
+        4.0,
+        description="smallest root mean squared displacement of mobile ions and central cations in "
+        "the melt",
     )
-    least_distance_A: NonNegative = Field(1.2, description="shortest distance of two atoms")
+    least_distance_A: NonNegative = Field(1.2, description="smallest distance of two atoms")
     temperature_tolerance: Positive = Field(
-        0.1, description="relative deviation of the mean temperature from the target"
+        0.1, description="largest relative deviation of the mean temperature from the target"
     )
     density_drift: Positive = Field(
-        0.05, description="relative drift of the density over the last half of the NPT stage"
+        0.05,
+        description="largest relative drift of the density over the last half of the NPT stage",
     )
     density_ratio: tuple[Positive, Positive] = Field(
-        (0.5, 1.3), description="final density over the composition's density guess, least and most"
+        (0.5, 1.3),
+        description="smallest and largest final density over the composition's density guess",
     )
     energy_drift_meV_atom_ps: Positive = Field(
-        1.0, description="drift of the conserved quantity at the end"
+        1.0, description="largest drift of the conserved energy"
     )
     long_range_order: Positive = Field(
-        0.4, description="largest |g(r) - 1| of the commonest element at 7 to 10 Å, beyond noise"
+        0.4,
+        description="largest |g(r) - 1| of the most frequent element at 7 to 10 Å, beyond noise",
     )
     least_coordinated_fraction: Fraction01 = Field(
-        0.5, description="share of metals with the ligands of column coordination, by default four"
+        0.5,
+        description="smallest share of central cations with as many ligands as the column "
+        "coordination of the compositions says (four if it says nothing)",
     )
 
 
 class Quench(Section):
-    """From a packing of ions to a glass: pack, melt, quench, anneal."""
+    """From a packing of ions to a glass: pack, melt, quench and anneal."""
 
     packing_density: Positive = Field(
         0.8, description="density of the packing over the composition's density guess"
     )
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
-    melt_ps: Positive = Field(100.0, description="melt at the density of the packing (NVT)")
+    melt_ps: Positive = Field(100.0, description="length of the NVT melt, at the packing density")
     quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
-    glass_temperature_K: Temperature = Field(300.0, description="temperature the quench ends at")
-    anneal_ps: Positive = Field(50.0, description="NPT at the glass temperature")
-    attempts: PositiveInt = Field(3, description="seeds tried before the glass is reported failed")
-    limits: GlassLimits = GlassLimits()
+    glass_temperature_K: Temperature = Field(
+        300.0, description="temperature at which the quench ends"
+    )
+    anneal_ps: Positive = Field(50.0, description="length of the NPT stage at that temperature")
+    attempts: PositiveInt = Field(
+        3,
+        description="largest number of attempts, each with a seed of its own, until a glass is "
+        "within the limits; a finished glass is kept until its file is removed",
+        json_schema_extra=LIMIT,
+    )
+    limits: GlassLimits = Field(GlassLimits(), json_schema_extra=LIMIT)
+
+    @property
+    def cooling_ps(self) -> float:
+        """Length of the quench from the melt to the glass temperature."""
+        return (self.melt_temperature_K - self.glass_temperature_K) / self.quench_rate_K_ps
 
 
 class StopWhen(Section):
-    """When a trajectory is long enough; looked at after every segment from `least_ps` on."""
+    """Stop criterion of a trajectory, applied after every segment from `least_ps` on."""
 
     relative_error: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="largest standard error over the value, of every quantity"
+        0.1, description="largest standard error over the value, for each of the quantities"
     )
-    least_ps: Positive = Field(description="least length; production.length_ps is the most")
+    least_ps: Positive = Field(description="shortest length; production.length_ps is the longest")
     quantities: tuple[Literal["D_mobile", "sigma_einstein"], ...] = Field(
-        ("D_mobile", "sigma_einstein"), min_length=1, description="what must be that certain"
+        ("D_mobile", "sigma_einstein"),
+        min_length=1,
+        description="quantities that must be that certain",
     )
 
 
@@ -322,34 +426,36 @@ class Production(Section):
     """NPT equilibration at each temperature, then long NVT production."""
 
     equilibrate_ps: Positive = Field(
-        50.0, description="NPT to find the density, then the same in NVT at that density"
+        50.0,
+        description="length of the NPT stage that finds the density, and of the NVT stage after it",
     )
     length_ps: Positive = Field(
-        10_000.0, description="production length of one trajectory; with until the most"
+        10_000.0,
+        description="production length of one trajectory; with stop_when the largest length",
     )
     stop_when: StopWhen | None = Field(
         None,
-        description="stop a trajectory before length_ps once it is certain enough, e.g. "
+        description="stop criterion before length_ps, e.g. "
         "{relative_error: 0.1, least_ps: 2000.0, quantities: [D_mobile, sigma_einstein]}; "
-        "null never does",
+        "null for none",
     )
-    segment_ps: Positive = Field(1_000.0, description="length of one job and one file")
+    segment_ps: Positive = Field(1_000.0, description="length of one segment: one job, one file")
     frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
     position_precision_A: Positive = Field(0.001, description="precision of stored positions")
     batch: PositiveInt = Field(
         1,
         description="trajectories of a composition that one job steps together, on a GPU as one "
-        "evaluation",
+        "evaluation; choose it before production starts, since another number makes other jobs",
     )
     keep_every: Annotated[int, Field(ge=0)] = Field(
         1,
-        description="frames left once a trajectory is analysed: 1 all, n every n-th, 0 none; "
-        "trajectories can be made longer whichever",
+        description="frames kept after the analysis of a trajectory: 1 all, n every n-th, 0 none; "
+        "a trajectory can be made longer in any case",
     )
 
     @cached_property
     def segments(self) -> int:
-        """Number of segments in one trajectory; with `stop_when` the most."""
+        """Number of segments in one trajectory; with `stop_when` the largest number."""
         return whole_multiple(self.length_ps, self.segment_ps) or 0
 
     @cached_property
@@ -362,27 +468,30 @@ class Production(Section):
 class Transport(Section):
     """Analysis of one trajectory."""
 
-    discard_ps: NonNegative = Field(50.0, description="left out at the start of production")
+    discard_ps: NonNegative = Field(50.0, description="time left out at the start of production")
     reference_frame: Literal["center_of_mass", "framework", "none"] = Field(
         "center_of_mass",
-        description="whose drift is removed; framework is all but the mobile ion",
+        description="atoms whose drift is removed; framework is all but the mobile ions",
     )
     charges: dict[str, int] = Field(
         {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
-        description="formal charges in e; those of a composition's row go before them",
+        description="formal charges in e; those in a composition's row take precedence",
     )
     rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
     cutoffs_A: dict[str, Positive] = Field(
-        {}, description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; else from g(r)"
+        {},
+        description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; first minimum of g(r) for the "
+        "others",
     )
     residence_tolerance_ps: NonNegative = Field(
-        0.5, description="an alkali away for no longer than this has not left"
+        0.5, description="an absence of a mobile ion up to this long does not end its residence"
     )
     diffusive_tolerance: Positive = Field(
-        0.1, description="deviation of the log-log slope of the MSD from 1 that still is diffusive"
+        0.1,
+        description="largest deviation of the log-log slope of a diffusive MSD from 1",
     )
     least_displacement_A: NonNegative = Field(
-        1.0, description="root mean squared displacement below which nothing has diffused"
+        1.0, description="smallest root mean squared displacement that counts as diffusion"
     )
 
 
@@ -396,14 +505,20 @@ class Config(Section):
     """A whole campaign."""
 
     campaign: str = Field(
-        "paper", pattern=r"^[A-Za-z0-9_.-]+$", description="name; results go to results/<campaign>"
+        "paper",
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="name; results are written to results/<campaign>",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(20260106, description="seed of the campaign")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        20260106, description="seed of the campaign, from which those of all jobs derive"
+    )
     compositions: str = Field(
         "shipped",
-        description="tab-separated table of the compositions to run; shipped: the paper's 27",
+        description="tab-separated table of the compositions; shipped: the paper's 27",
     )
-    formula_units: PositiveInt = Field(248, description="size of a glass; 248 give 1302 atoms")
+    formula_units: PositiveInt = Field(
+        248, description="formula units per glass; 248 give 1302 atoms"
+    )
     replicas: PositiveInt = Field(3, description="independent glasses of each composition")
     temperatures_K: tuple[Annotated[int, Field(ge=50, le=5000)], ...] = Field(
         (500, 600, 700, 800), min_length=1, description="production temperatures"
@@ -480,25 +595,22 @@ class Config(Section):
             raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
         return self
 
-    def hash(self) -> str:
-        """First 16 hexadecimal characters of the SHA-256 of all values."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def select(self, *keys: str) -> dict[str, Any]:
+        """Values by dotted key, as JSON holds them, for example `quench.melt_ps`.
 
-    def read_compositions(self, path: Path | str | None = None) -> dict[str, Composition]:
-        """The compositions of the campaign, checked against the rest of the configuration.
-
-        Elements that a row names no charge for have that of `transport.charges`.
-
-        Args:
-            path: where the table lies, when not at `compositions` from the working folder.
+        Raises:
+            KeyError: no such key, or one of a kind that changes no result.
         """
-        path = path or self.compositions
-        compositions = read_compositions(path)
-        for composition in compositions.values():
-            check_charges(composition, self.transport.charges, path)
-            composition.counts(self.formula_units)
-        return {
-            name: replace(composition, charges=composition.all_charges(self.transport.charges))
-            for name, composition in compositions.items()
-        }
+        selected = {}
+        for key in keys:
+            section: Section | None = self
+            *path, name = key.split(".")
+            for part in path:
+                section = getattr(section, part)
+            selected[key] = section.values("physics")[name] if section is not None else None
+        return selected
+
+    def hash(self) -> str:
+        """First 16 hexadecimal characters of the SHA-256 of all values but those of execution."""
+        text = json.dumps(self.values("physics", "limit"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

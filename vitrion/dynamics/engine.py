@@ -34,9 +34,6 @@ from vitrion.trajectory.state import State
 
 Ensemble = Literal["nve", "nvt", "npt"]
 
-# How a trajectory is computed. It does not change the trajectory, but for rounding when a run
-# continues on another device or with another number of threads.
-_HOW = {"device", "threads", "checkpoint_interval_ps", "checkpoint_wall_minutes"}
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,11 @@ class Engine:
     @property
     def timestep_ps(self) -> float:
         """Time of one step."""
-        return self.dynamics.timestep_fs / 1000
+        return self.dynamics.timestep_ps
 
     def steps(self, time_ps: float) -> int:
         """Steps in a time, at least one."""
-        return max(1, round(time_ps / self.timestep_ps))
+        return self.dynamics.steps(time_ps)
 
     def potential(self, numbers: np.ndarray) -> Potential:
         """The potential of a system, on the device and threads of the settings."""
@@ -104,7 +101,7 @@ class Engine:
 
     def checkpoint_log(self, out: Path, inputs: Mapping[str, object]) -> CheckpointLog:
         """The checkpoint log of a run, keyed by all that determines its trajectory."""
-        settings = self.dynamics.model_dump(mode="json", exclude=_HOW)
+        settings = self.dynamics.values("physics")
         return CheckpointLog(out, {**inputs, "model": self.model_hash, "dynamics": settings})
 
     def run(

@@ -70,7 +70,7 @@ def quench_glass(
         formula_units, settings.packing_density * composition.density_guess_g_cm3
     )
     stages = quench_stages(settings, engine)
-    protocol = settings.model_dump(mode="json", exclude={"attempts", "limits"})
+    protocol = settings.values("physics")
     attempts: list[_Attempt] = []
     for number in range(settings.attempts):
         attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
@@ -176,7 +176,7 @@ def quench_stages(settings: Quench, engine: Engine) -> list[Stage]:
     nvt, npt = BussiNVT(engine.timestep_ps, tau_ps), engine.integrator("npt")
     hot_K, cold_K = settings.melt_temperature_K, settings.glass_temperature_K
     melt = engine.steps(settings.melt_ps)
-    cooling = engine.steps((hot_K - cold_K) / settings.quench_rate_K_ps)
+    cooling = engine.steps(settings.cooling_ps)
     return [
         Stage(MELT, melt, nvt, hot_K),
         Stage("quench", cooling, nvt, hot_K, cold_K),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vitrion.base.seeds import derive_seed
-from vitrion.config import Config, load_config, validate_config
+from vitrion.campaign.opening import campaign_compositions, job_seed, locate, open_config
+from vitrion.config import Config
 from vitrion.dataset import prepare_dataset
 
 SPLITS = ("train", "val", "test")
@@ -17,12 +17,12 @@ def settings_of(
     sources: Sequence[str] | None = None,
     held_out: Sequence[str] | None = None,
 ) -> Config:
-    """A configuration from files (none: the defaults), with other data or held-out compositions.
+    """The configuration (see `open_config`), with other data or held-out compositions.
 
     Raises:
         InputError: anything that the configuration refuses.
     """
-    config = load_config(*configfiles) if configfiles else validate_config({"campaign": "single"})
+    config = open_config(configfiles)
     dataset = config.dataset
     if sources is not None:
         dataset = dataset.model_copy(update={"sources": tuple(sources)})
@@ -35,11 +35,11 @@ def settings_of(
 def prepare_splits(config: Config, out: Path) -> dict[str, Path]:
     """Check, align and split the labelled frames into `out`; the file of each split."""
     prepare_dataset(
-        config.dataset.sources,
+        [str(locate(source)) for source in config.dataset.sources],
         out,
         settings=config.dataset,
         model=config.finetune.start,
-        seed=derive_seed(config.seed, "dataset"),
-        compositions=config.read_compositions(),
+        seed=job_seed(config, "dataset"),
+        compositions=campaign_compositions(config),
     )
     return {split: out / f"{split}.extxyz" for split in SPLITS}
