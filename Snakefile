@@ -8,7 +8,9 @@ from snakemake.utils import min_version
 min_version("9.12")
 
 
-configfile: "config.yaml"
+# The configuration beside this file, wherever Snakemake runs (--directory, -s); results are written
+# to the working folder.
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"
@@ -30,7 +32,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html",
+        outputs("build_report")["html"],
         summary_tables(),
         retention_tables(),
         last_decisions(),

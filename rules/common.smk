@@ -1,5 +1,11 @@
-# Validation of the configuration and the functions that the rules' inputs and resources use.
-# Everything that knows physics or files is in the package; this file only names paths.
+# Validation of the configuration, and the functions of the rules' inputs, params and resources.
+# Everything that knows physics or files is in the package; paths are in vitrion/campaign/layout.py.
+#
+# What makes a job run again: newer inputs, other inputs, and changed `params`. So `params` hold the
+# settings that change the result of the rule, by their dotted keys (`settings`), the columns of the
+# compositions that do (`columns`), seeds, and digests of files that are not made here. Settings of
+# execution and paths are never in them, limits only in those of rules that judge. Scripts read the
+# configuration when they run. (Snakemake compares plain Python values alone, so no other is used.)
 import os
 from pathlib import Path
 
@@ -9,35 +15,47 @@ os.environ.update(
 )
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-from vitrion.config import validate_config
 from vitrion.base.errors import InputError
-from vitrion.campaign.stopping import Decision
+from vitrion.campaign import layout
 from vitrion.campaign.figures import FIGURES
-from vitrion.base.seeds import derive_seed
-from vitrion.tables import SUMMARY_TABLES, TRANSPORT_TABLES
-
-
-def locate(path):
-    """A path of the configuration: as it is from the working directory, else beside the workflow."""
-    beside = Path(workflow.basedir) / path
-    return str(beside) if beside.exists() and not Path(path).exists() else str(path)
-
+from vitrion.campaign.opening import (
+    campaign_compositions,
+    contents,
+    digest,
+    identify,
+    job_seed,
+    locate,
+)
+from vitrion.campaign.stopping import Decision
+from vitrion.config import validate_config
+from vitrion.tables import SUMMARY_TABLES
 
 try:
-    CAMPAIGN = validate_config({key: config[key] for key in config if key != "pathvars"})
-    COMPOSITIONS = CAMPAIGN.read_compositions(locate(CAMPAIGN.compositions))
+    CAMPAIGN = validate_config(config)
+    COMPOSITIONS = campaign_compositions(CAMPAIGN)
+    SOURCES = [str(locate(source)) for source in CAMPAIGN.dataset.sources]
+    for source in SOURCES:
+        if not Path(source).exists():
+            raise InputError("dataset.sources", source, "no such file or folder")
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
+OWN = Path(workflow.basedir, "config.yaml")
+HERE = Path("config.yaml").resolve()
+if workflow.is_main_process and HERE.is_file() and HERE not in {OWN, *map(Path, workflow.configfiles)}:
+    logger.warning(f"{HERE} is not read; lay it over {OWN} with --configfile config.yaml")
 
-# Folders of the trainings: the first has no folder of its own, each round after it has one.
-GENERATIONS = ["", *(f"round-{n + 1}/" for n in range(CAMPAIGN.finetune.iterate.rounds))]
+GENERATIONS = layout.generations(CAMPAIGN.finetune.iterate.rounds)
+TRAINS = CAMPAIGN.finetune.model == "train"
+KEEPS_FRAMES = CAMPAIGN.production.keep_every == 1
+MD_GPUS = 0 if CAMPAIGN.dynamics.device == "cpu" else 1
 
 
 pathvars:
-    results=f"results/{CAMPAIGN.campaign}",
-    potential=f"results/{CAMPAIGN.campaign}/{GENERATIONS[-1]}finetune",
+    results=str(layout.results(CAMPAIGN.campaign)),
+    potential=f"{layout.results(CAMPAIGN.campaign)}/{GENERATIONS[-1]}finetune",
 
 
 wildcard_constraints:
@@ -49,25 +67,65 @@ wildcard_constraints:
     frame=r"\d{3}",
 
 
-def settings(*sections):
-    """Slices of the configuration for `params`, so that a change reruns only the jobs that use it."""
-    return {section: getattr(CAMPAIGN, section).model_dump(mode="json") for section in sections}
+def outputs(rule, **values):
+    """The outputs of a rule by name."""
+    return {
+        name: f"<results>/{layout.fill(path, **values)}"
+        for name, path in layout.RULES[rule].outputs.items()
+    }
+
+
+def log_of(rule, **values):
+    """The log of a rule."""
+    return f"<results>/{layout.fill(layout.log(rule), **values)}"
+
+
+def benchmark_of(rule, **values):
+    """The benchmark of a rule."""
+    return f"<results>/{layout.fill(layout.benchmark(rule), **values)}"
+
+
+def settings(*keys):
+    """Settings that change the result of a rule, by dotted key."""
+    return CAMPAIGN.select(*keys)
+
+
+def columns(*names):
+    """Columns of the composition that change the result of a rule."""
+    return lambda wildcards: {
+        name: getattr(COMPOSITIONS[wildcards.composition], name) for name in names
+    }
+
+
+def all_columns(*names):
+    """The same of all compositions."""
+    return {
+        composition: {name: getattr(row, name) for name in names}
+        for composition, row in COMPOSITIONS.items()
+    }
 
 
 def seed(stage):
     """Seed of a job from the campaign's seed, the stage and the job's wildcards."""
-    return lambda wildcards: derive_seed(CAMPAIGN.seed, stage, *filter(None, wildcards))
+    return lambda wildcards: job_seed(CAMPAIGN, stage, *wildcards)
 
 
-def provenance():
-    """What every table records about where it came from."""
-    return {"campaign": CAMPAIGN.campaign, "campaign_seed": CAMPAIGN.seed}
+def model_of(key):
+    """A model that the configuration names, by its content where it is a file."""
+    return identify(CAMPAIGN.select(key)[key])
 
 
-def package_modules(*folders):
-    """Modules of the package whose change must rerun a job."""
-    root = Path(workflow.basedir)
-    return sorted(str(p) for folder in folders for p in (root / "vitrion" / folder).rglob("*.py"))
+def code(*packages):
+    """Digest of packages of the library whose change must rerun a job."""
+    modules = (
+        p for name in packages for p in Path(workflow.basedir, "vitrion", name).rglob("*.py")
+    )
+    return digest(sorted(modules))
+
+
+def source_contents(wildcards):
+    """Digests of the data sets that the configuration names, wherever they lie."""
+    return contents(SOURCES)
 
 
 def atoms(wildcards):
@@ -85,37 +143,33 @@ def batch_mem_mb(size):
     return lambda wildcards, attempt: attempt * (3000 + 8 * size * atoms(wildcards))
 
 
-KEEPS_FRAMES = CAMPAIGN.production.keep_every == 1
-MD_GPUS = 0 if CAMPAIGN.dynamics.device == "cpu" else 1
-
-
 def previous_state(wildcards):
-    """What a segment starts from: the segment before, or the equilibrated glass."""
-    folder = "<results>/production/{composition}/T{temperature}/r{replica}/"
+    """Start of a segment: the segment before, or the equilibrated glass."""
     number = int(wildcards.segment)
-    return folder + ("equilibrated.h5" if number == 0 else f"segment-{number - 1:04d}.h5")
+    if number == 0:
+        return rules.equilibrate_glass.output.state
+    return f"<results>/{layout.fill(layout.SEGMENT, segment=number - 1)}"
 
 
 def previous_states(members):
     """The same for each trajectory of a batch, given as temperature and replica."""
+    return lambda wildcards: [
+        layout.fill(str(previous_state(wildcards)), temperature=temperature, replica=replica)
+        for temperature, replica in members
+    ]
 
-    def states(wildcards):
-        number = int(wildcards.segment)
-        name = "equilibrated.h5" if number == 0 else f"segment-{number - 1:04d}.h5"
-        folder = f"<results>/production/{wildcards.composition}"
-        return [
-            f"{folder}/T{temperature:04d}/r{replica}/{name}" for temperature, replica in members
-        ]
 
-    return states
+def batch_segments(members):
+    """Segments that one job of a batch makes."""
+    return [
+        f"<results>/{layout.fill(layout.SEGMENT, temperature=temperature, replica=replica)}"
+        for temperature, replica in members
+    ]
 
 
 def first_segments(count):
     """The first segments of a trajectory."""
-    return collect(
-        "<results>/production/{{composition}}/T{{temperature}}/r{{replica}}/segment-{number:04d}.h5",
-        number=range(count),
-    )
+    return [f"<results>/{layout.fill(layout.SEGMENT, segment=n)}" for n in range(count)]
 
 
 def decisions(trajectory):
@@ -139,8 +193,8 @@ def all_segments(wildcards):
 def last_decisions():
     """The last decision on every trajectory, as targets of their own.
 
-    For tables that are there Snakemake does not ask for a decision that is missing behind them, as
-    it is when `production.stop_when` has become stricter.
+    Where tables exist, Snakemake does not ask for a decision behind them that is missing, as it is
+    when `production.stop_when` has become stricter.
     """
     keys = [
         {"composition": composition, "temperature": f"{temperature:04d}", "replica": str(replica)}
@@ -151,75 +205,75 @@ def last_decisions():
     return [lambda _, key=key: decisions(key)[0][-1:] for key in keys]
 
 
-def trajectory_outputs():
-    """The tables of one trajectory by name."""
-    folder = "<results>/transport/{composition}/T{temperature}/r{replica}"
-    return {table: f"{folder}/{table}.parquet" for table in TRANSPORT_TABLES}
+def of_every_trajectory(rule, output):
+    """An output of a rule for every trajectory of the campaign."""
+    return [
+        f"<results>/{layout.fill(layout.RULES[rule].outputs[output], composition=composition, temperature=temperature, replica=replica)}"
+        for composition in COMPOSITIONS
+        for temperature in CAMPAIGN.temperatures_K
+        for replica in range(CAMPAIGN.replicas)
+    ]
 
 
-def every_trajectory(stage, file):
-    """A file of every trajectory of the campaign."""
-    return collect(
-        f"<results>/{stage}/{{composition}}/T{{temperature:04d}}/r{{replica}}/{file}",
-        composition=COMPOSITIONS,
-        temperature=CAMPAIGN.temperatures_K,
-        replica=range(CAMPAIGN.replicas),
-    )
+def of_every_glass(rule, output):
+    """An output of a rule for every glass of the campaign."""
+    return [
+        f"<results>/{layout.fill(layout.RULES[rule].outputs[output], composition=composition, replica=replica)}"
+        for composition in COMPOSITIONS
+        for replica in range(CAMPAIGN.replicas)
+    ]
 
 
 def retention_tables():
-    """What tells that frames were left out, where the configuration says so."""
-    return [] if KEEPS_FRAMES else every_trajectory("production", "retention.parquet")
-
-
-def glass_tables(table):
-    """One table of every glass of the campaign."""
-    return collect(
-        f"<results>/quench/{{composition}}/r{{replica}}/{table}.parquet",
-        composition=COMPOSITIONS,
-        replica=range(CAMPAIGN.replicas),
-    )
+    """Which frames were left out, where the configuration leaves some out."""
+    return [] if KEEPS_FRAMES else of_every_trajectory("thin_trajectory", "retention")
 
 
 def summary_tables():
     """The tables over the whole campaign."""
-    return collect("<results>/summary/{table}.parquet", table=SUMMARY_TABLES)
+    return list(outputs("summarize_campaign").values())
 
 
 def validation():
-    """What dynamics waits for: a potential trained here must have passed its checks."""
-    return "<potential>/validation.parquet" if CAMPAIGN.finetune.model == "train" else []
+    """What dynamics waits for: a potential trained here must have passed its checks.
+
+    The checks may be made again, with other limits, without a rerun of the dynamics.
+    """
+    return ancient("<potential>/validation.parquet") if TRAINS else []
 
 
 def potential_tables():
-    """What tells how good the potential is."""
-    tables = ["model_metrics", "parity"]
-    if CAMPAIGN.finetune.model == "train":
-        tables += ["learning", "validation"]
-    earlier = collect(
-        "<results>/{generation}finetune/model_metrics.parquet", generation=GENERATIONS[:-1]
-    )
-    return collect("<potential>/{table}.parquet", table=tables) + earlier
+    """Errors of the potential, and of those of earlier rounds."""
+    names = ["metrics", "parity"]
+    tables = [outputs("evaluate_model", generation=GENERATIONS[-1])[name] for name in names]
+    if TRAINS:
+        tables += ["<potential>/learning.parquet", "<potential>/validation.parquet"]
+    earlier = [outputs("evaluate_model", generation=g)["metrics"] for g in GENERATIONS[:-1]]
+    return tables + earlier
 
 
 def previous_round(wildcards):
-    """What a round samples with, and the labelled frames that it keeps away from."""
+    """The model that a round samples with, and the labelled frames that it keeps away from."""
     if not wildcards.generation:
         return {}
-    folder = f"<results>/{GENERATIONS[GENERATIONS.index(wildcards.generation) - 1]}"
+    generation = GENERATIONS[GENERATIONS.index(wildcards.generation) - 1]
+    dataset = outputs("prepare_dataset", generation=generation)
     return {
-        "model": f"{folder}finetune/model.safetensors",
-        "known": [f"{folder}dataset/{split}.extxyz" for split in ("train", "val")],
+        "model": outputs("finetune_model", generation=generation)["model"],
+        "known": [dataset[split] for split in ("train", "val")],
     }
 
 
 def sampling(wildcards):
     """How a generation samples."""
-    sample, iterate = CAMPAIGN.dataset.sample, CAMPAIGN.finetune.iterate
-    if wildcards.generation:
-        changes = {"frames_per_composition": iterate.frames_per_composition, "large_frames": 0}
-        sample = sample.model_copy(update=changes)
-    return sample.model_dump(mode="json")
+    return CAMPAIGN.sampling(wildcards.generation).values("physics")
+
+
+def labelling():
+    """How frames are labelled: the engine and its settings."""
+    label = CAMPAIGN.dataset.label
+    chosen = {} if label.engine == "none" else getattr(label, label.engine).values("physics")
+    return {"engine": label.engine, **chosen}
 
 
 def labelled_frames(wildcards):
@@ -230,29 +284,10 @@ def labelled_frames(wildcards):
     if CAMPAIGN.dataset.label.engine == "none":
         return []
     held_out = CAMPAIGN.dataset.split.held_out
-    found = []
-    for generation in GENERATIONS[: GENERATIONS.index(wildcards.generation) + 1]:
-        count = CAMPAIGN.dataset.sample.frames_per_composition
-        if generation:
-            count = CAMPAIGN.finetune.iterate.frames_per_composition
-        found += collect(
-            "<results>/{generation}dataset/labelled/{composition}/{frame:03d}.extxyz",
-            generation=generation,
-            composition=[c for c in COMPOSITIONS if not (generation and c in held_out)],
-            frame=range(count),
-        )
-    return found
-
-
-SOURCES = [locate(source) for source in CAMPAIGN.dataset.sources]
-
-
-def source_files():
-    """Files of the data sets that the configuration names."""
-    found = []
-    for source in SOURCES:
-        path = Path(source)
-        found += (
-            sorted(str(p) for p in path.rglob("*") if p.is_file()) if path.is_dir() else [source]
-        )
-    return found
+    return [
+        outputs("label_frame", generation=generation, composition=composition, frame=frame)["frame"]
+        for generation in GENERATIONS[: GENERATIONS.index(wildcards.generation) + 1]
+        for composition in COMPOSITIONS
+        if not (generation and composition in held_out)
+        for frame in range(CAMPAIGN.sampling(generation).frames_per_composition)
+    ]

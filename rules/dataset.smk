@@ -1,15 +1,15 @@
-# Labelled DFT frames: what the configuration brings, plus frames sampled and labelled here.
+# Labelled DFT frames: the data sets of the configuration, and frames sampled and labelled here.
 
 
 rule sample_frames:
     input:
         unpack(previous_round),
     output:
-        frames="<results>/{generation}dataset/sampled/{composition}.extxyz",
+        **outputs("sample_frames"),
     log:
-        "<results>/logs/{generation}sample_frames/{composition}.log",
+        log_of("sample_frames"),
     benchmark:
-        "<results>/benchmarks/{generation}sample_frames/{composition}.tsv"
+        benchmark_of("sample_frames")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -17,9 +17,9 @@ rule sample_frames:
         mem_mb=4000,
         runtime=60,
     params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        columns=columns("formula", "density_guess_g_cm3", "charges"),
         settings=sampling,
-        start=CAMPAIGN.finetune.start,
+        start=lambda wildcards: None if wildcards.generation else model_of("finetune.start"),
         seed=seed("sample"),
     script:
         "../scripts/sample_frames.py"
@@ -29,11 +29,11 @@ rule label_frame:
     input:
         frames=rules.sample_frames.output.frames,
     output:
-        frame="<results>/{generation}dataset/labelled/{composition}/{frame}.extxyz",
+        **outputs("label_frame"),
     log:
-        "<results>/logs/{generation}label_frame/{composition}/{frame}.log",
+        log_of("label_frame"),
     benchmark:
-        "<results>/benchmarks/{generation}label_frame/{composition}/{frame}.tsv"
+        benchmark_of("label_frame")
     conda:
         "../envs/dft.yaml"
     threads: 1
@@ -41,25 +41,20 @@ rule label_frame:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
         runtime=lambda wildcards, attempt: attempt * 60,
     params:
-        settings=CAMPAIGN.dataset.label.model_dump(mode="json"),
+        settings=labelling(),
     script:
         "../scripts/label_frame.py"
 
 
 rule prepare_dataset:
     input:
-        files=source_files(),
         labelled=labelled_frames,
     output:
-        train="<results>/{generation}dataset/train.extxyz",
-        val="<results>/{generation}dataset/val.extxyz",
-        test="<results>/{generation}dataset/test.extxyz",
-        table="<results>/{generation}dataset/dataset.parquet",
-        alignment="<results>/{generation}dataset/alignment.json",
+        **outputs("prepare_dataset"),
     log:
-        "<results>/logs/{generation}prepare_dataset.log",
+        log_of("prepare_dataset"),
     benchmark:
-        "<results>/benchmarks/{generation}prepare_dataset.tsv"
+        benchmark_of("prepare_dataset")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -67,10 +62,16 @@ rule prepare_dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings("dataset"),
-        sources=SOURCES,
-        compositions=COMPOSITIONS,
-        model=CAMPAIGN.finetune.start,
+        sources=source_contents,
+        columns=all_columns("formula"),
+        settings=settings(
+            "dataset.compositions",
+            "dataset.max_force_eV_A",
+            "dataset.max_energy_deviation_eV_atom",
+            "dataset.split.held_out",
+            "dataset.split.validation_fraction",
+        ),
+        start=model_of("finetune.start"),
         seed=seed("dataset"),
     script:
         "../scripts/prepare_dataset.py"

@@ -1,19 +1,17 @@
-# The potential: CHGNet fine-tuned on the data set, or a model taken as it is.
+# The potential: CHGNet fine-tuned on the data set, or a model that is used unchanged.
 
-if CAMPAIGN.finetune.model == "train":
+if TRAINS:
 
     rule finetune_model:
         input:
             train=rules.prepare_dataset.output.train,
             val=rules.prepare_dataset.output.val,
         output:
-            model="<results>/{generation}finetune/model.safetensors",
-            card="<results>/{generation}finetune/model.json",
-            learning="<results>/{generation}finetune/learning.parquet",
+            **outputs("finetune_model"),
         log:
-            "<results>/logs/{generation}finetune_model.log",
+            log_of("finetune_model"),
         benchmark:
-            "<results>/benchmarks/{generation}finetune_model.tsv"
+            benchmark_of("finetune_model")
         conda:
             "../envs/vitrion.yaml"
         threads: CAMPAIGN.dynamics.threads
@@ -22,10 +20,24 @@ if CAMPAIGN.finetune.model == "train":
             runtime=1440,
             gpu=MD_GPUS,
         params:
-            settings=CAMPAIGN.finetune.model_dump(mode="json", exclude={"validation", "iterate"}),
-            split=CAMPAIGN.dataset.split.model_dump(mode="json"),
+            start=model_of("finetune.start"),
+            settings=settings(
+                "finetune.angle_cutoff_A",
+                "finetune.epochs",
+                "finetune.patience",
+                "finetune.batch_size",
+                "finetune.optimizer",
+                "finetune.learning_rate",
+                "finetune.warmup_epochs",
+                "finetune.gradient_clip",
+                "finetune.ema_decay",
+                "finetune.freeze",
+                "finetune.loss.criterion",
+                "finetune.loss.energy",
+                "finetune.loss.force",
+                "finetune.loss.stress",
+            ),
             seed=seed("finetune"),
-            device=CAMPAIGN.dynamics.device,
         script:
             "../scripts/finetune_model.py"
 
@@ -33,12 +45,11 @@ else:
 
     rule use_model:
         output:
-            model="<potential>/model.safetensors",
-            card="<potential>/model.json",
+            **outputs("use_model", generation=""),
         log:
-            "<results>/logs/use_model.log",
+            log_of("use_model", generation=""),
         benchmark:
-            "<results>/benchmarks/use_model.tsv"
+            benchmark_of("use_model", generation="")
         conda:
             "../envs/vitrion.yaml"
         threads: 1
@@ -46,26 +57,24 @@ else:
             mem_mb=2000,
             runtime=10,
         params:
-            settings=settings("finetune"),
+            model=model_of("finetune.model"),
+            start=model_of("finetune.start") if CAMPAIGN.finetune.model == "pretrained" else None,
         script:
             "../scripts/use_model.py"
 
 
 rule evaluate_model:
     input:
-        model="<results>/{generation}finetune/model.safetensors",
+        model=outputs("use_model")["model"],
         train=rules.prepare_dataset.output.train,
         val=rules.prepare_dataset.output.val,
         test=rules.prepare_dataset.output.test,
     output:
-        metrics="<results>/{generation}finetune/model_metrics.parquet",
-        elements="<results>/{generation}finetune/element_metrics.parquet",
-        frames="<results>/{generation}finetune/frame_errors.parquet",
-        parity="<results>/{generation}finetune/parity.parquet",
+        **outputs("evaluate_model"),
     log:
-        "<results>/logs/{generation}evaluate_model.log",
+        log_of("evaluate_model"),
     benchmark:
-        "<results>/benchmarks/{generation}evaluate_model.tsv"
+        benchmark_of("evaluate_model")
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -74,8 +83,7 @@ rule evaluate_model:
         runtime=120,
         gpu=MD_GPUS,
     params:
-        start=CAMPAIGN.finetune.start,
-        device=CAMPAIGN.dynamics.device,
+        start=model_of("finetune.start"),
     script:
         "../scripts/evaluate_model.py"
 
@@ -85,12 +93,11 @@ rule validate_model:
         model="<potential>/model.safetensors",
         metrics="<potential>/model_metrics.parquet",
     output:
-        validation="<potential>/validation.parquet",
-        stability="<potential>/stability.parquet",
+        **outputs("validate_model", generation=GENERATIONS[-1]),
     log:
-        "<results>/logs/validate_model.log",
+        log_of("validate_model", generation=GENERATIONS[-1]),
     benchmark:
-        "<results>/benchmarks/validate_model.tsv"
+        benchmark_of("validate_model", generation=GENERATIONS[-1])
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -99,9 +106,14 @@ rule validate_model:
         runtime=240,
         gpu=MD_GPUS,
     params:
-        compositions=COMPOSITIONS,
-        settings=CAMPAIGN.finetune.validation.model_dump(mode="json"),
-        dynamics=settings("dynamics"),
+        columns=all_columns("formula", "density_guess_g_cm3", "charges"),
+        settings=settings(
+            "finetune.validation.stability_ps",
+            "finetune.validation.stability_temperature_K",
+            "dynamics.timestep_fs",
+            "dynamics.thermostat_tau_fs",
+        ),
+        limits=CAMPAIGN.finetune.validation.values("limit"),
         seed=seed("validation"),
     script:
         "../scripts/validate_model.py"

@@ -1,6 +1,15 @@
 # One chain of jobs for every trajectory: equilibrate the glass, then segment after segment. With
-# `production.stop_when` a decision follows each segment from the least length on, and the next segment
-# comes into the graph when the decision has asked for it.
+# `production.stop_when` a decision follows each segment from the shortest length on, and the next
+# segment comes into the graph when the decision has asked for it.
+
+PRODUCTION_SETTINGS = settings(
+    "dynamics.timestep_fs",
+    "dynamics.thermostat",
+    "dynamics.thermostat_tau_fs",
+    "production.segment_ps",
+    "production.frame_interval_ps",
+    "production.position_precision_A",
+)
 
 
 rule equilibrate_glass:
@@ -8,12 +17,11 @@ rule equilibrate_glass:
         glass=rules.quench_glass.output.glass,
         model="<potential>/model.safetensors",
     output:
-        state="<results>/production/{composition}/T{temperature}/r{replica}/equilibrated.h5",
-        thermo="<results>/production/{composition}/T{temperature}/r{replica}/thermo.parquet",
+        **outputs("equilibrate_glass"),
     log:
-        "<results>/logs/equilibrate_glass/{composition}-T{temperature}-r{replica}.log",
+        log_of("equilibrate_glass"),
     benchmark:
-        "<results>/benchmarks/equilibrate_glass/{composition}-T{temperature}-r{replica}.tsv"
+        benchmark_of("equilibrate_glass")
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -22,8 +30,16 @@ rule equilibrate_glass:
         runtime=1440,
         gpu=MD_GPUS,
     params:
-        settings=settings("dynamics"),
-        equilibrate_ps=CAMPAIGN.production.equilibrate_ps,
+        settings=settings(
+            "production.equilibrate_ps",
+            "dynamics.timestep_fs",
+            "dynamics.thermostat",
+            "dynamics.thermostat_tau_fs",
+            "dynamics.barostat_tau_fs",
+            "dynamics.compressibility_1_GPa",
+            "dynamics.pressure_GPa",
+            "dynamics.sample_interval_ps",
+        ),
         seed=seed("equilibrate"),
     script:
         "../scripts/equilibrate_glass.py"
@@ -36,11 +52,11 @@ if CAMPAIGN.production.batch == 1:
             previous=previous_state,
             model="<potential>/model.safetensors",
         output:
-            segment="<results>/production/{composition}/T{temperature}/r{replica}/segment-{segment}.h5",
+            **outputs("produce_segment"),
         log:
-            "<results>/logs/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.log",
+            log_of("produce_segment"),
         benchmark:
-            "<results>/benchmarks/produce_segment/{composition}-T{temperature}-r{replica}-{segment}.tsv"
+            benchmark_of("produce_segment")
         conda:
             "../envs/vitrion.yaml"
         threads: CAMPAIGN.dynamics.threads
@@ -49,10 +65,7 @@ if CAMPAIGN.production.batch == 1:
             runtime=1440,
             gpu=MD_GPUS,
         params:
-            settings=settings("dynamics"),
-            segment_ps=CAMPAIGN.production.segment_ps,
-            frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
-            position_precision_A=CAMPAIGN.production.position_precision_A,
+            settings=PRODUCTION_SETTINGS,
         script:
             "../scripts/produce_segment.py"
 
@@ -68,14 +81,11 @@ else:
                 previous=previous_states(members),
                 model="<potential>/model.safetensors",
             output:
-                segments=[
-                    f"<results>/production/{{composition}}/T{temperature:04d}/r{replica}/segment-{{segment}}.h5"
-                    for temperature, replica in members
-                ],
+                segments=batch_segments(members),
             log:
-                f"<results>/logs/produce_batch_{number}/{{composition}}-{{segment}}.log",
+                log_of(f"produce_batch_{number}"),
             benchmark:
-                f"<results>/benchmarks/produce_batch_{number}/{{composition}}-{{segment}}.tsv"
+                benchmark_of(f"produce_batch_{number}")
             conda:
                 "../envs/vitrion.yaml"
             threads: CAMPAIGN.dynamics.threads
@@ -84,11 +94,8 @@ else:
                 runtime=1440,
                 gpu=MD_GPUS,
             params:
-                settings=settings("dynamics"),
+                settings=PRODUCTION_SETTINGS,
                 temperatures_K=[temperature for temperature, _ in members],
-                segment_ps=CAMPAIGN.production.segment_ps,
-                frame_interval_ps=CAMPAIGN.production.frame_interval_ps,
-                position_precision_A=CAMPAIGN.production.position_precision_A,
             script:
                 "../scripts/produce_batch.py"
 
@@ -99,11 +106,11 @@ if CAMPAIGN.production.stop_when:
         input:
             segments=lambda wildcards: first_segments(int(wildcards.segment) + 1),
         output:
-            decision="<results>/production/{composition}/T{temperature}/r{replica}/decision-{segment}.json",
+            **outputs("decide_length"),
         log:
-            "<results>/logs/decide_length/{composition}-T{temperature}-r{replica}-{segment}.log",
+            log_of("decide_length"),
         benchmark:
-            "<results>/benchmarks/decide_length/{composition}-T{temperature}-r{replica}-{segment}.tsv"
+            benchmark_of("decide_length")
         conda:
             "../envs/vitrion.yaml"
         threads: 1
@@ -111,9 +118,15 @@ if CAMPAIGN.production.stop_when:
             mem_mb=lambda wildcards, attempt: attempt * 4000,
             runtime=lambda wildcards, attempt: attempt * 60,
         params:
-            composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-            settings=settings("transport"),
-            stop_when=CAMPAIGN.production.stop_when.model_dump(mode="json"),
-            segment_ps=CAMPAIGN.production.segment_ps,
+            columns=columns("mobile", "charges"),
+            settings=settings(
+                "production.segment_ps",
+                "production.stop_when.relative_error",
+                "production.stop_when.quantities",
+                "transport.discard_ps",
+                "transport.reference_frame",
+                "transport.diffusive_tolerance",
+                "transport.least_displacement_A",
+            ),
         script:
             "../scripts/decide_length.py"

@@ -1,5 +1,5 @@
-# One glass for every composition and replica: pack, melt, quench, anneal, measure. Limits are laid over the
-# measurements afterwards, so that a changed limit runs no dynamics.
+# One glass for every composition and replica: pack, melt, quench, anneal and measure. Limits judge
+# the stored measurements, so that a changed limit runs no dynamics.
 
 
 rule quench_glass:
@@ -7,13 +7,11 @@ rule quench_glass:
         model="<potential>/model.safetensors",
         accepted=validation(),
     output:
-        glass="<results>/quench/{composition}/r{replica}/glass.extxyz",
-        thermo="<results>/quench/{composition}/r{replica}/thermo.parquet",
-        measurements="<results>/quench/{composition}/r{replica}/glass_measurements.parquet",
+        **outputs("quench_glass"),
     log:
-        "<results>/logs/quench_glass/{composition}-r{replica}.log",
+        log_of("quench_glass"),
     benchmark:
-        "<results>/benchmarks/quench_glass/{composition}-r{replica}.tsv"
+        benchmark_of("quench_glass")
     conda:
         "../envs/vitrion.yaml"
     threads: CAMPAIGN.dynamics.threads
@@ -22,9 +20,22 @@ rule quench_glass:
         runtime=1440,
         gpu=MD_GPUS,
     params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-        formula_units=CAMPAIGN.formula_units,
-        settings=settings("quench", "dynamics"),
+        columns=columns("formula", "density_guess_g_cm3", "charges"),
+        settings=settings(
+            "formula_units",
+            "quench.packing_density",
+            "quench.melt_temperature_K",
+            "quench.melt_ps",
+            "quench.quench_rate_K_ps",
+            "quench.glass_temperature_K",
+            "quench.anneal_ps",
+            "dynamics.timestep_fs",
+            "dynamics.thermostat_tau_fs",
+            "dynamics.barostat_tau_fs",
+            "dynamics.compressibility_1_GPa",
+            "dynamics.pressure_GPa",
+            "dynamics.sample_interval_ps",
+        ),
         seed=seed("quench"),
     script:
         "../scripts/quench_glass.py"
@@ -34,20 +45,20 @@ rule check_glass:
     input:
         measurements=rules.quench_glass.output.measurements,
     output:
-        checks="<results>/quench/{composition}/r{replica}/glass_checks.parquet",
+        **outputs("check_glass"),
     log:
-        "<results>/logs/check_glass/{composition}-r{replica}.log",
+        log_of("check_glass"),
     benchmark:
-        "<results>/benchmarks/check_glass/{composition}-r{replica}.tsv"
+        benchmark_of("check_glass")
+    localrule: True
     conda:
         "../envs/vitrion.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
+        columns=columns("mobile", "center", "density_guess_g_cm3", "coordination"),
         limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
     script:
         "../scripts/check_glass.py"
@@ -56,5 +67,5 @@ rule check_glass:
 # Only for the command line: the glasses and their checks, and nothing after them.
 rule quench_glasses:
     input:
-        glass_tables("glass_checks"),
+        of_every_glass("check_glass", "checks"),
     localrule: True

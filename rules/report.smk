@@ -3,14 +3,14 @@
 
 rule summarize_campaign:
     input:
-        trajectories=every_trajectory("transport", "trajectories.parquet"),
-        modules=package_modules("statistics", "paper"),
+        trajectories=of_every_trajectory("analyze_trajectory", "trajectories"),
+        measurements=of_every_glass("quench_glass", "measurements"),
     output:
-        **{table: f"<results>/summary/{table}.parquet" for table in SUMMARY_TABLES},
+        **outputs("summarize_campaign"),
     log:
-        "<results>/logs/summarize_campaign.log",
+        log_of("summarize_campaign"),
     benchmark:
-        "<results>/benchmarks/summarize_campaign.tsv"
+        benchmark_of("summarize_campaign")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -18,8 +18,10 @@ rule summarize_campaign:
         mem_mb=4000,
         runtime=60,
     params:
-        exclude_flagged=CAMPAIGN.report.exclude_flagged,
-        provenance=provenance(),
+        code=code("statistics", "paper"),
+        columns=all_columns("mobile", "center", "density_guess_g_cm3", "coordination"),
+        settings=settings("report.exclude_flagged"),
+        limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
     script:
         "../scripts/summarize_campaign.py"
 
@@ -28,22 +30,21 @@ rule plot_figure:
     input:
         summary=summary_tables(),
         potential=potential_tables(),
-        thermo=glass_tables("thermo"),
-        checks=glass_tables("glass_checks"),
-        modules=package_modules("report"),
+        thermo=of_every_glass("quench_glass", "thermo"),
+        checks=of_every_glass("check_glass", "checks"),
     output:
         svg=report(
-            "<results>/report/figures/{figure}.svg",
+            outputs("plot_figure")["svg"],
             category=lambda wildcards: FIGURES[wildcards.figure].group,
             labels=lambda wildcards: {"figure": FIGURES[wildcards.figure].title},
             caption="../report/figure.rst",
         ),
-        png="<results>/report/figures/{figure}.png",
-        pdf="<results>/report/figures/{figure}.pdf",
+        png=outputs("plot_figure")["png"],
+        pdf=outputs("plot_figure")["pdf"],
     log:
-        "<results>/logs/plot_figure/{figure}.log",
+        log_of("plot_figure"),
     benchmark:
-        "<results>/benchmarks/plot_figure/{figure}.tsv"
+        benchmark_of("plot_figure")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -51,6 +52,7 @@ rule plot_figure:
         mem_mb=2000,
         runtime=30,
     params:
+        code=code("report"),
         caption=lambda wildcards: FIGURES[wildcards.figure].caption,
     script:
         "../scripts/plot_figure.py"
@@ -58,29 +60,31 @@ rule plot_figure:
 
 rule build_report:
     input:
-        figures=collect("<results>/report/figures/{figure}.svg", figure=FIGURES),
+        figures=[outputs("plot_figure", figure=figure)["svg"] for figure in FIGURES],
         summary=summary_tables(),
         potential=potential_tables(),
         card="<potential>/model.json",
-        checks=glass_tables("glass_checks"),
-        glasses=collect("<results>/quench/{composition}/r0/glass.extxyz", composition=COMPOSITIONS),
-        modules=package_modules("report"),
+        checks=of_every_glass("check_glass", "checks"),
+        glasses=of_every_glass("quench_glass", "glass"),
     output:
         html=report(
-            "<results>/report/index.html",
+            outputs("build_report")["html"],
             category="Whole report",
             labels={"figure": "all figures, tables and the verdict in one page"},
             caption="../report/page.rst",
         ),
     log:
-        "<results>/logs/build_report.log",
+        log_of("build_report"),
     benchmark:
-        "<results>/benchmarks/build_report.tsv"
+        benchmark_of("build_report")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        code=code("report"),
+        captions={name: figure.caption for name, figure in FIGURES.items()},
     script:
         "../scripts/build_report.py"

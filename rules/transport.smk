@@ -1,22 +1,20 @@
-# The transport analysis of each trajectory. Its frames may be left out afterwards
-# (`production.keep_every`). An analysis from fewer frames would be poorer, or fail, so then new code
-# of the package does not ask for one, and the tables that are there outlive one that fails.
+# The transport analysis of each trajectory. Some of its frames may be left out afterwards
+# (`production.keep_every`). An analysis of fewer frames would be worse, or fail. So then new code of
+# the package does not ask for one, and the tables outlive an analysis that fails.
 
 
 rule analyze_trajectory:
     input:
         segments=all_segments,
-        measurements=rules.quench_glass.output.measurements,
-        modules=package_modules("transport", "trajectory", "structure") if KEEPS_FRAMES else [],
     output:
         **{
             table: path if KEEPS_FRAMES else update(path)
-            for table, path in trajectory_outputs().items()
+            for table, path in outputs("analyze_trajectory").items()
         },
     log:
-        "<results>/logs/analyze_trajectory/{composition}-T{temperature}-r{replica}.log",
+        log_of("analyze_trajectory"),
     benchmark:
-        "<results>/benchmarks/analyze_trajectory/{composition}-T{temperature}-r{replica}.tsv"
+        benchmark_of("analyze_trajectory")
     conda:
         "../envs/vitrion.yaml"
     threads: 1
@@ -24,10 +22,17 @@ rule analyze_trajectory:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
         runtime=lambda wildcards, attempt: attempt * 120,
     params:
-        composition=lambda wildcards: COMPOSITIONS[wildcards.composition],
-        settings=settings("transport"),
-        limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
-        provenance=provenance(),
+        code=code("transport", "trajectory", "structure") if KEEPS_FRAMES else None,
+        columns=columns("mobile", "center", "ligands", "charges"),
+        settings=settings(
+            "transport.discard_ps",
+            "transport.reference_frame",
+            "transport.rdf_cutoff_A",
+            "transport.cutoffs_A",
+            "transport.residence_tolerance_ps",
+            "transport.diffusive_tolerance",
+            "transport.least_displacement_A",
+        ),
     script:
         "../scripts/analyze_trajectory.py"
 
@@ -39,11 +44,11 @@ if not KEEPS_FRAMES:
             analysed=rules.analyze_trajectory.output.trajectories,
             segments=all_segments,
         output:
-            retention="<results>/production/{composition}/T{temperature}/r{replica}/retention.parquet",
+            **outputs("thin_trajectory"),
         log:
-            "<results>/logs/thin_trajectory/{composition}-T{temperature}-r{replica}.log",
+            log_of("thin_trajectory"),
         benchmark:
-            "<results>/benchmarks/thin_trajectory/{composition}-T{temperature}-r{replica}.tsv"
+            benchmark_of("thin_trajectory")
         conda:
             "../envs/vitrion.yaml"
         threads: 1
@@ -51,8 +56,7 @@ if not KEEPS_FRAMES:
             mem_mb=2000,
             runtime=60,
         params:
-            keep_every=CAMPAIGN.production.keep_every,
-            provenance=provenance(),
+            settings=settings("production.keep_every"),
         script:
             "../scripts/thin_trajectory.py"
 
@@ -60,6 +64,6 @@ if not KEEPS_FRAMES:
 # Only for the command line: the tables of every trajectory, and nothing after them.
 rule analyze_trajectories:
     input:
-        every_trajectory("transport", "trajectories.parquet"),
+        of_every_trajectory("analyze_trajectory", "trajectories"),
         last_decisions(),
     localrule: True

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from vitrion.config import Dynamics
+from vitrion.config import validate_config
 from vitrion.dynamics import equilibrate
 from vitrion.runtime.job import job_log
 from vitrion.trajectory.metadata import TrajectoryKey
 
+config = validate_config(snakemake.config)
 title = "equilibrate {composition} T{temperature} r{replica}".format(**snakemake.wildcards)
 with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
     equilibrate(
@@ -17,8 +18,8 @@ with job_log(snakemake.log[0], title, gpus=snakemake.resources.get("gpu", 0)):
             temperature_K=int(snakemake.wildcards.temperature),
             replica=int(snakemake.wildcards.replica),
         ),
-        equilibrate_ps=snakemake.params.equilibrate_ps,
-        dynamics=Dynamics(**snakemake.params.settings["dynamics"]),
+        equilibrate_ps=config.production.equilibrate_ps,
+        dynamics=config.dynamics,
         model=snakemake.input.model,
         seed=snakemake.params.seed,
     )

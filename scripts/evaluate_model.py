@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
 from vitrion.training import evaluate
 
+config = validate_config(snakemake.config)
 with job_log(snakemake.log[0], "evaluate", gpus=snakemake.resources.get("gpu", 0)):
     evaluate(
-        {"pretrained": snakemake.params.start, "fine-tuned": snakemake.input.model},
+        {"pretrained": config.finetune.start, "fine-tuned": snakemake.input.model},
         {split: Path(snakemake.input[split]) for split in ("train", "val", "test")},
         Path(snakemake.output.metrics).parent,
-        device=snakemake.params.device,
+        device=config.dynamics.device,
         threads=snakemake.threads,
     )

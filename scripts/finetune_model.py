@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from vitrion.config import Finetune
+from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
 from vitrion.training import finetune
 
+config = validate_config(snakemake.config)
 with job_log(snakemake.log[0], "finetune", gpus=snakemake.resources.get("gpu", 0)):
     finetune(
         Path(snakemake.input.train),
         Path(snakemake.input.val),
         Path(snakemake.output.model).parent,
-        settings=Finetune(**snakemake.params.settings),
+        settings=config.finetune,
         seed=snakemake.params.seed,
-        device=snakemake.params.device,
+        device=config.dynamics.device,
         threads=snakemake.threads,
-        metadata={"split": snakemake.params.split},
+        metadata={"split": config.dataset.split.model_dump(mode="json")},
     )

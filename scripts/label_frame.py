@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vitrion.config import Label
+from vitrion.config import validate_config
 from vitrion.dataset import label_frame
 from vitrion.runtime.job import job_log
 
@@ -12,5 +12,5 @@ with job_log(snakemake.log[0], f"label {name}"):
         Path(snakemake.input.frames),
         Path(snakemake.output.frame),
         index=int(snakemake.wildcards.frame),
-        settings=Label(**snakemake.params.settings),
+        settings=validate_config(snakemake.config).dataset.label,
     )

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from vitrion.config import Dataset
+from vitrion.campaign.opening import campaign_compositions, locate
+from vitrion.config import validate_config
 from vitrion.dataset import prepare_dataset
 from vitrion.runtime.job import job_log
 
+config = validate_config(snakemake.config)
 with job_log(snakemake.log[0], "dataset"):
     prepare_dataset(
-        [*snakemake.params.sources, *snakemake.input.labelled],
+        [*map(locate, config.dataset.sources), *snakemake.input.labelled],
         Path(snakemake.output.table).parent,
-        settings=Dataset(**snakemake.params.settings["dataset"]),
-        model=snakemake.params.model,
+        settings=config.dataset,
+        model=config.finetune.start,
         seed=snakemake.params.seed,
-        compositions=snakemake.params.compositions,
+        compositions=campaign_compositions(config),
     )

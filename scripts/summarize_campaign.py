@@ -2,23 +2,43 @@
 
 from pathlib import Path
 
-from vitrion.config import Config
+import pandas as pd
+
+from vitrion.campaign import layout
+from vitrion.campaign.opening import campaign_compositions, provenance
+from vitrion.config import validate_config
 from vitrion.paper.verdict import verdict_table
 from vitrion.runtime.job import job_log
 from vitrion.statistics.summary import summarize, without_flagged
 from vitrion.tables.io import read_table, write_table
+from vitrion.trajectory.history import trajectory_flags
+
+MEASUREMENTS = layout.RULES["quench_glass"].outputs["measurements"]
+config = validate_config(snakemake.config)
+
+
+def flags(trajectory: pd.DataFrame) -> tuple[str, ...]:
+    """Checks that a trajectory or its glass failed."""
+    name, replica = str(trajectory["composition"][0]), int(trajectory["replica"][0])
+    glass = layout.fill(MEASUREMENTS, composition=name, replica=replica)
+    return trajectory_flags(
+        read_table(layout.results(config.campaign) / glass),
+        trajectory.attrs["measurements"],
+        compositions[name],
+        config.quench.limits,
+    )
+
 
 with job_log(snakemake.log[0], "summarize"):
+    compositions = campaign_compositions(config)
+    trajectories = [read_table(path) for path in snakemake.input.trajectories]
     out = Path(snakemake.output.arrhenius).parent
-    metadata = {
-        **snakemake.params.provenance,
-        "config_hash": Config(**snakemake.config).hash(),
-        "model_hash": read_table(snakemake.input.trajectories[0]).attrs["model_hash"],
-    }
+    metadata = {**provenance(config), "model_hash": trajectories[0].attrs["model_hash"]}
     tables = summarize(
-        [Path(table).parent for table in snakemake.input.trajectories],
+        [Path(path).parent for path in snakemake.input.trajectories],
         out,
-        exclude_flagged=snakemake.params.exclude_flagged,
+        flags=[flags(trajectory) for trajectory in trajectories],
+        exclude_flagged=config.report.exclude_flagged,
         metadata=metadata,
     )
     verdict = verdict_table(without_flagged(tables))

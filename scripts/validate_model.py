@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from vitrion.config import Dynamics, Validation
+from vitrion.campaign.opening import campaign_compositions
+from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
 from vitrion.training import validate_model
 
+config = validate_config(snakemake.config)
 with job_log(snakemake.log[0], "validation", gpus=snakemake.resources.get("gpu", 0)):
     validate_model(
         snakemake.input.model,
         Path(snakemake.input.metrics),
         Path(snakemake.output.validation).parent,
-        compositions=snakemake.params.compositions,
-        settings=Validation(**snakemake.params.settings),
-        dynamics=Dynamics(**snakemake.params.dynamics["dynamics"]),
+        compositions=campaign_compositions(config),
+        settings=config.finetune.validation,
+        dynamics=config.dynamics,
         seed=snakemake.params.seed,
     )

@@ -128,14 +128,12 @@ def _potential_jobs(
     """From sampling to a trained model, or one that is taken as it is, and its errors."""
     job = _Maker({"generation": generation})
     if config.dataset.label.engine != "none":
-        first, later = config.dataset.sample, config.finetune.iterate
-        count = (later if generation else first).frames_per_composition
         for name in compositions:
             if generation and name in config.dataset.split.held_out:
                 continue
             of_composition = job.with_values(composition=name)
             yield of_composition("sample_frames")
-            for frame in range(count):
+            for frame in range(config.sampling(generation).frames_per_composition):
                 yield of_composition.with_values(frame=frame)("label_frame")
     yield job("prepare_dataset")
     yield job("finetune_model" if config.finetune.model == "train" else "use_model")

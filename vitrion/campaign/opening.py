@@ -110,6 +110,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def provenance(config: Config) -> dict[str, object]:
+    """The origin of a table, for its file metadata."""
+    return {
+        "campaign": config.campaign,
+        "campaign_seed": config.seed,
+        "config_hash": config.hash(),
+    }
+
+
 def job_seed(config: Config, stage: str, *key: object) -> int:
     """Seed of a job, from the campaign's seed, its stage and what identifies it in the stage.
 

@@ -544,6 +544,14 @@ class Config(Section):
             )
         return self
 
+    def sampling(self, generation: str) -> Sample:
+        """How a round of training samples; `generation` is empty for the first."""
+        if not generation:
+            return self.dataset.sample
+        frames = self.finetune.iterate.frames_per_composition
+        changes = {"frames_per_composition": frames, "large_frames": 0}
+        return self.dataset.sample.model_copy(update=changes)
+
     @cached_property
     def batches(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Temperature and replica of the trajectories of each production job of a composition."""

@@ -31,6 +31,7 @@ def summarize(
     out: Path,
     *,
     exclude_flagged: bool,
+    flags: Sequence[Sequence[str]] | None = None,
     metadata: Mapping[str, object] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Write the tables of all trajectories together, and those over the campaign.
@@ -42,6 +43,7 @@ def summarize(
         analysis_folders: outputs of `analyze_trajectory`.
         out: folder of the summary.
         exclude_flagged: leave out trajectories with flags.
+        flags: failed checks of each trajectory; those in the tables when left out.
         metadata: goes into every table's file metadata.
 
     Returns:
@@ -63,6 +65,8 @@ def summarize(
             {column: twice[column] for column in KEY},
             "this trajectory is there twice; give each folder once",
         )
+    if flags is not None:
+        trajectories["flags"] = [",".join(names) for names in flags]
     flagged = trajectories["flags"].astype(str).str.len() > 0
     kept = [
         folder
@@ -76,13 +80,10 @@ def summarize(
     }
     tables: dict[str, pd.DataFrame] = {}
     for name in TRANSPORT_TABLES:
-        chosen = folders if name == "trajectories" else kept
-        parts = [
-            read_table(folder / f"{name}.parquet")
-            for folder in chosen
-            if (folder / f"{name}.parquet").is_file()
-        ]
-        parts = [part for part in parts if len(part)]
+        parts = [trajectories]
+        if name != "trajectories":
+            paths = (folder / f"{name}.parquet" for folder in kept)
+            parts = [part for path in paths if path.is_file() and len(part := read_table(path))]
         empty = pd.DataFrame(columns=list(TABLES[name]))
         tables[name] = typed(name, pd.concat(parts, ignore_index=True) if parts else empty)
         write_table(out / f"{name}.parquet", name, tables[name], described)

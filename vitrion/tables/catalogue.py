@@ -66,7 +66,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "discard_ps": _real("ps", "left out at the start"),
         "mean_temperature_K": _real("K", "mean kinetic temperature; NaN without velocities"),
         "drift_removed": _text("whose drift was removed: center_of_mass, framework or none"),
-        "flags": _text("failed checks, separated by commas; empty when there is none"),
+        "flags": _text("failed checks of the glass and of the segments; set in the summary"),
         "wall_hours": _real("h", "wall time of the dynamics; NaN when unknown"),
         "steps_per_s": _real("1/s", "MD steps per second; NaN when unknown"),
     },
