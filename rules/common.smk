@@ -44,7 +44,11 @@ except InputError as error:
 
 OWN = Path(workflow.basedir, "config.yaml")
 HERE = Path("config.yaml").resolve()
-if workflow.is_main_process and HERE.is_file() and HERE not in {OWN, *map(Path, workflow.configfiles)}:
+if (
+    workflow.is_main_process
+    and HERE.is_file()
+    and HERE not in {OWN, *map(Path, workflow.configfiles)}
+):
     logger.warning(f"{HERE} is not read; lay it over {OWN} with --configfile config.yaml")
 
 GENERATIONS = layout.generations(CAMPAIGN.finetune.iterate.rounds)
@@ -235,11 +239,8 @@ def summary_tables():
 
 
 def validation():
-    """What dynamics waits for: a potential trained here must have passed its checks.
-
-    The checks may be made again, with other limits, without a rerun of the dynamics.
-    """
-    return ancient("<potential>/validation.parquet") if TRAINS else []
+    """What dynamics waits for: a potential trained here must have passed its checks."""
+    return "<potential>/stability.parquet" if TRAINS else []
 
 
 def potential_tables():

@@ -88,6 +88,8 @@ rule evaluate_model:
         "../scripts/evaluate_model.py"
 
 
+# Dynamics waits for these measurements, which are judged at once. A limit that changes later judges
+# them again (`judge_model`) and runs no dynamics.
 rule validate_model:
     input:
         model="<potential>/model.safetensors",
@@ -107,13 +109,30 @@ rule validate_model:
         gpu=MD_GPUS,
     params:
         columns=all_columns("formula", "density_guess_g_cm3", "charges"),
-        settings=settings(
-            "finetune.validation.stability_ps",
-            "finetune.validation.stability_temperature_K",
-            "dynamics.timestep_fs",
-            "dynamics.thermostat_tau_fs",
-        ),
-        limits=CAMPAIGN.finetune.validation.values("limit"),
+        settings=settings("dynamics.timestep_fs", "dynamics.thermostat_tau_fs"),
         seed=seed("validation"),
     script:
         "../scripts/validate_model.py"
+
+
+rule judge_model:
+    input:
+        metrics="<potential>/model_metrics.parquet",
+        stability=rules.validate_model.output.stability,
+    output:
+        **outputs("judge_model", generation=GENERATIONS[-1]),
+    log:
+        log_of("judge_model", generation=GENERATIONS[-1]),
+    benchmark:
+        benchmark_of("judge_model", generation=GENERATIONS[-1])
+    localrule: True
+    conda:
+        "../envs/vitrion.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        limits=CAMPAIGN.finetune.validation.model_dump(mode="json"),
+    script:
+        "../scripts/judge_model.py"

@@ -1,20 +1,21 @@
-"""Stop the campaign where the potential is not fit for dynamics."""
+"""Test the stability of the potential; stop the campaign where it is not fit for dynamics."""
 
 from pathlib import Path
 
 from vitrion.campaign.opening import campaign_compositions
 from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
-from vitrion.training import validate_model
+from vitrion.training import measure_stability, validate_model
 
 config = validate_config(snakemake.config)
-with job_log(snakemake.log[0], "validation", gpus=snakemake.resources.get("gpu", 0)):
-    validate_model(
+with job_log(snakemake.log[0], "validate", gpus=snakemake.resources.get("gpu", 0)):
+    settings, stability = config.finetune.validation, Path(snakemake.output.stability)
+    measure_stability(
         snakemake.input.model,
-        Path(snakemake.input.metrics),
-        Path(snakemake.output.validation).parent,
+        stability,
         compositions=campaign_compositions(config),
-        settings=config.finetune.validation,
+        settings=settings,
         dynamics=config.dynamics,
         seed=snakemake.params.seed,
     )
+    validate_model(Path(snakemake.input.metrics), stability, settings=settings)

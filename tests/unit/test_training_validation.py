@@ -15,7 +15,12 @@ from vitrion.potential import load_model, save_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table, write_table
-from vitrion.training.validation import stability, validate_model, validation_checks
+from vitrion.training.validation import (
+    measure_stability,
+    stability,
+    validate_model,
+    validation_checks,
+)
 
 DYNAMICS = Dynamics(device="cpu", threads=1)
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
@@ -87,10 +92,20 @@ def test_refusal_names_figures_and_remedy_and_override_lets_pass(tmp_path: Path)
     write_table(tmp_path / "model_metrics.parquet", "model_metrics", table)
 
     def validate_with(settings: Validation) -> None:
+        measure_stability(
+            "0.3.0",
+            tmp_path / "stability.parquet",
+            compositions={},
+            settings=settings,
+            dynamics=DYNAMICS,
+            seed=1,
+        )
         validate_model(
-            "0.3.0", tmp_path / "model_metrics.parquet", tmp_path,
-            compositions={}, settings=settings, dynamics=DYNAMICS, seed=1,
-        )  # fmt: skip
+            tmp_path / "model_metrics.parquet",
+            tmp_path / "stability.parquet",
+            settings=settings,
+            out=tmp_path / "validation.parquet",
+        )
 
     with pytest.raises(InputError, match=r"ratio is 0\.6 ± 0\.02 .*0\.5.*override") as error:
         validate_with(NO_STABILITY_TEST)
@@ -98,6 +113,18 @@ def test_refusal_names_figures_and_remedy_and_override_lets_pass(tmp_path: Path)
     assert read_table(tmp_path / "validation.parquet")["passed"].tolist() == [False, True]
     validate_with(NO_STABILITY_TEST.model_copy(update={"override": ("force_mae_ratio",)}))
     assert read_table(tmp_path / "validation.parquet")["overridden"].tolist() == [True, False]
+
+
+def test_limit_on_a_stability_test_that_was_not_run_fails(tmp_path: Path) -> None:
+    """As when `stability_ps` is raised for a model that has been tested."""
+    _, checks = validation_checks(
+        metrics(0.4, 1.0), pd.DataFrame(columns=list(TABLES["stability"])), Validation()
+    )
+    assert checks.loc[~checks["passed"], "check"].tolist() == [
+        "stability_length",
+        "stability_least_distance",
+        "stability_energy_drift",
+    ]
 
 
 def test_only_checks_can_be_overridden() -> None:

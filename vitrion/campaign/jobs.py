@@ -113,7 +113,8 @@ def campaign_jobs(
     for generation in generations:
         yield from _potential_jobs(config, compositions, generation)
     if config.finetune.model == "train":
-        yield job.with_values(generation=generations[-1])("validate_model")
+        for rule in ("validate_model", "judge_model"):
+            yield job.with_values(generation=generations[-1])(rule)
     for name in compositions:
         yield from _dynamics_jobs(config, name, segments)
     yield job("summarize_campaign")

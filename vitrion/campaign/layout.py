@@ -90,7 +90,8 @@ RULES = {
             "parity": f"{POTENTIAL}/parity.parquet",
         },
     ),
-    "validate_model": RuleFiles("finetune", "", _tables(POTENTIAL, ["validation", "stability"])),
+    "validate_model": RuleFiles("finetune", "", _tables(POTENTIAL, ["stability"])),
+    "judge_model": RuleFiles("finetune", "", _tables(POTENTIAL, ["validation"])),
     "quench_glass": RuleFiles(
         "quench",
         "{composition}-r{replica}",

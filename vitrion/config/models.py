@@ -196,27 +196,25 @@ class LossWeights(Section):
 
 
 class Validation(Section):
-    """What a model must reach before dynamics runs with it."""
+    """What a trained model must reach before dynamics runs with it."""
 
     force_mae_ratio: Positive = Field(
         0.5,
         description="largest mean force error on held-out frames, over the start model's",
-        json_schema_extra=LIMIT,
     )
     force_mae_meV_A: Positive | None = Field(
         None,
         description="largest mean force error on held-out frames; null for no such limit",
-        json_schema_extra=LIMIT,
     )
     force_parity_slope: tuple[Positive, Positive] = Field(
         (0.97, 1.03),
         description="smallest and largest slope of predicted over true forces, held-out frames",
-        json_schema_extra=LIMIT,
     )
     stability_ps: NonNegative = Field(
         2.0,
         description="high-temperature stability test: length of an NVE run of a small melt of "
-        "every composition, at half the time step; 0 for no such test",
+        "every composition, at half the time step; 0 for no such test. A model that has been "
+        "tested is not tested again",
     )
     stability_temperature_K: Temperature = Field(
         1500.0, description="temperature of the stability test"
@@ -224,13 +222,11 @@ class Validation(Section):
     least_distance_A: NonNegative = Field(
         1.0,
         description="smallest allowed distance of two atoms in the stability test",
-        json_schema_extra=LIMIT,
     )
     energy_drift_meV_atom_ps: Positive = Field(
         1.0,
         description="largest drift of the total energy in the stability test, beyond three "
         "standard errors",
-        json_schema_extra=LIMIT,
     )
     override: tuple[
         Literal[
@@ -245,7 +241,6 @@ class Validation(Section):
     ] = Field(
         (),
         description="checks that may fail without stopping the campaign",
-        json_schema_extra=LIMIT,
     )
 
 
@@ -298,7 +293,7 @@ class Finetune(Section):
     )
     loss: LossWeights = LossWeights()
     iterate: Iterate = Iterate()
-    validation: Validation = Validation()
+    validation: Validation = Field(Validation(), json_schema_extra=LIMIT)
 
 
 class Dynamics(Section):

@@ -4,11 +4,12 @@ from vitrion.training.evaluate import evaluate
 from vitrion.training.finetune import finetune, start_model
 from vitrion.training.models import resolve_model, use_model
 from vitrion.training.splits import prepare_splits, settings_of
-from vitrion.training.validation import validate_model
+from vitrion.training.validation import measure_stability, validate_model
 
 __all__ = [
     "evaluate",
     "finetune",
+    "measure_stability",
     "prepare_splits",
     "resolve_model",
     "settings_of",

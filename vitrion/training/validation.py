@@ -44,37 +44,26 @@ SAMPLE_STEPS = 10
 LONGEST_PAIR_A = 4.0
 
 
-def validate_model(
+def measure_stability(
     model: str,
-    metrics: Path,
     out: Path,
     *,
     compositions: Mapping[str, Composition],
     settings: Validation,
     dynamics: Dynamics,
     seed: int,
-    metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Validate a model: raise an error, which stops the campaign, where a check fails.
-
-    Force errors are those of the test split (held-out compositions), or where there is none of
-    the validation split. The tables are written whatever the outcome.
+    """Run the stability test of every composition and write the table `stability`.
 
     Args:
         model: what `load_model` takes.
-        metrics: the model_metrics table of the start model and `fine-tuned`, in this order.
-        out: folder for validation.parquet and stability.parquet.
+        out: the table to write; empty where `settings.stability_ps` is 0.
         compositions: those that will be run.
-        settings: limits, and which checks may fail.
-        dynamics: time step, thermostat and device of the stability test.
+        settings: length and temperature of the test.
+        dynamics: time step, thermostat and device of the test.
         seed: seed of packings and velocities.
-        metadata: added to the tables' metadata.
-
-    Raises:
-        InputError: a check fails that `settings.override` does not name.
     """
-    table = read_table(metrics)
-    stability_rows = pd.DataFrame(columns=list(TABLES["stability"]))
+    rows = []
     if settings.stability_ps > 0:
         torch.set_num_threads(dynamics.threads)
         rows = [
@@ -88,11 +77,30 @@ def validate_model(
             )
             for composition in compositions.values()
         ]
-        stability_rows = pd.DataFrame(rows)
-    split, checks = validation_checks(table, stability_rows, settings)
-    metadata = {**(metadata or {}), "split": split}
-    write_table(Path(out) / "stability.parquet", "stability", stability_rows, metadata)
-    write_table(Path(out) / "validation.parquet", "validation", checks, metadata)
+    table = pd.DataFrame(rows, columns=list(TABLES["stability"]))
+    write_table(out, "stability", table, {"settings": settings.model_dump(mode="json")})
+
+
+def validate_model(
+    metrics: Path, stability: Path, *, settings: Validation, out: Path | None = None
+) -> None:
+    """Validate a model by its stored measurements; raise an error where a check fails.
+
+    Force errors are those of the test split (held-out compositions), or where there is none of
+    the validation split.
+
+    Args:
+        metrics: table `model_metrics` of the start model and `fine-tuned`, in this order.
+        stability: table `stability` of the model.
+        settings: limits, and which checks may fail.
+        out: table `validation` to write, whatever the outcome.
+
+    Raises:
+        InputError: a check fails that `settings.override` does not name.
+    """
+    split, checks = validation_checks(read_table(metrics), read_table(stability), settings)
+    if out is not None:
+        write_table(out, "validation", checks, {"split": split})
     failed = checks[~checks["passed"]]
     for row in failed[failed["overridden"]].itertuples():
         logger.warning("check failed and overridden: %s", _describe(row))
@@ -139,9 +147,10 @@ def validation_checks(
         # As for a trajectory (`checks.check_energy`): three standard errors are no drift.
         errors = stability_rows["energy_drift_meV_atom_ps_err"]
         drifts = stability_rows["energy_drift_meV_atom_ps"].abs().where(errors.notna())
-        excess = drifts - 3 * errors
-        worst = int(excess.fillna(math.inf).argmax())
-        drift, error = float(drifts.iloc[worst]), float(errors.iloc[worst])
+        drift = error = nan
+        if len(stability_rows):
+            worst = int((drifts - 3 * errors).fillna(math.inf).argmax())
+            drift, error = float(drifts.iloc[worst]), float(errors.iloc[worst])
         most = settings.energy_drift_meV_atom_ps + 3 * error
         rows += [
             ("stability_length", stability_rows["length_ps"].min(), nan, length, nan, "ps"),
