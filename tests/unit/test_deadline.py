@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vitrion.campaign import layout
 from vitrion.runtime import deadline
 from vitrion.runtime.deadline import time_left_s, warning_before_limit
-from vitrion.runtime.job import job_log
+from vitrion.runtime.job import attempts_path, job_log
 
 
 def slurm_says(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +121,4 @@ def test_lock_holds_although_snakemake_removes_the_log(tmp_path: Path) -> None:
         assert not log.exists()
     second.communicate()
     assert second.returncode == 0
-    assert len(layout.attempts(log).read_text().splitlines()) == 2
+    assert len(attempts_path(log).read_text().splitlines()) == 2

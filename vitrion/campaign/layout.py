@@ -191,11 +191,3 @@ def fill(template: str, **values: object) -> str:
         text = f"{value:0{widths[name]}d}" if isinstance(value, int) and name in widths else value
         template = template.replace(f"{{{name}}}", str(text))
     return template
-
-
-ATTEMPT = "attempt"  # first word of the line that begins an attempt in a job's log
-
-
-def attempts(log: Path) -> Path:
-    """List of a job's attempts beside its log, which is the job's lock while it runs."""
-    return log.with_name(f".{log.name}.attempts")

@@ -183,7 +183,9 @@ def _plan_of_length(
     largest = max(atoms.values())
     jobs = list(campaign_jobs(config, compositions, lambda folder: segments))
     seconds = [
-        _job_s(job, config, atoms, steps_per_s * largest / atoms.get(job.composition, largest))
+        _job_s(
+            job, config, atoms, steps_per_s * largest / atoms.get(job.composition or "", largest)
+        )
         for job in jobs
     ]
     rules = []
@@ -247,7 +249,7 @@ def _job_s(job: Job, config: Config, atoms: Mapping[str, int], steps_per_s: floa
         return START_S + job.md_steps / steps_per_s
     if job.segments:
         frames = job.segments * config.production.segment_ps / config.production.frame_interval_ps
-        return START_S + frames * atoms[job.composition] / ATOM_FRAMES_PER_S[job.rule]
+        return START_S + frames * atoms[job.composition or ""] / ATOM_FRAMES_PER_S[job.rule]
     return START_S + OTHER_S.get(job.rule, 0.0)
 
 

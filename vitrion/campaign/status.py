@@ -18,6 +18,7 @@ from vitrion.campaign.jobs import MD_RULES, Job, campaign_jobs
 from vitrion.campaign.plan import Plan, format_rows
 from vitrion.campaign.stopping import decided_segments
 from vitrion.config import Config
+from vitrion.runtime.job import ATTEMPT, attempts_path
 from vitrion.structure.compositions import Composition
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
@@ -190,7 +191,7 @@ def compare(plan: Plan, status: Status) -> list[str]:
 
 def _job_status(job: Job, results: Path) -> JobStatus:
     log = results / job.log
-    if is_locked(layout.attempts(log)):
+    if is_locked(attempts_path(log)):
         return JobStatus(job, "running", _share(job, results))
     if all((results / output).exists() for output in job.outputs):
         return JobStatus(job, "done", 1.0, _benchmark_s(results / job.benchmark))
@@ -210,7 +211,7 @@ def _last_attempt(log: Path) -> str | None:
             tail = file.read().decode(errors="replace")
     except FileNotFoundError:
         return None
-    return f"\n{tail}".rpartition(f"\n{layout.ATTEMPT} ")[2]
+    return f"\n{tail}".rpartition(f"\n{ATTEMPT} ")[2]
 
 
 def _share(job: Job, results: Path) -> float:

@@ -35,7 +35,6 @@ from vitrion.trajectory.state import State
 Ensemble = Literal["nve", "nvt", "npt"]
 
 
-
 @dataclass(frozen=True)
 class Engine:
     """What every protocol runs with.

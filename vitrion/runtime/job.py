@@ -14,9 +14,10 @@ from pathlib import Path
 
 from vitrion.base import locks
 from vitrion.base.errors import InputError
-from vitrion.campaign import layout
 from vitrion.runtime.deadline import warning_before_limit
 from vitrion.runtime.gpus import own_gpu
+
+ATTEMPT = "attempt"  # first word of the line that begins an attempt in a job's log
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.
     with ExitStack() as stack:
         waiting = f"{title}: waiting for the process that still runs it\n"
         attempts = stack.enter_context(
-            locks.acquire(layout.attempts(path), on_wait=lambda: terminal.write(waiting))
+            locks.acquire(attempts_path(path), on_wait=lambda: terminal.write(waiting))
         )
         file = stack.enter_context(path.open("a", buffering=1))
         to_file = logging.StreamHandler(file)
@@ -62,7 +63,7 @@ def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.
         slurm = f", SLURM job {job}" if job else ""
         begin = f"{time.strftime('%Y-%m-%d %H:%M:%S')} on {os.uname().nodename}{slurm}"
         for each in (attempts, file):
-            each.write(f"{layout.ATTEMPT} {begin}\n")
+            each.write(f"{ATTEMPT} {begin}\n")
         try:
             with redirect_stdout(file), redirect_stderr(file), warning_before_limit():
                 if gpus:
@@ -79,3 +80,8 @@ def job_log(path: Path | str, title: str, *, gpus: int = 0) -> Iterator[logging.
                 )
             )
             sys.exit(1)
+
+
+def attempts_path(log: Path) -> Path:
+    """List of a job's attempts beside its log, one line each; locked while the job runs."""
+    return log.with_name(f".{log.name}.attempts")
