@@ -16,7 +16,7 @@ from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
 from vitrion.training import evaluate, prepare_splits, settings_of
-from vitrion.training.validation import judge, stability
+from vitrion.training.validation import stability, validation_checks
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = "shipped"
@@ -47,7 +47,7 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         evaluate({"pretrained": "0.3.0", "fine-tuned": SHIPPED}, {"test": frames["test"]}, out)
     metrics = read_table(out / "model_metrics.parquet")
     assert set(metrics["composition"]) == {*held_out, "all"}
-    _, checks = judge(metrics, metrics, LIMITS.model_copy(update={"stability_ps": 0}))
+    _, checks = validation_checks(metrics, metrics, LIMITS.model_copy(update={"stability_ps": 0}))
     return checks.set_index("check")
 
 
