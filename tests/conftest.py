@@ -116,6 +116,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if hasattr(report, "cpu_s"):
                 cpu_s[report.nodeid.partition("::")[0]] += report.cpu_s
+    if not cpu_s:
+        return
     terminalreporter.section("CPU seconds of files")
     for file, seconds in [*cpu_s.most_common(25), ("in all", sum(cpu_s.values()))]:
         terminalreporter.write_line(f"{seconds:7.1f} {file}")
