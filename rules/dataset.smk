@@ -68,6 +68,7 @@ rule prepare_dataset:
             "dataset.compositions",
             "dataset.max_force_eV_A",
             "dataset.max_energy_deviation_eV_atom",
+            "dataset.label_slope",
             "dataset.split.held_out",
             "dataset.split.validation_fraction",
         ),

@@ -16,6 +16,7 @@ campaign: rounds
 compositions: {table}
 dataset:
   sources: []
+  label_slope: null  # Lennard-Jones atoms follow no potential of these elements
   sample:
     frames_per_composition: 2
     large_frames: 1

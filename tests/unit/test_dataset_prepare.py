@@ -15,7 +15,9 @@ from vitrion.cli import main
 from vitrion.config import Dataset, Split
 from vitrion.dataset import import_frames, prepare_dataset
 from vitrion.dataset.collect import collect_frames
-from vitrion.dataset.frame import Frame, write_frames
+from vitrion.dataset.frame import Frame, read_labelled_frames, write_frames
+from vitrion.dataset.labels import PRESSURE_ONLY
+from vitrion.dataset.plausibility import predict_frames
 from vitrion.dataset.prepare import align_energies
 from vitrion.potential import CHGNetPotential, load_model
 from vitrion.structure.compositions import read_compositions
@@ -149,7 +151,7 @@ def test_frame_far_off_the_potential_is_left_out(toy_frames, tmp_path):
     read = [Frame(tmp_path, index, atoms) for index, atoms in enumerate(frames)]
     names = [frame.name for frame in read]
     settings = Dataset(split=Split(held_out=()))
-    alignments, aligned_eV = align_energies(read, names, settings, network)
+    alignments, aligned_eV = align_energies(read, names, settings, predict_frames(read, network))
     assert [frame.name for frame in read if frame.rejection_reason] == ["NaAlBr"]
     assert "off the potential after alignment" in read[names.index("NaAlBr")].rejection_reason
     (alignment,) = alignments.values()
@@ -188,7 +190,8 @@ def test_collected_frames_are_the_same_and_newer_ones_replace_older(toy_frames, 
     unlabelled = toy_frames[4].copy()
     write_frames(first / "unlabelled.extxyz", [unlabelled])
     out = tmp_path / "all.extxyz.xz"
-    assert [frame.rejection_reason for frame in collect_frames([first], out)] == ["no energy"]
+    (left_out,) = collect_frames([first], out)
+    assert left_out.rejection_reason.startswith("no energy (eV, of the whole cell; looked for")
     newer = toy_frames[0].copy()
     newer.calc = SinglePointCalculator(newer, energy=-1.0, forces=toy_frames[0].get_forces())
     write_frames(second / "newer.extxyz", [newer])
@@ -233,6 +236,35 @@ def test_check_lists_rejected_frames_and_ends_with_1(toy_frames, tmp_path, capsy
         main(["dataset", "check", str(tmp_path)])
     assert caught.value.code == 1
     assert "a.extxyz frame 1" in capsys.readouterr().out
+
+
+def test_check_and_preparation_say_which_frames_know_no_stress(
+    toy_frames, tmp_path, capsys, caplog
+):
+    frames = [atoms.copy() for atoms in toy_frames]
+    for number, (bare, atoms) in enumerate(zip(frames, toy_frames, strict=True)):
+        results = dict(atoms.calc.results)
+        if number < 3:
+            del results["stress"]
+        elif number < 5:
+            bare.info[PRESSURE_ONLY] = True
+        bare.calc = SinglePointCalculator(bare, **results)
+    path = tmp_path / "a.extxyz"
+    write_frames(path, frames)
+    assert main(["dataset", "check", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{path}: 3 frames have no stress" in printed
+    assert f"{path}: 2 frames have the trace of the stress alone" in printed
+    with caplog.at_level("INFO", "vitrion"):
+        prepare_dataset([path], tmp_path / "out", settings=Dataset(), model="0.3.0", seed=1)
+    assert "3 frames have no stress" in caplog.text
+    prepared = [
+        atoms
+        for split in ("train", "val", "test")
+        for atoms in read_labelled_frames(tmp_path / "out" / f"{split}.extxyz")
+    ]
+    assert sum("stress" not in atoms.calc.results for atoms in prepared) == 3
+    assert sum(bool(atoms.info.get(PRESSURE_ONLY)) for atoms in prepared) == 2
 
 
 def test_bad_arguments_end_with_2(tmp_path, capsys):

@@ -25,7 +25,7 @@ from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.collect import collect_frames
 from vitrion.dataset.frame import read_labelled_frames, write_frames
-from vitrion.dataset.labels import voigt_stress
+from vitrion.dataset.labels import stress_extent, stress_label_GPa, voigt_stress
 from vitrion.dataset.read import import_frames
 
 # Real VASP output comes with ASE.
@@ -342,6 +342,25 @@ def test_what_belongs_to_the_level_of_theory_of_an_outcar(tmp_path, kind):
     assert frame.rejection_reason == ""
     assert frame.atoms.info["level"] == level
     assert frame.atoms.info["pseudopotentials"] == pseudopotentials
+
+
+def test_stress_of_vasp_by_isif(tmp_path):
+    """0, the default in MD, has none; 1 its trace alone; 2 all of it."""
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    isif = '<i type="int" name="ISIF">     2</i>'
+    assert isif in text
+    (tmp_path / "vasprun.xml").write_text(text.replace(isif, isif.replace("2", "1")))
+    (frame,) = checked(tmp_path)
+    assert stress_extent(frame.atoms) == "pressure"
+    expected = ase.io.read(VASP / "vasprun_dfpt.xml").get_stress(voigt=False)
+    label_GPa = stress_label_GPa(frame.atoms)
+    assert label_GPa.diagonal() == pytest.approx(3 * [np.trace(expected) / 3 / GPa])
+    assert np.isnan(label_GPa).sum() == 6
+    without = re.sub(r'<varray name="stress" >.*?</varray>', "", text, flags=re.S)
+    (tmp_path / "vasprun.xml").write_text(without.replace(isif, isif.replace("2", "0")))
+    (frame,) = checked(tmp_path)
+    assert frame.rejection_reason == ""
+    assert stress_extent(frame.atoms) == "none"
 
 
 def test_level_of_a_vasprun(tmp_path):

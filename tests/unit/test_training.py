@@ -28,6 +28,7 @@ from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.dataset.frame import read_labelled_frames
+from vitrion.dataset.labels import PRESSURE_ONLY
 from vitrion.potential import CHGNetCalculator, load_model, model_hash
 from vitrion.potential.network import Network
 from vitrion.tables.io import read_table
@@ -122,6 +123,7 @@ def several_sizes(data: Path) -> list[Atoms]:
     """The training frames of two atoms, and one of sixteen."""
     large = bulk("NaCl", "rocksalt", a=5.5).repeat(2)
     large.calc = CHGNetCalculator("r2scan", device="cpu")
+    large.get_stress()
     return [*read_labelled_frames(data / "train.extxyz"), large]
 
 
@@ -189,6 +191,100 @@ def test_shared_frames_have_the_loss_and_gradient_of_chgnets_batch(
         assert (p.grad is None) == (slope is None), name
         if slope is not None:
             assert (slope - p.grad).norm() < 5e-3 * p.grad.norm(), name
+
+
+def without_stress(frame: Atoms) -> Atoms:
+    bare = frame.copy()
+    results = {name: frame.calc.results[name] for name in ("energy", "forces")}
+    bare.calc = SinglePointCalculator(bare, **results)
+    return bare
+
+
+def with_pressure_only(frame: Atoms) -> Atoms:
+    """The components of the stress are wrong, their sum is right (VASP's ISIF = 1)."""
+    known = frame.copy()
+    results = dict(frame.calc.results)
+    results["stress"] = results["stress"] + np.array([0.1, 0.2, -0.3, 0.4, 0.5, 0.6])
+    known.calc = SinglePointCalculator(known, **results)
+    known.info[PRESSURE_ONLY] = True
+    return known
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stress_that_a_frame_does_not_know_is_not_trained_on(
+    data: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: workers)
+    frames = read_labelled_frames(data / "train.extxyz")[:2]
+    model = load_model("0.3.0")
+    for part in (model.composition_model, model.site_wise):
+        part.requires_grad_(False)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    network = trainable(model, torch.device("cpu"))
+    objective = Objective(LossWeights(criterion="MSE"), builder_for(network), batch_size=2)
+    no_stress = Objective(
+        LossWeights(criterion="MSE", stress=0.0), builder_for(network), batch_size=2
+    )
+
+    def outcome(chosen: list[Atoms], by: Objective = objective) -> tuple[dict, list]:
+        return by.gradient(model, parameters, training_frames(chosen, network))
+
+    def assert_equal_gradients(found: list, expected: list) -> None:
+        for a, b in zip(found, expected, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                assert (a - b).norm() <= 1e-5 * b.norm()
+
+    first, second = frames
+    mixed, _ = outcome([first, without_stress(second)])
+    alone, _ = outcome([first])
+    assert mixed["s_MAE_size"] == 9
+    assert float(mixed["s_MAE"]) == pytest.approx(float(alone["s_MAE"]), rel=1e-5)
+
+    bare, found = outcome([without_stress(first), without_stress(second)])
+    _, expected = outcome(frames, by=no_stress)
+    assert bare["s_MAE_size"] == 0
+    assert_equal_gradients(found, expected)
+
+    pressures, _ = outcome([with_pressure_only(first), without_stress(second)])
+    predicted, _ = ours(model, [first])
+    error_GPa = (predicted["s"].diagonal().mean() - stress_GPa(first).diagonal().mean()).abs()
+    assert pressures["s_MAE_size"] == 3
+    assert float(pressures["s_MAE"]) == pytest.approx(float(error_GPa), rel=1e-4)
+
+
+def stress_GPa(frame: Atoms) -> np.ndarray:
+    return frame.get_stress(voigt=False) / units.GPa
+
+
+def test_frames_without_stress_train_and_are_evaluated(data: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        frames = read_labelled_frames(data / f"{split}.extxyz")
+        ase.io.write(tmp_path / f"{split}.extxyz", [without_stress(f) for f in frames])
+    run(tmp_path, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    learning = read_table(tmp_path / "learning.parquet")
+    assert learning["val_stress_mae_GPa"].isna().all()
+    assert learning["val_force_mae_meV_A"].notna().all()
+    evaluate({"pretrained": "0.3.0"}, {"val": tmp_path / "val.extxyz"}, tmp_path, device="cpu")
+    metrics = read_table(tmp_path / "model_metrics.parquet")
+    assert metrics["stress_mae_GPa"].isna().all()
+    assert metrics["force_mae_meV_A"].notna().all()
+    assert len(read_table(tmp_path / "frame_errors.parquet")) == 2
+
+
+def test_a_pressure_is_evaluated_as_one(data: Path, tmp_path: Path) -> None:
+    frames = read_labelled_frames(data / "val.extxyz")
+    ase.io.write(tmp_path / "val.extxyz", [with_pressure_only(frame) for frame in frames])
+    evaluate({"pretrained": "0.3.0"}, {"val": tmp_path / "val.extxyz"}, tmp_path, device="cpu")
+    parity = read_table(tmp_path / "parity.parquet")
+    stress = parity[parity["quantity"] == "stress"]
+    expected = [np.trace(stress_GPa(frame)) / 3 for frame in frames]
+    np.testing.assert_allclose(stress["reference"], expected, atol=1e-5)
+    evaluate({"pretrained": "0.3.0"}, {"val": data / "val.extxyz"}, tmp_path / "b", device="cpu")
+    full = read_table(tmp_path / "b" / "parity.parquet")
+    full = full[full["quantity"] == "stress"]["predicted"].to_numpy().reshape(-1, 3, 3)
+    means = full.diagonal(axis1=1, axis2=2).mean(1)
+    np.testing.assert_allclose(stress["predicted"], means, atol=1e-5)
 
 
 @pytest.mark.parametrize(("slope", "trusted"), [(1.0, True), (1.5, False)])

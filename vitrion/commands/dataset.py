@@ -13,6 +13,10 @@ HELP = "sample, check, collect and prepare DFT data"
 EXAMPLE = "vitrion dataset check resources/dft"
 
 
+# `check` compares so many frames of each level of theory with the start model.
+COMPARED_FRAMES = 24
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Subcommands and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -60,8 +64,11 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     from vitrion.campaign.opening import open_campaign
     from vitrion.dataset.check import check_frames
+    from vitrion.dataset.labels import STRESS_REMARKS, stress_extent
+    from vitrion.dataset.plausibility import predict_frames, reject_implausible_labels
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
+    from vitrion.potential import load_model
 
     config, compositions = open_campaign(args.configfile)
     frames = [frame for source in args.sources for frame in import_frames(source)]
@@ -70,9 +77,20 @@ def _check(args: argparse.Namespace) -> None:
         max_force_eV_A=config.dataset.max_force_eV_A,
         max_energy_deviation_eV_atom=config.dataset.max_energy_deviation_eV_atom,
     )
+    if config.dataset.label_slope is not None and any(not f.rejection_reason for f in frames):
+        predictions = predict_frames(
+            frames, load_model(config.finetune.start), most_per_level=COMPARED_FRAMES
+        )
+        reject_implausible_labels(frames, predictions, config.dataset.label_slope)
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")
+    remarks = Counter(
+        (frame.source, stress_extent(frame.atoms)) for frame in frames if not frame.rejection_reason
+    )
+    for (source, extent), count in sorted(remarks.items()):
+        if extent in STRESS_REMARKS:
+            print(f"{source}: {count} frames have {STRESS_REMARKS[extent]}")
     rejected = [frame for frame in frames if frame.rejection_reason]
     for frame in rejected:
         print(f"{frame.source} frame {frame.index} ({frame.name}): {frame.rejection_reason}")

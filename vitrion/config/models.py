@@ -179,6 +179,11 @@ class Dataset(Section):
         description="frames further from their composition's median energy, or after alignment "
         "from the potential, are left out",
     )
+    label_slope: tuple[Positive, Positive] | None = Field(
+        (0.3, 3.0),
+        description="least and largest slope of energies, forces and stresses on the start "
+        "model's; outside it their unit, sign or order is wrong; null does not compare them",
+    )
     sample: Sample = Sample()
     label: Label = Label()
     split: Split = Split()

@@ -88,7 +88,7 @@ def read_labelled_frames(path: Path | str) -> list[Atoms]:
     """Frames of one of the files that `prepare_dataset` writes; an empty file holds none.
 
     Raises:
-        InputError: the file is missing or damaged, or a frame lacks energy, forces or stress.
+        InputError: the file is missing or damaged, or a frame lacks energy or forces.
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
@@ -96,11 +96,11 @@ def read_labelled_frames(path: Path | str) -> list[Atoms]:
     frames = read_frames(path)
     for number, frame in enumerate(frames):
         try:
-            frame.get_potential_energy(), frame.get_forces(), frame.get_stress()
+            frame.get_potential_energy(), frame.get_forces()
         except (RuntimeError, PropertyNotImplementedError):
             name = frame.info.get("frame_id", f"number {number}")
             raise InputError(
-                f"frame {name} of {path}", "no label", "every frame needs energy, forces and stress"
+                f"frame {name} of {path}", "no label", "every frame needs energy and forces"
             ) from None
     return frames
 

@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
+from vitrion.base.units import EV_A3_TO_GPA
+
+# What is said of frames that do not know their whole stress.
+STRESS_REMARKS = {
+    "none": "no stress: energy and forces are trained on (VASP's MD has stress with ISIF = 2)",
+    "pressure": "the trace of the stress alone (ISIF = 1): it is trained on as a pressure",
+}
 PREFIXES = ("REF_", "DFT_", "dft_", "")
 # The first name found counts. Forces are the derivative of the free energy of smeared electrons; an
 # `energy` beside it is extrapolated to no smearing.
@@ -82,6 +89,27 @@ def with_labels(atoms: Atoms, labels: Mapping[str, Any] | None = None) -> Atoms:
     # Not passed to the constructor, which refuses wrong shapes; `check_frames` reports them.
     atoms.calc.results = values
     return atoms
+
+
+def stress_extent(atoms: Atoms) -> str:
+    """How much of its stress a labelled frame knows: `full`, `pressure` or `none`."""
+    if atoms.calc is None or "stress" not in atoms.calc.results:
+        return "none"
+    return "pressure" if atoms.info.get(PRESSURE_ONLY) else "full"
+
+
+def stress_label_GPa(atoms: Atoms) -> np.ndarray:
+    """(3, 3) stress of a labelled frame, NaN where it has none.
+
+    Where the pressure alone is known (`PRESSURE_ONLY`), its negative stands on the diagonal.
+    """
+    voigt = atoms.calc.results.get("stress") if atoms.calc is not None else None
+    if voigt is None:
+        return np.full((3, 3), np.nan)
+    stress = voigt_6_to_full_3x3_stress(np.asarray(voigt, dtype=float)) * EV_A3_TO_GPA
+    if not atoms.info.get(PRESSURE_ONLY):
+        return stress
+    return np.where(np.eye(3, dtype=bool), np.trace(stress) / 3, np.nan)
 
 
 def _first_of_each(source: Mapping[str, Any]) -> dict[str, Any]:

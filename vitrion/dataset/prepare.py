@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from chgnet.model import CHGNet
 
 from vitrion.base.errors import InputError
-from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.frame import Frame, write_frames, write_json
+from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
+from vitrion.dataset.plausibility import predict_frames, reject_implausible_labels
 from vitrion.dataset.read import import_frames
 from vitrion.dataset.split import SPLITS, assign_splits
-from vitrion.potential import CHGNetPotential, load_model
+from vitrion.potential import PotentialResult, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import write_table
 
@@ -71,8 +71,11 @@ def prepare_dataset(
                 frame.rejection_reason = "not one of the campaign's compositions"
     _require_usable(frames, sources)
 
-    network = load_model(model)
-    alignments, aligned_eV = align_energies(frames, names, settings, network)
+    predictions = predict_frames(frames, load_model(model))
+    if settings.label_slope is not None:
+        reject_implausible_labels(frames, predictions, settings.label_slope)
+        _require_usable(frames, sources)
+    alignments, aligned_eV = align_energies(frames, names, settings, predictions)
     _require_usable(frames, sources)
     usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
     split = ["none"] * len(frames)
@@ -121,7 +124,10 @@ def composition_name(frame: Frame, compositions: Mapping[str, Composition]) -> s
 
 
 def align_energies(
-    frames: Sequence[Frame], names: Sequence[str], settings: Dataset, network: CHGNet
+    frames: Sequence[Frame],
+    names: Sequence[str],
+    settings: Dataset,
+    predictions: Mapping[int, PotentialResult],
 ) -> tuple[dict[str, Alignment], list[float]]:
     """Shift the energies of each level of theory to the potential's zero.
 
@@ -133,7 +139,13 @@ def align_energies(
     Returns:
         The alignment of each level, and each frame's aligned energy in eV (NaN for rejected ones).
     """
-    residual = _residuals_eV_atom(frames, network)
+    # Label minus prediction of each usable frame.
+    residual = {
+        index: (frames[index].atoms.calc.results["energy"] - prediction.energy_eV)
+        / len(frames[index].atoms)
+        for index, prediction in predictions.items()
+        if not frames[index].rejection_reason
+    }
     symbols = {index: [str(s) for s in frames[index].atoms.symbols] for index in residual}
     levels: dict[str, list[int]] = defaultdict(list)
     for index in residual:
@@ -167,23 +179,6 @@ def align_energies(
             energy_eV = frames[index].atoms.calc.results["energy"]
             aligned_eV[index] = energy_eV - alignments[level].total_shift_eV(symbols[index])
     return alignments, aligned_eV
-
-
-def _residuals_eV_atom(frames: Sequence[Frame], network: CHGNet) -> dict[int, float]:
-    """Label minus potential of every usable frame, by its index."""
-    usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
-    residual: dict[int, float] = {}
-    potentials: dict[bytes, CHGNetPotential] = {}
-    with Progress(len(usable), "energy of the start model", unit="frame") as bar:
-        for index in usable:
-            atoms = frames[index].atoms
-            system = atoms.numbers.tobytes()
-            if system not in potentials:
-                potentials[system] = CHGNetPotential(network, atoms.numbers)
-            energy_eV = potentials[system].compute(atoms.positions, atoms.cell.array).energy_eV
-            residual[index] = (atoms.calc.results["energy"] - energy_eV) / len(atoms)
-            bar.update()
-    return residual
 
 
 def frames_table(
@@ -240,6 +235,10 @@ def _log_outcome(
             alignment.rank,
             1000 * alignment.residual_rms_eV_atom,
         )
+    extents = Counter(stress_extent(f.atoms) for f in frames if not f.rejection_reason)
+    for extent, remark in STRESS_REMARKS.items():
+        if extents[extent]:
+            logger.info("%d frames have %s", extents[extent], remark)
     counts = Counter(split)
     logger.info("%s", ", ".join(f"{counts[part]} {part}" for part in (*SPLITS, "none")))
 
@@ -263,6 +262,7 @@ def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
         "composition": name,
         "source": str(frame.source),
         **{key: str(atoms.info[key]) for key in ("trajectory", "engine", "level")},
+        **({PRESSURE_ONLY: True} if atoms.info.get(PRESSURE_ONLY) else {}),
     }
     aligned.calc = SinglePointCalculator(aligned, **{**atoms.calc.results, "energy": energy_eV})
     return aligned

@@ -11,7 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from vitrion.base.errors import InputError, PotentialError
-from vitrion.base.units import EV_A3_TO_GPA
+from vitrion.dataset.labels import stress_extent, stress_label_GPa
 from vitrion.potential.graph import Graph, GraphBuilder
 from vitrion.potential.network import Network
 from vitrion.potential.verlet import PairList
@@ -27,7 +27,8 @@ class TrainingFrame:
         positions_A: (n, 3) float64.
         cell_A: (3, 3) float64.
         bonds: all pairs within the cutoff.
-        targets: float32; e in eV/atom, f (n, 3) in eV/Å, s (3, 3) in GPa.
+        targets: float32; e in eV/atom, f (n, 3) in eV/Å, s (3, 3) in GPa, NaN where unknown.
+        has_pressure_only: whether of the stress its trace alone is known.
     """
 
     numbers: np.ndarray
@@ -36,6 +37,7 @@ class TrainingFrame:
     cell_A: Tensor
     bonds: PairList
     targets: dict[str, Tensor]
+    has_pressure_only: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Batch:
         n_atoms: number of atoms of each frame.
         reference_energy_eV: (frames) of the atoms of each frame, float64.
         volume_A3: (frames) float64.
-        targets: float32; e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa.
+        targets: float32; e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa,
+            NaN where unknown.
+        has_pressure_only: (frames) whether of the stress its trace alone is known.
     """
 
     numbers: np.ndarray
@@ -59,6 +63,7 @@ class Batch:
     reference_energy_eV: Tensor
     volume_A3: Tensor
     targets: dict[str, Tensor]
+    has_pressure_only: Tensor
 
 
 def training_frames(frames: Sequence[Atoms], network: Network) -> list[TrainingFrame]:
@@ -79,11 +84,10 @@ def training_frames(frames: Sequence[Atoms], network: Network) -> list[TrainingF
             raise InputError(
                 f"frame {name}", str(frame.symbols), f"leave it out: {error}"
             ) from error
-        stress_GPa = frame.get_stress(voigt=False) * EV_A3_TO_GPA
         targets = {
             "e": frame.get_potential_energy() / len(frame),
             "f": frame.get_forces(apply_constraint=False),
-            "s": stress_GPa,
+            "s": stress_label_GPa(frame),
         }
         found.append(
             TrainingFrame(
@@ -96,6 +100,7 @@ def training_frames(frames: Sequence[Atoms], network: Network) -> list[TrainingF
                     name: torch.tensor(target, dtype=torch.float32, device=network.device)
                     for name, target in targets.items()
                 },
+                has_pressure_only=stress_extent(frame) == "pressure",
             )
         )
     return found
@@ -127,6 +132,9 @@ def collate(frames: Sequence[TrainingFrame], builder: GraphBuilder) -> Batch:
             "e": torch.stack([frame.targets["e"] for frame in frames]),
             **{name: torch.cat([frame.targets[name] for frame in frames]) for name in "fs"},
         },
+        has_pressure_only=torch.tensor(
+            [frame.has_pressure_only for frame in frames], device=device
+        ),
     )
 
 

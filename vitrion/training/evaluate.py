@@ -20,11 +20,13 @@ from ase import Atoms
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.dataset.frame import read_labelled_frames
+from vitrion.dataset.labels import stress_extent, stress_label_GPa
 from vitrion.potential import CHGNetPotential, load_model, model_hash
 from vitrion.tables import TABLES
 from vitrion.tables.io import write_table
 
 RESAMPLES = 1000
+QUANTITIES = ("energy", "force", "stress")
 _FRAME_KEY = ["model", "split", "composition", "frame_id"]
 
 
@@ -89,7 +91,7 @@ def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([parity, parity.assign(composition="all")])
     rows = []
     for key, group in _groups(both, ["model", "split", "composition"]):
-        error = {name: _error(part) for name, part in group.groupby("quantity")}
+        error = {name: _error(group[group["quantity"] == name]) for name in QUANTITIES}
         chosen = slice(None) if key["composition"] == "all" else [key["composition"]]
         frames, start = (
             sums.loc[(model, key["split"], chosen), :]
@@ -141,8 +143,7 @@ def frame_errors(parity: pd.DataFrame) -> pd.DataFrame:
     error = _error(parity)
     errors = parity.assign(signed=error, size=error.abs())
     energy, force, stress = (
-        errors[errors["quantity"] == quantity].groupby(_FRAME_KEY)
-        for quantity in ("energy", "force", "stress")
+        errors[errors["quantity"] == quantity].groupby(_FRAME_KEY) for quantity in QUANTITIES
     )
     table = pd.DataFrame(
         {
@@ -175,13 +176,18 @@ def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.Dat
         assert found.stress_eV_A3 is not None
         energies_eV = (frame.get_potential_energy(), found.energy_eV)
         forces_eV_A = (frame.get_forces(apply_constraint=False), found.forces_eV_A)
-        stresses_eV_A3 = (frame.get_stress(voigt=False), found.stress_eV_A3)
+        stresses_GPa = (stress_label_GPa(frame), found.stress_eV_A3 * EV_A3_TO_GPA)
+        extent = stress_extent(frame)
         # Reference and prediction of each component, in the units of the table.
         values = {
             "energy": [np.array([energy / len(frame)]) for energy in energies_eV],
             "force": [forces.ravel() for forces in forces_eV_A],
-            "stress": [stress.ravel() * EV_A3_TO_GPA for stress in stresses_eV_A3],
+            "stress": [stress.ravel() for stress in stresses_GPa],
         }
+        if extent == "pressure":
+            values["stress"] = [np.array([np.trace(stress) / 3]) for stress in stresses_GPa]
+        elif extent == "none":
+            del values["stress"]
         rows = pd.concat(
             [
                 pd.DataFrame({"reference": reference, "predicted": predicted}).assign(

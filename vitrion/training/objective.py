@@ -48,7 +48,8 @@ def predict(
         step: `Network.energies_and_bond_gradients`, or the same compiled.
 
     Returns:
-        e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32.
+        e (frames) in eV/atom, f (n, 3) in eV/Å, s (3 frames, 3) in GPa, all float32. The stress is
+        isotropic in frames whose label is a pressure.
     """
     graph = batch.graph
     atoms, _ = network.atoms(batch.numbers)
@@ -57,6 +58,10 @@ def predict(
     forces = atomic_forces(graph, dE_dr)
     virials_eV = virials(graph, dE_dr, batch.n_atoms)
     stresses = virials_eV * (EV_A3_TO_GPA / batch.volume_A3[:, None, None])
+    # Where the label is a pressure, the prediction is one as well.
+    means = stresses.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    isotropic = means * torch.eye(3, dtype=stresses.dtype, device=stresses.device)
+    stresses = torch.where(batch.has_pressure_only[:, None, None], isotropic, stresses)
     return {
         "e": (totals_eV / totals_eV.new_tensor(batch.n_atoms)).float(),
         "f": forces.float(),
@@ -82,12 +87,15 @@ class Objective:
         self.builder = builder
         threads = torch.get_num_threads()
         self.workers = min(threads, batch_size) if builder.device.type == "cpu" else 1
-        self._loss = CombinedLoss(
-            target_str="efs",
-            criterion=weights.criterion,
-            energy_loss_ratio=weights.energy,
-            force_loss_ratio=weights.force,
-            stress_loss_ratio=weights.stress,
+        self._loss, self._loss_without_stress = (
+            CombinedLoss(
+                target_str=target,
+                criterion=weights.criterion,
+                energy_loss_ratio=weights.energy,
+                force_loss_ratio=weights.force,
+                stress_loss_ratio=weights.stress,
+            )
+            for target in ("efs", "ef")
         )
         self._pool = ThreadPoolExecutor(
             self.workers,
@@ -186,6 +194,10 @@ class Objective:
     ) -> dict[str, Tensor]:
         # chgnet has one tensor per frame here, which it concatenates.
         as_lists = [{**part, "f": [part["f"]], "s": [part["s"]]} for part in (targets, found)]
+        # It leaves out stresses that are NaN, and would take the mean of none if all of them are.
+        if targets["s"].isnan().all():
+            outcome = self._loss_without_stress(as_lists[0], as_lists[1])
+            return {**outcome, "s_MAE": targets["s"].new_zeros(()), "s_MAE_size": 0}
         return self._loss(as_lists[0], as_lists[1])
 
 
