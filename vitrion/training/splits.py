@@ -8,8 +8,7 @@ from pathlib import Path
 from vitrion.campaign.opening import campaign_compositions, job_seed, locate, open_config
 from vitrion.config import Config
 from vitrion.dataset import prepare_dataset
-
-SPLITS = ("train", "val", "test")
+from vitrion.dataset.split import SPLITS
 
 
 def settings_of(
