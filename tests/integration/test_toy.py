@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from checkout import run
 from workflow import Workflow
 
 from vitrion.campaign.figures import FIGURES
@@ -108,6 +109,28 @@ def test_touched_plot_code_never_reruns_dynamics(campaign: Workflow) -> None:
     assert campaign.graph().counts == {}
     forced = campaign.graph("--forcerun", "plot_figure").counts.keys()
     assert {"plot_figure"} < forced <= {"plot_figure", "build_report", "all", "total"}
+
+
+@pytest.mark.parametrize(
+    ("command", "made", "campaign_file"),
+    [
+        (
+            "vitrion quench LiAlCl --model results/toy/finetune/model.safetensors",
+            "glass.extxyz",
+            "quench/LiAlCl/r0/glass.extxyz",
+        ),
+        ("vitrion finetune", "model.safetensors", "finetune/model.safetensors"),
+    ],
+    ids=["quench", "finetune"],
+)
+def test_command_makes_what_the_campaign_makes(
+    campaign: Workflow, tmp_path: Path, command: str, made: str, campaign_file: str
+) -> None:
+    """Bit for bit: the same settings, compositions and seeds."""
+    ended = run(f"{command} --configfile {CONFIGS[1]} --out {tmp_path}", campaign.folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    expected = (campaign.folder / RESULTS / campaign_file).read_bytes()
+    assert (tmp_path / made).read_bytes() == expected
 
 
 def test_another_family_needs_two_files(checkout: Path) -> None:
