@@ -15,7 +15,7 @@ from vitrion.config import Dynamics, load_config
 from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
-from vitrion.training import evaluate, prepare_splits, settings_of
+from vitrion.training import evaluate, prepare_splits, with_data
 from vitrion.training.validation import stability, validation_checks
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,9 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     out = tmp_path_factory.mktemp("shipped")
     held_out = read_card(SHIPPED)["campaign"]["split"]["held_out"]
     with contextlib.chdir(ROOT):
-        frames = prepare_splits(settings_of([], ["resources/dft"], held_out), out / "dataset")
+        frames = prepare_splits(
+            with_data(open_config([]), ["resources/dft"], held_out), out / "dataset"
+        )
         evaluate({"pretrained": "0.3.0", "fine-tuned": SHIPPED}, {"test": frames["test"]}, out)
     metrics = read_table(out / "model_metrics.parquet")
     assert set(metrics["composition"]) == {*held_out, "all"}

@@ -25,6 +25,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
 from vitrion.base.errors import InputError
+from vitrion.base.seeds import derive_seed
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.dataset.frame import read_labelled_frames
@@ -611,6 +612,8 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     out, config = tmp_path / "model", str(tmp_path / "config.yaml")
     options = ["--configfile", config, "--held-out", "LiF", "--out", str(out), *common]
     assert main(["finetune", *options]) == 0
+    # The seed of the campaign's rule, so that its model is the same bit for bit.
+    assert json.loads((out / "model.json").read_text())["seed"] == derive_seed(20260106, "finetune")
     metrics = read_table(out / "model_metrics.parquet")
     test = metrics[(metrics["split"] == "test") & (metrics["composition"] != "all")]
     assert set(test["composition"]) == {"LiF"}

@@ -45,15 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
+    from vitrion.campaign.opening import open_config
     from vitrion.potential import read_card
     from vitrion.tables.io import read_table
-    from vitrion.training import evaluate, prepare_splits, resolve_model, settings_of
+    from vitrion.training import evaluate, prepare_splits, resolve_model, with_data
 
-    config = with_device(settings_of(args.configfile, args.dataset, args.held_out), args)
+    config = with_device(open_config(args.configfile), args)
     model = resolve_model(args.model, config.finetune.start)
-    held_out = read_card(model).get("campaign", {}).get("split", {}).get("held_out")
-    if args.held_out is None and held_out is not None:
-        config = with_device(settings_of(args.configfile, args.dataset, held_out), args)
+    held_out = args.held_out
+    if held_out is None:
+        held_out = read_card(model).get("campaign", {}).get("split", {}).get("held_out")
+    config = with_data(config, args.dataset, held_out)
     frames = prepare_splits(config, args.out / "dataset")
     if args.split is not None:
         frames = {args.split: frames[args.split]}

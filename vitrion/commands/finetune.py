@@ -39,10 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare the frames, train and evaluate."""
-    from vitrion.campaign.opening import job_seed
-    from vitrion.training import evaluate, finetune, prepare_splits, settings_of
+    from vitrion.campaign.opening import job_seed, open_config
+    from vitrion.training import evaluate, finetune, prepare_splits, with_data
 
-    config = with_device(settings_of(args.configfile, args.dataset, args.held_out), args)
+    config = with_device(open_config(args.configfile), args)
+    config = with_data(config, args.dataset, args.held_out)
     frames = prepare_splits(config, args.out / "dataset")
     device, threads = config.dynamics.device, config.dynamics.threads
     finetune(

@@ -3,7 +3,7 @@
 from vitrion.training.evaluate import evaluate
 from vitrion.training.finetune import finetune, start_model
 from vitrion.training.models import resolve_model, use_model
-from vitrion.training.splits import prepare_splits, settings_of
+from vitrion.training.splits import prepare_splits, with_data
 from vitrion.training.validation import measure_stability, validate_model
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "measure_stability",
     "prepare_splits",
     "resolve_model",
-    "settings_of",
     "start_model",
     "use_model",
     "validate_model",
+    "with_data",
 ]

@@ -1,27 +1,20 @@
-"""Settings and split frames for fine-tuning and evaluation outside a campaign."""
+"""Split frames for fine-tuning and evaluation outside a campaign."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from vitrion.campaign.opening import campaign_compositions, job_seed, locate, open_config
+from vitrion.campaign.opening import campaign_compositions, job_seed, locate
 from vitrion.config import Config
 from vitrion.dataset import prepare_dataset
 from vitrion.dataset.split import SPLITS
 
 
-def settings_of(
-    configfiles: Sequence[Path],
-    sources: Sequence[str] | None = None,
-    held_out: Sequence[str] | None = None,
+def with_data(
+    config: Config, sources: Sequence[str] | None = None, held_out: Sequence[str] | None = None
 ) -> Config:
-    """The configuration (see `open_config`), with other data or held-out compositions.
-
-    Raises:
-        InputError: anything that the configuration refuses.
-    """
-    config = open_config(configfiles)
+    """A configuration with other labelled frames or held-out compositions, where given."""
     dataset = config.dataset
     if sources is not None:
         dataset = dataset.model_copy(update={"sources": tuple(sources)})
