@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vitrion.base.seeds import derive_seed
-from vitrion.campaign.opening import campaign_compositions
+from vitrion.campaign.opening import campaign_compositions, open_config
 from vitrion.config import Dynamics, load_config
 from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
@@ -43,9 +43,8 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     out = tmp_path_factory.mktemp("shipped")
     held_out = read_card(SHIPPED)["campaign"]["split"]["held_out"]
     with contextlib.chdir(ROOT):
-        frames = prepare_splits(
-            with_data(open_config([]), ["resources/dft"], held_out), out / "dataset"
-        )
+        config = with_data(open_config([]), ["resources/dft"], held_out)
+        frames = prepare_splits(config, out / "dataset")
         evaluate({"pretrained": "0.3.0", "fine-tuned": SHIPPED}, {"test": frames["test"]}, out)
     metrics = read_table(out / "model_metrics.parquet")
     assert set(metrics["composition"]) == {*held_out, "all"}
