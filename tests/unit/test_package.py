@@ -110,7 +110,8 @@ def test_the_interface_of_import_vitrion() -> None:
         vitrion.nothing  # noqa: B018
 
 
-def test_drawing_needs_no_torch() -> None:
+def test_drawing_and_stop_decisions_need_no_torch() -> None:
     code = "import sys, vitrion.report.figures, vitrion.statistics.summary\n"
+    code += "import vitrion.transport.analyze\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from vesin import NeighborList
+
+if TYPE_CHECKING:
+    from vesin import NeighborList
 
 
 def neighbor_pairs(
@@ -23,7 +26,7 @@ def neighbor_pairs(
         cell vectors (pairs, 3) that each vector includes: r_j + shift · cell − r_i.
     """
     search_A = _search_radius_A(positions_A, cell_A, cutoff_A)
-    lists = NeighborList(cutoff=search_A, full_list=True, n_threads=1)
+    lists = _neighbor_list(search_A, full_list=True)
     i, j, vectors_A, shifts = lists.compute(positions_A, cell_A, True, "ijDS")
     if search_A > cutoff_A:
         near = np.einsum("px,px->p", vectors_A, vectors_A) <= cutoff_A**2
@@ -45,7 +48,7 @@ def neighbor_distances(
         i (pairs,), j (pairs,) and distances (pairs,) in Å.
     """
     search_A = _search_radius_A(positions_A, cell_A, cutoff_A)
-    lists = NeighborList(cutoff=search_A, full_list=False, n_threads=1)
+    lists = _neighbor_list(search_A, full_list=False)
     i, j, distances_A = lists.compute(positions_A, cell_A, True, "ijd")
     near = distances_A <= cutoff_A
     return i[near].astype(np.int64), j[near].astype(np.int64), distances_A[near]
@@ -79,6 +82,12 @@ def bonds(
             limit_A[number[a], number[b]] = limit_A[number[b], number[a]] = cutoff_A
         bonded = distances_A < limit_A.ravel()[pair]
         yield i[bonded], j[bonded]
+
+
+def _neighbor_list(cutoff_A: float, *, full_list: bool) -> NeighborList:
+    from vesin import NeighborList  # imports torch, which analyses of displacements do not need
+
+    return NeighborList(cutoff=cutoff_A, full_list=full_list, n_threads=1)
 
 
 def _search_radius_A(positions_A: np.ndarray, cell_A: np.ndarray, cutoff_A: float) -> float:
