@@ -256,5 +256,11 @@ def test_a_campaign_is_put_together(tmp_path, tables):
     assert len(read_table(tmp_path / "summary" / "haven.parquet")) == 5
     summarize(folders, tmp_path / "all", exclude_flagged=False)
     assert len(read_table(tmp_path / "all" / "haven.parquet")) == 6
+    # Flags by the limits of now replace those of the tables.
+    flags = [("glass: density", "production: drift"), *[()] * 5]
+    summarize(folders, tmp_path / "judged", exclude_flagged=True, flags=flags)
+    judged = read_table(tmp_path / "judged" / "trajectories.parquet")
+    assert judged["flags"].tolist() == ["glass: density,production: drift", *[""] * 5]
+    assert len(read_table(tmp_path / "judged" / "haven.parquet")) == 5
     with pytest.raises(InputError, match="twice"):
         summarize([folders[0], folders[0]], tmp_path / "twice", exclude_flagged=True)
