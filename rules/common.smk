@@ -197,8 +197,8 @@ def all_segments(wildcards):
 def last_decisions():
     """The last decision on every trajectory, as targets of their own.
 
-    Where tables exist, Snakemake does not ask for a decision behind them that is missing, as it is
-    when `production.stop_when` has become stricter.
+    Where the tables exist, Snakemake does not make a decision that they depend on and that is
+    missing, as after a change to a stricter `production.stop_when`.
     """
     keys = [
         {"composition": composition, "temperature": f"{temperature:04d}", "replica": str(replica)}

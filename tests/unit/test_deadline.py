@@ -56,7 +56,7 @@ def test_no_limit_without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_warning_comes_once_and_only_to_who_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal that nobody handles would end the process; handled, it must not come again."""
+    """A signal without a handler would end the process; once handled, it must not come again."""
     slurm_says("0:16", tmp_path, monkeypatch)
     monkeypatch.setattr(deadline, "REPEAT_S", 0.2)
     heard: list[int] = []
@@ -66,7 +66,7 @@ def test_warning_comes_once_and_only_to_who_listens(
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # as the dynamics does
 
     with warning_before_limit():
-        time.sleep(1.5)  # the first warning falls in here, where nobody listens
+        time.sleep(1.5)  # the first warning comes here, where there is no handler
         signal.signal(signal.SIGUSR1, listen)
         try:
             time.sleep(1.0)

@@ -92,7 +92,7 @@ def test_states_of_jobs(campaign: Campaign) -> None:
     assert campaign.state(failed) == "stopped"
 
 
-def test_running_job_is_told_by_its_lock(campaign: Campaign) -> None:
+def test_running_job_holds_its_lock(campaign: Campaign) -> None:
     job = campaign.job("produce_segment")
     program = (
         "import sys\n"
@@ -131,7 +131,7 @@ def test_saved_part_of_a_segment_is_not_left(campaign: Campaign, number: int) ->
 
 
 def test_hours_left_follow_steps(campaign: Campaign) -> None:
-    """One finished glass at 0.01 s a step tells about all other dynamics."""
+    """One finished glass at 0.01 s per step gives the speed of all other dynamics."""
     quench = campaign.job("quench_glass", "LiAlCl")
     campaign.finish(quench, 0.01 * quench.md_steps)
     left = sum(job.md_steps for job in campaign.jobs) - quench.md_steps

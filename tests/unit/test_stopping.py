@@ -1,4 +1,4 @@
-"""When a trajectory is long enough, and what plan and status make of it."""
+"""The stop criterion of trajectories, and what plan and status make of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPEN = {"production": {"stop_when": {"least_ps": 2000.0}}}
 
 
 def found(D: float, D_err: float, sigma: float, sigma_err: float) -> pd.DataFrame:
-    """What the analysis tells of a trajectory."""
+    """The quantities of a trajectory, as the analysis finds them."""
     return pd.DataFrame(
         {
             "quantity": ["D_mobile", "D_Al", "sigma_einstein"],
@@ -94,7 +94,7 @@ def write_decision(folder: Path, segments: int, *, converged: bool) -> None:
         ({"least_ps": 1000.0, "quantities": []}, "production.stop_when.quantities"),
     ],
 )
-def test_bad_until_is_refused(stop_when: dict, message: str) -> None:
+def test_bad_stop_criterion_is_refused(stop_when: dict, message: str) -> None:
     with pytest.raises(InputError) as caught:
         validate_config({"production": {"stop_when": stop_when}})
     assert message in str(caught.value)
@@ -110,7 +110,7 @@ def test_what_is_discarded_must_leave_something_of_the_shortest() -> None:
         validate_config(merge(OPEN, {"transport": {"discard_ps": 3000.0}}))
 
 
-def test_plan_tells_the_most_and_the_least(tmp_path: Path) -> None:
+def test_plan_has_the_longest_and_the_shortest(tmp_path: Path) -> None:
     overlay = tmp_path / "stop_when.yaml"
     overlay.write_text(json.dumps(OPEN))
     config, compositions = open_campaign([overlay])
@@ -143,5 +143,5 @@ def test_status_counts_what_the_decisions_ask_for(tmp_path: Path) -> None:
     write_decision(trajectory, 3, converged=True)
     status = read_status(config, compositions, tmp_path)
     assert most - len(status.jobs) == 7 + 6  # segments 3 to 9, and decisions after 3 to 8
-    assert status.lengths == {"converged": 1, "at the most length": 0, "undecided": 323}
+    assert status.lengths == {"converged": 1, "at the largest length": 0, "undecided": 323}
     assert "1 converged" in status.to_text()

@@ -20,4 +20,4 @@ class InputError(Exception):
 
 
 class PotentialError(RuntimeError):
-    """A configuration the potential cannot describe: atoms flown apart, a collapsed cell."""
+    """Atoms that the potential cannot describe: flown apart, or in a collapsed cell."""

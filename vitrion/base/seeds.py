@@ -1,4 +1,4 @@
-"""Seeds derived from what a job is, so that a campaign is reproducible job by job."""
+"""Seeds derived from the key of a job, so that a campaign is reproducible job by job."""
 
 from __future__ import annotations
 

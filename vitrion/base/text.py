@@ -1,4 +1,4 @@
-"""Short lists as people write them in options and table cells."""
+"""Short lists in options and table cells."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[s
     """Parse `Li=1,Al=3`.
 
     Args:
-        key: what the text was given for, for the message.
+        key: name of the option or column, for the message.
         text: the list.
-        example: a right one, for the message.
-        whole: whether only whole numbers will do.
+        example: a correct one, for the message.
+        whole: whether only whole numbers are allowed.
 
     Raises:
         InputError: not such a list, or a name twice.

@@ -126,7 +126,7 @@ def campaign_jobs(
 def _potential_jobs(
     config: Config, compositions: Mapping[str, Composition], generation: str
 ) -> Iterator[Job]:
-    """From sampling to a trained model, or one that is taken as it is, and its errors."""
+    """From sampling to a trained model, or one that is used unchanged, and its errors."""
     job = _Maker({"generation": generation})
     if config.dataset.label.engine != "none":
         for name in compositions:

@@ -1,8 +1,8 @@
-"""What a campaign will take before it runs: jobs, GPU-hours, core-hours, storage, longest chain.
+"""Costs of a campaign before it runs: jobs, GPU-hours, core-hours, storage, longest chain.
 
-Molecular dynamics is the campaign, so its speed is measured (or given) and everything else follows
-from the configuration. The other rules are counted with what they typically take; `vitrion plan
---against` compares a plan with the run that followed (figures: benchmarks/scale.md).
+Molecular dynamics dominates. Its speed is measured (or given), and its cost follows from the
+configuration. The other rules count with typical times. `vitrion plan --against` compares a plan
+with the run that followed (results: benchmarks/scale.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from vitrion.campaign.jobs import MD_RULES, Job, campaign_jobs
 from vitrion.config import Config, Production
 from vitrion.structure.compositions import Composition
 
-# Seconds on one core: what a job costs before it does anything (interpreter, torch, model) and what
-# the rules without dynamics then take. Beside weeks of dynamics they need not be precise.
+# Seconds on one core: the start of a job (interpreter, torch, model), and typical times of rules
+# without dynamics. Beside weeks of dynamics they need not be precise.
 START_S = 5.0
 ATOM_FRAMES_PER_S = {"analyze_trajectory": 4e5, "decide_length": 2e6, "thin_trajectory": 2e6}
 OTHER_S = {
@@ -30,12 +30,12 @@ OTHER_S = {
     "summarize_campaign": 30.0,
 }
 TRAINING_RULES = ("finetune_model", "evaluate_model", "validate_model")
-# An atom in a segment is stored to precision p with log2(4 Å / p) bits a coordinate: within a chunk
-# of 500 frames it stays in some 4 Å. One bit more is what chunks and checksums cost.
+# Positions are stored to precision p with log2(4 Å / p) bits per coordinate: within a chunk of 500
+# frames an atom stays within about 4 Å. Chunks and checksums cost one more bit.
 CHUNK_RANGE_A = 4.0
 FRAME_BYTES = 40  # step, time, cell and observables, compressed
 FILE_BYTES = 20_000
-CHECKPOINT_BYTES_ATOM = 64  # positions, velocities, masses and numbers, as they are
+CHECKPOINT_BYTES_ATOM = 64  # positions, velocities, masses and numbers, not compressed
 TABLES_MB = 2.0  # of one trajectory
 
 
@@ -67,13 +67,13 @@ class Plan:
     Attributes:
         campaign: its name.
         atoms: of the largest glass.
-        steps_per_s: MD steps a second of that glass.
+        steps_per_s: MD steps per second of that glass.
         rules: costs by rule, in the order of the workflow.
         storage_GB: by kind of file, at the end.
-        most_storage_GB: of all, if no trajectory is thinned before the last has all its frames.
+        most_storage_GB: total, if no trajectory is thinned before the last one is complete.
         longest_chain: rules on the longest path through the graph.
-        longest_chain_hours: the least wall time, whatever the number of GPUs.
-        least: the same when every trajectory ends as early as `production.stop_when` lets it.
+        longest_chain_hours: its wall time; no number of GPUs makes the campaign shorter.
+        least: the same when every trajectory ends as early as `production.stop_when` allows.
     """
 
     campaign: str
@@ -152,21 +152,15 @@ def make_plan(
     Args:
         config: the campaign.
         compositions: its glasses.
-        steps_per_s: MD steps a second of the largest glass; smaller ones are faster in proportion.
+        steps_per_s: MD steps per second of the largest glass; smaller ones are faster in
+            proportion.
         on_gpu: whether jobs of the potential hold a GPU.
     """
-    plan = _plan_of_length(
-        *(config, compositions, config.production.segments),
-        steps_per_s=steps_per_s,
-        on_gpu=on_gpu,
-    )
+    longest, shortest = config.production.segments, config.production.least_segments
+    plan = _plan_of_length(config, compositions, longest, steps_per_s=steps_per_s, on_gpu=on_gpu)
     if config.production.stop_when is None:
         return plan
-    least = _plan_of_length(
-        *(config, compositions, config.production.least_segments),
-        steps_per_s=steps_per_s,
-        on_gpu=on_gpu,
-    )
+    least = _plan_of_length(config, compositions, shortest, steps_per_s=steps_per_s, on_gpu=on_gpu)
     return replace(plan, least=least)
 
 
@@ -178,7 +172,7 @@ def _plan_of_length(
     steps_per_s: float,
     on_gpu: bool,
 ) -> Plan:
-    """The plan when every trajectory gets so many segments."""
+    """The plan for trajectories of a given number of segments."""
     atoms = {name: n_atoms(item, config) for name, item in compositions.items()}
     largest = max(atoms.values())
     jobs = list(campaign_jobs(config, compositions, lambda folder: segments))
@@ -222,7 +216,7 @@ def n_atoms(composition: Composition, config: Config) -> int:
 
 
 def segment_bytes(atoms: int, production: Production, *, thinned: bool = False) -> float:
-    """Size of one segment file, as it is made or as `production.keep_every` leaves it."""
+    """Size of one segment file with all frames, or those that `production.keep_every` keeps."""
     frames = production.segment_ps / production.frame_interval_ps
     if thinned:
         frames = frames / production.keep_every if production.keep_every else 0.0
@@ -232,7 +226,7 @@ def segment_bytes(atoms: int, production: Production, *, thinned: bool = False) 
 
 
 def format_rows(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text as aligned lines: the first column to the left, numbers to the right."""
+    """Rows of text as aligned lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -254,7 +248,7 @@ def _job_s(job: Job, config: Config, atoms: Mapping[str, int], steps_per_s: floa
 
 
 def _longest_chain(jobs: Sequence[Job], seconds: Sequence[float]) -> tuple[tuple[str, ...], float]:
-    """Rules and wall time of the longest path: everything waits for the rule before it."""
+    """Rules and wall time of the longest path, on which each rule waits for the one before."""
     slowest: dict[str, float] = {}
     for job, job_s in zip(jobs, seconds, strict=True):
         slowest[job.kind] = max(slowest.get(job.kind, 0.0), job_s)
@@ -271,12 +265,12 @@ def _longest_chain(jobs: Sequence[Job], seconds: Sequence[float]) -> tuple[tuple
 def storage_GB(
     config: Config, atoms: Mapping[str, int], segments: int | None = None, *, thinned: bool = True
 ) -> dict[str, float]:
-    """What lies in the results folder at the end, by kind.
+    """Size of the results folder at the end, by kind of file.
 
     Args:
         config: the campaign.
         atoms: of each composition's glass.
-        segments: of each trajectory; by default as many as there may be.
+        segments: of each trajectory; by default the largest number.
         thinned: whether frames were left out after the analysis (`production.keep_every`).
     """
     trajectories = config.replicas * len(config.temperatures_K)

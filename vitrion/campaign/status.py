@@ -1,6 +1,6 @@
-"""How far a campaign is, read from its results folder: outputs, logs, benchmarks, checkpoints.
+"""Progress of a campaign, from its results folder alone: outputs, logs, benchmarks, checkpoints.
 
-Works on any machine that sees the folder, while jobs run anywhere.
+Works on any machine that sees the folder, wherever the jobs run.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class JobStatus:
 
     Attributes:
         job: the job.
-        state: done (all outputs are there), running (its lock is held), failed (its last attempt
-            ended with an error), stopped (it was ended from outside: killed, cancelled, out of
-            time; it will go on) or waiting.
+        state: done (all outputs exist), running (its lock is held), failed (its last attempt
+            ended with an error), stopped (killed, cancelled or out of time; the next attempt
+            continues) or waiting.
         share: share of its work that is done and saved.
-        seconds: wall time that it took, when done and known.
+        seconds: its wall time, when it is done and known.
         message: last line of a failed job's log.
     """
 
@@ -53,9 +53,9 @@ class Status:
 
     Attributes:
         results: its folder.
-        jobs: all its jobs; of a trajectory that is undecided, as many as there may be.
-        lengths: trajectories by what became of their length, where it is open
-            (`production.stop_when`): converged, at the most length, or undecided.
+        jobs: all its jobs; of an undecided trajectory those of the largest length.
+        lengths: number of trajectories by the outcome of `production.stop_when`: converged, at
+            the largest length, or undecided.
     """
 
     results: Path
@@ -67,10 +67,10 @@ class Status:
         return sum(job.state == state for job in self.jobs)
 
     def hours_left(self, jobs: Iterable[JobStatus] | None = None) -> float | None:
-        """Work left in hours of wall time, one job after another; None while nothing tells.
+        """Work left in hours of wall time, one job after another; None while it is unknown.
 
-        A job takes what finished jobs of its rule took; dynamics goes by its steps, so that one
-        finished rule tells about the others.
+        A job is taken to need the mean time of the finished jobs of its rule. Dynamics without
+        a finished job of its rule counts by its steps, at the mean speed of all dynamics.
         """
         typical_s = self._typical_s
         left_s = 0.0
@@ -130,8 +130,8 @@ class Status:
         else:
             lines.append(f"time left: {left_h:.3g} h of work; nothing is running")
         if self.lengths:
-            told = ", ".join(f"{count} {what}" for what, count in self.lengths.items())
-            lines.append(f"length of trajectories: {told} (counted with the most length)")
+            counts = ", ".join(f"{count} {outcome}" for outcome, count in self.lengths.items())
+            lines.append(f"length of trajectories: {counts} (jobs of the largest length)")
         for status in self.jobs:
             if status.state == "failed":
                 where = self.results / status.job.log
@@ -159,7 +159,7 @@ def read_status(
         folder: where `results` lies.
     """
     results, production = folder / layout.results(config.campaign), config.production
-    lengths = dict.fromkeys(("converged", "at the most length", "undecided"), 0)
+    lengths = dict.fromkeys(("converged", "at the largest length", "undecided"), 0)
 
     def segments(trajectory: str) -> int:
         decided = decided_segments(results / trajectory, production)
@@ -167,7 +167,7 @@ def read_status(
             lengths["undecided"] += 1
         else:
             whole = decided == production.segments
-            lengths["at the most length" if whole else "converged"] += 1
+            lengths["at the largest length" if whole else "converged"] += 1
         return decided or production.segments
 
     jobs = campaign_jobs(config, compositions, segments)
@@ -176,12 +176,12 @@ def read_status(
 
 
 def compare(plan: Plan, status: Status) -> list[str]:
-    """Planned against measured wall time of the rules whose jobs are done, as lines of text."""
+    """Planned and measured wall time of the rules that have finished jobs, as lines of text."""
     measured: dict[str, list[float]] = defaultdict(list)
     for job in status.jobs:
         if job.seconds is not None:
             measured[job.job.kind].append(job.seconds)
-    rows = [("rule", "jobs done", "planned, s a job", "took, s a job")]
+    rows = [("rule", "jobs done", "planned, s per job", "took, s per job")]
     for rule in plan.rules:
         if seconds := measured.get(rule.rule):
             planned_s, took_s = 3600 * rule.hours / rule.jobs, sum(seconds) / len(seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitrion.commands import add_configfile
 
-HELP = "what a campaign will take, before it runs"
+HELP = "costs of a campaign, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps-per-s",
         type=float,
         metavar="S",
-        help="MD steps a second of the largest glass, if known",
+        help="MD steps per second of the largest glass, if known",
     )
     speed.add_argument(
         "--calibrate",
@@ -29,18 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=10.0,
         default=10.0,
         metavar="SECONDS",
-        help="measure them here with the real potential for so long (the default, 10 s)",
+        help="measure them here with the real potential for SECONDS (the default, 10)",
     )
     parser.add_argument(
         "--device",
         choices=("cpu", "cuda"),
-        help="what the jobs will run on (default: dynamics.device; auto means a GPU)",
+        help="device of the jobs (default: dynamics.device; auto means a GPU)",
     )
     parser.add_argument(
         "--against",
         type=Path,
         metavar="DIR",
-        help="compare with what a run took whose results/ lies in DIR",
+        help="compare with the times of a run whose results/ lies in DIR",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON as well")
 

@@ -1,4 +1,4 @@
-"""What of a campaign is done, running, failed, stopped and left, by stage and composition."""
+"""Jobs of a campaign by state (done, running, failed, ...), by stage and by composition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitrion.commands import add_configfile
 
-HELP = "how far a campaign is, and the time left"
+HELP = "progress of a campaign, and the time left"
 EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
 
 

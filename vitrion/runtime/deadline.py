@@ -1,8 +1,8 @@
-"""A job's warning before its time limit, so that dynamics saves its state and a retry goes on.
+"""A job's warning before its time limit, so that dynamics saves its state and a retry continues.
 
 SLURM's own warning (`--signal`) reaches the wrapping shell or the inner Snakemake, not the program
-inside. So the job looks at its own end time and warns itself with SIGUSR1, which
-`vitrion.dynamics.run` answers by saving and stopping.
+inside. So the job reads its own end time and sends itself SIGUSR1; `vitrion.dynamics.run` then
+saves the state and stops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 # a minute.
 MARGIN = 0.1
 LEAST_MARGIN_S, MOST_MARGIN_S = 15.0, 300.0
-REPEAT_S = 2.0  # until something listens
+REPEAT_S = 2.0  # until there is a handler
 
 
 def time_left_s() -> float | None:
@@ -46,10 +46,10 @@ def time_left_s() -> float | None:
 
 @contextmanager
 def warning_before_limit() -> Iterator[None]:
-    """Send this process SIGUSR1 shortly before the job's time limit, where something handles it.
+    """Send this process SIGUSR1 shortly before the job's time limit, if it has a handler for it.
 
-    While nothing does (libraries are being loaded, tables written) the signal, which would end the
-    process, is held back and tried again.
+    Without a handler (libraries are being loaded, tables written) the signal would end the process,
+    so it is not sent, and the check is repeated.
     """
     left_s = time_left_s()
     if left_s is None or threading.current_thread() is not threading.main_thread():

@@ -1,8 +1,8 @@
-"""One GPU of a workstation for each job, so that jobs side by side do not share one.
+"""One GPU of a workstation for each job, so that concurrent jobs do not share one.
 
-Snakemake counts GPUs (`resources: gpu`) but does not say which; every process would take the first.
-So a job locks one and sees no other. The lock ends with the process, whatever ends it. On SLURM
-the scheduler has chosen already, and its choice stands.
+Snakemake counts GPUs (`resources: gpu`) but does not choose them: every process would use the first
+one. So a job locks one GPU and sees no other. The lock ends with the process, whatever ends it. On
+SLURM the choice of the scheduler holds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def own_gpu() -> Iterator[str | None]:
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, or all that are there."""
+    """GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, or all of the machine."""
     if VISIBLE in os.environ:
         return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip()]
     try:
@@ -62,7 +62,7 @@ def visible_gpus() -> list[str]:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    # By their own names, since numbers depend on who counts.
+    # By UUID, since CUDA and nvidia-smi may number GPUs differently.
     return re.findall(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", listed, re.MULTILINE)
 
 
@@ -74,7 +74,7 @@ def lock_folder() -> Path:
 def _take(gpus: list[str]) -> tuple[str, TextIO]:
     folder = lock_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
-    told = False
+    has_logged = False
     while True:
         for gpu in gpus:
             try:
@@ -83,7 +83,7 @@ def _take(gpus: list[str]) -> tuple[str, TextIO]:
                 continue
             logger.info("on GPU %s", gpu)
             return gpu, lock
-        if not told:
+        if not has_logged:
             logger.info("waiting for one of the GPUs %s", ", ".join(gpus))
-            told = True
+            has_logged = True
         time.sleep(PAUSE_S)

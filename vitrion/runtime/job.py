@@ -1,4 +1,4 @@
-"""Where a job's messages go."""
+"""The lock, the log and the exit code of a job."""
 
 from __future__ import annotations
 
