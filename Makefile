@@ -59,6 +59,7 @@ system:
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
 	$(SNAKEMAKE) $(TOY) --lint

@@ -59,7 +59,7 @@ def read_crystals(path: Path) -> list[Atoms]:
         InputError: a file that cannot be read, or a frame without name or density.
     """
     try:
-        crystals = ase.io.read(path, index=":", format="extxyz")
+        crystals = list(ase.io.iread(path, index=":", format="extxyz"))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise InputError("crystals", str(path), f"cannot be read as extxyz ({error})") from None
     for number, crystal in enumerate(crystals):

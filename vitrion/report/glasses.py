@@ -116,8 +116,7 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
         paths = sorted((results / f"quench/{row.composition}").glob("r*/glass.extxyz"))
         if not paths:
             continue
-        atoms = ase.io.read(paths[0], index=0)
-        assert isinstance(atoms, Atoms)  # index picks one frame
+        (atoms,) = ase.io.iread(paths[0], index=0)
         own = cutoffs[(cutoffs["composition"] == row.composition) & cutoffs["cutoff_A"].notna()]
         own = own[own["species"] == row.center].groupby("neighbor")["cutoff_A"].mean()
         cutoffs_A = {
