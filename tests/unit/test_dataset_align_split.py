@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion.base.errors import InputError
-from vitrion.config import Split
+from vitrion.config import Dataset, Split
+from vitrion.dataset import prepare_dataset
 from vitrion.dataset.align import fit_alignment, is_determined
+from vitrion.dataset.frame import write_frames
 from vitrion.dataset.split import assign_splits
+from vitrion.potential import CHGNetCalculator
 
 GLASSES = [
     [a] * 4 + [m] * 4 + [x] * 10 + ["O"] * 3
@@ -97,6 +102,24 @@ def test_split_depends_on_the_seed_alone_not_on_the_order():
         seed=9,
     )
     assert [split[i] for i in order] == shuffled
+
+
+def test_trajectories_may_be_numbered(tmp_path):
+    """`trajectory=3` in an extxyz file is a number."""
+    frames = []
+    for number in range(6):
+        atoms = bulk("Cu", a=3.6 + 0.01 * number, cubic=True)
+        atoms.rattle(0.05, seed=number)
+        atoms.calc = CHGNetCalculator("0.3.0")
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        atoms.info["trajectory"] = number % 2
+        frames.append(atoms)
+    write_frames(tmp_path / "a.extxyz", frames)
+    table = prepare_dataset(
+        [tmp_path / "a.extxyz"], tmp_path / "out", settings=Dataset(), model="0.3.0", seed=1
+    )
+    assert table["split"].value_counts().to_dict() == {"train": 3, "val": 3}
 
 
 def test_nothing_to_train_or_validate_on_is_refused():

@@ -65,6 +65,7 @@ def _check(args: argparse.Namespace) -> None:
     from vitrion.campaign.opening import open_campaign
     from vitrion.dataset.check import check_frames
     from vitrion.dataset.labels import STRESS_REMARKS, stress_extent
+    from vitrion.dataset.levels import count_levels
     from vitrion.dataset.plausibility import predict_frames, reject_implausible_labels
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
@@ -85,6 +86,11 @@ def _check(args: argparse.Namespace) -> None:
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")
+    levels = count_levels(frames)
+    if len(levels) > 1:
+        print(f"{len(levels)} levels of theory, each with its own energy zero:")
+        for level, count in sorted(levels.items()):
+            print(f"  {level}: {count} frames")
     remarks = Counter(
         (frame.source, stress_extent(frame.atoms)) for frame in frames if not frame.rejection_reason
     )

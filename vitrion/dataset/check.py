@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from vitrion.dataset.frame import Frame
 from vitrion.dataset.labels import missing_label
+from vitrion.dataset.levels import separate_levels
 from vitrion.structure.neighbors import neighbor_distances
 
 # CHGNet's cutoff; an atom without a neighbour within it has no features.
@@ -31,12 +32,15 @@ def check_frames(
 ) -> None:
     """Set the `rejection_reason` of every frame that cannot be trained on.
 
+    Levels of theory are first separated by pseudopotentials (`separate_levels`).
+
     Args:
         frames: frames as imported; a reason that is set already stays.
         max_force_eV_A: largest force allowed on an atom.
         max_energy_deviation_eV_atom: largest distance allowed between a frame's energy and the
             median of the frames of its composition and level of theory.
     """
+    separate_levels(frames)
     for frame in frames:
         if not frame.rejection_reason:
             frame.rejection_reason = frame_rejection(frame.atoms, max_force_eV_A=max_force_eV_A)
@@ -148,6 +152,7 @@ def _mark_energy_outliers(frames: Sequence[Frame], limit_eV_atom: float) -> None
         median = np.median([energy for _, energy in group])
         for frame, energy in group:
             if abs(energy - median) > limit_eV_atom:
+                frame.energy_deviation_eV_atom = float(energy - median)
                 frame.rejection_reason = (
                     f"energy {energy - median:+.2f} eV/atom off its composition's median"
                 )

@@ -33,12 +33,15 @@ class Frame:
         atoms: positions, cell and labels (energy in eV, forces in eV/Å, stress in eV/Å³ with ASE's
             sign) in a `SinglePointCalculator`; no atoms when it could not be read.
         rejection_reason: why it is left out; empty for a frame that is used.
+        energy_deviation_eV_atom: how far its energy is off the others of its level of theory, for
+            a frame that is rejected because of it.
     """
 
     source: Path
     index: int
     atoms: Atoms = field(default_factory=Atoms)
     rejection_reason: str = ""
+    energy_deviation_eV_atom: float | None = None
 
     @property
     def name(self) -> str:

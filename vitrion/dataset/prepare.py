@@ -19,6 +19,7 @@ from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.frame import Frame, write_frames, write_json
 from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
+from vitrion.dataset.levels import require_single_levels
 from vitrion.dataset.plausibility import predict_frames, reject_implausible_labels
 from vitrion.dataset.read import import_frames
 from vitrion.dataset.split import SPLITS, assign_splits
@@ -56,7 +57,8 @@ def prepare_dataset(
         The table.
 
     Raises:
-        InputError: a source that is not there, no usable frame, or none to train or validate on.
+        InputError: a source that is not there, no usable frame, none to train or validate on, or
+            frames of two levels of theory under one name.
     """
     frames = [frame for source in sources for frame in import_frames(source)]
     check_frames(
@@ -76,6 +78,15 @@ def prepare_dataset(
         reject_implausible_labels(frames, predictions, settings.label_slope)
         _require_usable(frames, sources)
     alignments, aligned_eV = align_energies(frames, names, settings, predictions)
+    require_single_levels(
+        frames,
+        alignments,
+        {
+            index: (aligned_eV[index] - prediction.energy_eV) / len(frames[index].atoms)
+            for index, prediction in predictions.items()
+            if not frames[index].rejection_reason
+        },
+    )
     _require_usable(frames, sources)
     usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
     split = ["none"] * len(frames)
@@ -83,7 +94,7 @@ def prepare_dataset(
         usable,
         assign_splits(
             [names[index] for index in usable],
-            [frames[index].atoms.info["trajectory"] for index in usable],
+            [str(frames[index].atoms.info["trajectory"]) for index in usable],
             settings=settings.split,
             seed=seed,
         ),
@@ -169,9 +180,9 @@ def align_energies(
             if abs(deviation[worst]) <= settings.max_energy_deviation_eV_atom:
                 alignments[level] = fit
                 break
-            frames[
-                worst
-            ].rejection_reason = (
+            off = frames[worst]
+            off.energy_deviation_eV_atom = deviation[worst]
+            off.rejection_reason = (
                 f"energy {deviation[worst]:+.2f} eV/atom off the potential after alignment"
             )
             members = [i for i in members if i != worst]
