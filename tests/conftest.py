@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -69,12 +70,10 @@ def toy_graph(once: Once) -> Graph:
 
 def _graph(once: Once, name: str, *configs: Path) -> Graph:
     def make(folder: Path) -> None:
-        (folder / "printed").write_text(Workflow(folder, *configs).graph().printed)
+        graph = Workflow(folder, *configs).graph()
+        (folder / "graph.json").write_text(json.dumps([graph.printed, graph.cpu_s]))
 
-    return Graph((once(f"{name}-graph", make) / "printed").read_text())
-
-
-_cpu_s = 0.0  # of this process and its ended children, when the last report was made
+    return Graph(*json.loads((once(f"{name}-graph", make) / "graph.json").read_text()))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import math
+import os
 import re
 import shutil
 import subprocess
@@ -54,9 +56,11 @@ class Workflow:
         Raises:
             AssertionError: the dry run failed.
         """
+        before = sum(os.times()[2:4])
         ended = self.run("--dry-run", *arguments)
+        cpu_s = sum(os.times()[2:4]) - before
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        graph = Graph(ended.stdout)
+        graph = Graph(ended.stdout, cpu_s)
         assert graph.counts or "Nothing to be done" in ended.stdout + ended.stderr
         return graph
 
@@ -66,10 +70,11 @@ class Graph:
 
     Args:
         printed: what Snakemake printed.
+        cpu_s: CPU time that it took.
     """
 
-    def __init__(self, printed: str) -> None:
-        self.printed = printed
+    def __init__(self, printed: str, cpu_s: float = math.nan) -> None:
+        self.printed, self.cpu_s = printed, cpu_s
 
     @property
     def counts(self) -> dict[str, int]:
