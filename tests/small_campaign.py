@@ -23,6 +23,7 @@ from workflow import PAPER, SMALLEST, TOY, Workflow
 
 from vitrion.runtime.job import attempts_path
 from vitrion.tables import TRANSPORT_TABLES
+from vitrion.trajectory.h5md import frames_path
 
 RESULTS = Path("results/toy")
 GLASS = RESULTS / "quench/LiAlCl/r0/glass.extxyz"
@@ -83,11 +84,12 @@ def records(folder: Path, output: Path = SEGMENT) -> list[Path]:
 
 
 def assert_same_segment(found: Path, expected: Path) -> None:
-    """Every array has the same bits."""
-    first, second = _arrays(found), _arrays(expected)
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name], err_msg=name)
+    """Every array of the checkpoint and of the frames has the same bits."""
+    for pair in ((found, expected), (frames_path(found), frames_path(expected))):
+        first, second = map(_arrays, pair)
+        assert first.keys() == second.keys()
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
 def assert_same_analysis(folder: Path, checkout: Path) -> None:

@@ -140,7 +140,7 @@ def test_damaged_restart_data_costs_what_came_after_it(
     run(killed, SEGMENT)
     log = (folder / SEGMENT_LOG).read_text()
     assert "restart data is damaged" in log
-    assert f"going on from step {first_step} instead of" in log
+    assert f"continuing from step {first_step} instead of" in log
     assert_same_segment(folder / SEGMENT, checkout / SEGMENT)
 
 
@@ -154,7 +154,7 @@ def test_damaged_segment_is_told_and_made_again(unfinished: Workflow, checkout: 
         file.seek(offset)
         file.write(bytes(8))
     printed = run_badly(unfinished, NEXT_SEGMENT)
-    assert "remove the file to make it again" in printed
+    assert "remove it to make it again" in printed
     assert str(SEGMENT) in printed
     segment.unlink()
     run(unfinished, NEXT_SEGMENT)

@@ -42,7 +42,7 @@ def finished(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def segments(folder: Path, temperature_K: int) -> list[Path]:
-    found = folder.glob(f"{RESULTS}/production/LiAlCl/T{temperature_K:04d}/r0/segment-*.h5")
+    found = folder.glob(f"{RESULTS}/production/LiAlCl/T{temperature_K:04d}/r0/segment-????.h5")
     return sorted(found)
 
 

@@ -148,8 +148,11 @@ def test_authors_and_license(finished: Path) -> None:
 
 
 def test_trajectories_on_demand(finished: Path, capsys: pytest.CaptureFixture) -> None:
+    frames = "production/LiAlCl/T0800/r0/segment-0000.frames.h5"
+    (finished / frames).write_text("frames")
     assert archive("--trajectories") == 0
     assert Path("archive/production/LiAlCl/T0800/r0/segment-0000.h5").is_file()
+    assert Path("archive", frames).read_text() == "frames"
     assert verify(Path("archive"), capsys)[0] == 0
     shutil.rmtree("archive/production/LiAlCl")
     code, lines = verify(Path("archive"), capsys)

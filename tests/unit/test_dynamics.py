@@ -140,7 +140,7 @@ def test_a_signal_saves_the_state_of_that_step(tmp_path, undisturbed, number):
     assert signal.getsignal(number) is before
 
 
-def test_blocks_by_wall_time_change_nothing(tmp_path, undisturbed):
+def test_records_by_wall_time_change_nothing(tmp_path, undisturbed):
     intervals = replace(INTERVALS, checkpoint_wall_s=0.0)
     found, samples = go(tmp_path / "wall", LennardJones(cutoff_A=4.0), intervals)
     assert found == undisturbed[0]
@@ -167,7 +167,7 @@ def test_a_full_disk_changes_nothing(tmp_path, undisturbed, monkeypatch, failing
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "empty"])
-def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage, caplog):
+def test_a_damaged_record_costs_what_came_after_it(tmp_path, undisturbed, damage, caplog):
     with pytest.raises(Crash):
         go(tmp_path, Fragile(25, crash))
     (folder,) = tmp_path.glob(".out.h5.*")
@@ -187,7 +187,7 @@ def test_a_damaged_block_costs_what_came_after_it(tmp_path, undisturbed, damage,
     assert same(samples, undisturbed[1])
 
 
-def test_blocks_of_other_inputs_are_not_used(tmp_path):
+def test_records_of_other_inputs_are_not_used(tmp_path):
     first = CheckpointLog(tmp_path / "out.h5", {"temperature_K": 300})
     run(argon(repeat=1), stages()[:1], LennardJones(cutoff_A=4.0), first, INTERVALS)
     with pytest.raises(InputError, match="another process"):
@@ -399,6 +399,8 @@ def test_killed_at_random_and_restarted(tmp_path, kills):
     assert names[0] == names[1]
     for name in names[0]:
         pair = [folder / name for folder in folders]
+        if name.endswith(".frames.h5"):
+            continue  # compared with their segment
         if name.startswith("segment"):
             assert_same_segment(*pair)
         elif name.endswith(".parquet"):

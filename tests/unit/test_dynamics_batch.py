@@ -72,7 +72,8 @@ def test_together_as_alone_in_every_bit(starts: list[Path]) -> None:
     for pair in zip(together, alone, strict=True):
         assert_same_segment(*pair)
     for start in starts:
-        names = {"equilibrated.h5", "thermo.parquet", "together.h5", "alone.h5"}
+        names = {"equilibrated.h5", "thermo.parquet"}
+        names |= {f"{name}{end}.h5" for name in ("together", "alone") for end in ("", ".frames")}
         assert {path.name for path in start.parent.iterdir()} == names
 
 

@@ -108,8 +108,9 @@ def test_stored_size_is_near_the_planned_one(
         seed=1,
         frame_interval_ps=0.1,
         position_precision_A=precision_A,
+        n_frames=frames,
     )
-    write_segment(path, [samples], state, metadata, n_frames=frames)
+    write_segment(path, [samples], state, metadata)
     production = Production(
         segment_ps=frames * 0.1, frame_interval_ps=0.1, position_precision_A=precision_A
     )

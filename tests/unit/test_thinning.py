@@ -17,13 +17,17 @@ from vitrion.campaign.plan import make_plan, segment_bytes
 from vitrion.config import Production, validate_config
 from vitrion.trajectory import h5md as module
 from vitrion.trajectory.h5md import (
+    frames_path,
     read_checkpoint,
+    read_metadata,
     read_samples,
     read_segments,
     thin_segment,
+    thinned_path,
+    write_checkpoint,
     write_segment,
 )
-from vitrion.trajectory.metadata import Retention, SegmentMetadata
+from vitrion.trajectory.metadata import SegmentMetadata
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
@@ -66,8 +70,10 @@ def make(tmp_path: Path) -> Make:
             position_precision_A=0.001,
             model_hash="x",
             seed=5,
+            n_frames=FRAMES,
         )
-        write_segment(path, [samples], state, metadata, n_frames=FRAMES)
+        write_segment(frames_path(path), [samples], state, metadata, checkpoint=False)
+        write_checkpoint(path, state, metadata)
         return path
 
     return make
@@ -75,8 +81,8 @@ def make(tmp_path: Path) -> Make:
 
 def test_frames_that_stay_are_the_same(make: Make) -> None:
     path = make(0)
-    whole, size, time_ns = read_samples(path), path.stat().st_size, path.stat().st_mtime_ns
-    state, metadata = read_checkpoint(path)
+    whole, size = read_samples(path), frames_path(path).stat().st_size
+    metadata, content = read_metadata(frames_path(path)), path.read_bytes()
     done = thin_segment(path, 4)
     kept = read_samples(path)
     for field in fields(Samples):
@@ -85,14 +91,12 @@ def test_frames_that_stay_are_the_same(make: Make) -> None:
             assert_same_positions(found, expected)
         else:
             np.testing.assert_array_equal(found, expected, err_msg=field.name)
-    left, told = read_checkpoint(path)
-    assert left.fingerprint() == state.fingerprint()
-    expected = replace(metadata, retention=Retention(frames=FRAMES, keep_every=4))
-    assert told.to_json() == expected.to_json()
-    assert path.stat().st_mtime_ns == time_ns
+    thinned = read_metadata(thinned_path(path))
+    assert thinned.to_json() == replace(metadata, keep_every=4).to_json()
+    assert path.read_bytes() == content  # from which the trajectory continues
     assert (done.frames, done.frames_kept) == (FRAMES, FRAMES // 4)
-    assert (done.bytes, done.bytes_kept) == (size, path.stat().st_size)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert (done.bytes, done.bytes_kept) == (size, thinned_path(path).stat().st_size)
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, thinned_path(path).name]
 
 
 def assert_same_positions(found_A: np.ndarray, expected_A: np.ndarray) -> None:
@@ -116,19 +120,24 @@ def test_layout_is_that_of_a_segment(make: Make) -> None:
             found["filters"] = tuple(sorted(file["particles/all/position/value"]._filters))
         return found
 
-    assert layout(path) == layout(untouched)
+    assert layout(thinned_path(path)) == layout(frames_path(untouched))
 
 
-@pytest.mark.parametrize(("every", "most"), [(2, 0.6), (10, 0.2), (0, 0.16)])
+@pytest.mark.parametrize(("every", "most"), [(2, 0.6), (10, 0.22), (0, 0.16)])
 def test_size_follows(make: Make, every: int, most: float) -> None:
     """Headings and the checkpoint weigh something in a file as small as this one."""
     path = make(0)
-    before = path.stat().st_size
+    before = size_of_segment(path)
     thin_segment(path, every)
-    assert path.stat().st_size < most * before
+    assert size_of_segment(path) < most * before
     production = Production(segment_ps=0.1 * FRAMES, frame_interval_ps=0.1, keep_every=every)
     planned = segment_bytes(ATOMS, production, thinned=True)
-    assert path.stat().st_size == pytest.approx(planned, rel=0.2, abs=12_000)
+    assert size_of_segment(path) == pytest.approx(planned, rel=0.2, abs=12_000)
+
+
+def size_of_segment(path: Path) -> int:
+    """Size of a segment and of the frames beside it."""
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}*"))
 
 
 def test_thinning_again_leaves_the_common_frames(make: Make) -> None:
@@ -138,38 +147,70 @@ def test_thinning_again_leaves_the_common_frames(make: Make) -> None:
     done = thin_segment(path, 3)
     np.testing.assert_array_equal(read_samples(path).step, whole.step[5::6])
     assert (done.frames, done.frames_kept) == (FRAMES, FRAMES // 6)
-    content = path.read_bytes()
+    content = thinned_path(path).read_bytes()
     assert thin_segment(path, 2).frames_kept == FRAMES // 6
-    assert path.read_bytes() == content
+    assert thinned_path(path).read_bytes() == content
     assert thin_segment(path, 0).frames_kept == 0
-    assert thin_segment(path, 1).frames == FRAMES
+    again = thin_segment(path, 1)
+    assert (again.frames, again.frames_kept, again.bytes_kept) == (FRAMES, 0, 0)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_failed_thinning_leaves_the_segment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_thinning_leaves_the_frames(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(0)
-    content = path.read_bytes()
+    content = frames_path(path).read_bytes()
 
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(module, "_write_checkpoint", full)
+    monkeypatch.setattr(module, "_write_metadata", full)
     with pytest.raises(OSError, match="No space left"):
         thin_segment(path, 2)
-    assert path.read_bytes() == content
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert frames_path(path).read_bytes() == content
+    assert sorted(p.name for p in path.parent.iterdir()) == [frames_path(path).name, path.name]
+
+
+def test_thinning_that_was_interrupted_is_completed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the new file and the removal of the old one both are there."""
+    path = make(0)
+    whole = read_samples(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            thin_segment(path, 2)
+    assert thinned_path(path).exists()
+    assert len(read_samples(path)) == FRAMES
+    assert thin_segment(path, 2).frames_kept == FRAMES // 2
+    assert not frames_path(path).exists()
+    np.testing.assert_array_equal(read_samples(path).step, whole.step[1::2])
 
 
 def test_damaged_frames_are_not_thinned(make: Make) -> None:
     path = make(0)
-    with h5py.File(path) as file:
+    with h5py.File(frames_path(path)) as file:
         offset = file["particles/all/position/value"].id.get_chunk_info(0).byte_offset
-    with path.open("r+b") as file:
+    with frames_path(path).open("r+b") as file:
         file.seek(offset + 100)
         file.write(b"\0\xff\0\xff")
-    content = path.read_bytes()
+    content = frames_path(path).read_bytes()
     with pytest.raises(InputError, match="damaged"):
         thin_segment(path, 2)
-    assert path.read_bytes() == content
+    assert frames_path(path).read_bytes() == content
+    assert not thinned_path(path).exists()
+
+
+def test_a_misplaced_file_of_frames_is_refused(make: Make) -> None:
+    path = make(0)
+    key = read_metadata(path).key
+    assert key is not None
+    assert read_segments([path], expected=key).n_frames == FRAMES
+    state, metadata = read_checkpoint(path)
+    write_checkpoint(path, state, replace(metadata, replica=1))
+    for expected in (key, replace(key, replica=1)):  # the segment or its frames
+        with pytest.raises(InputError, match="expected"):
+            read_segments([path], expected=expected)
 
 
 def test_later_analysis_uses_the_frames_that_all_segments_have(make: Make) -> None:

@@ -20,7 +20,7 @@ from vitrion.trajectory.h5md import (
     write_checkpoint,
     write_segment,
 )
-from vitrion.trajectory.metadata import Retention, SegmentMetadata
+from vitrion.trajectory.metadata import SegmentMetadata
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
@@ -161,10 +161,10 @@ def test_samples_are_read_back(
     random = np.random.default_rng(seed)
     samples = samples_of(random, n_frames, n_atoms)
     parts = [samples.where(part) for part in np.array_split(np.arange(n_frames), pieces)]
-    metadata = replace(METADATA, position_precision_A=precision_A)
+    metadata = replace(METADATA, position_precision_A=precision_A, n_frames=n_frames)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "segment.h5"
-        write_segment(path, parts, state_of(random, n_atoms), metadata, n_frames=n_frames)
+        write_segment(path, parts, state_of(random, n_atoms), metadata)
         found = read_samples(path)
         if n_frames > 1:
             source = read_segments([path], expected=METADATA.key)
@@ -189,10 +189,10 @@ numbers = st.floats(allow_nan=False, width=64)
     composition=st.text(max_size=10),
     glass=st.dictionaries(st.text(max_size=5), st.none() | numbers | st.text(max_size=5)),
     measured=st.lists(st.builds(Measurement, st.text(max_size=5), numbers, st.text(max_size=3))),
-    retention=st.none() | st.builds(Retention, st.integers(0, 10**6), st.integers(0, 100)),
+    keep_every=st.integers(0, 100),
 )
 def test_metadata_is_read_back(
-    temperature_K, replica, composition, glass, measured, retention
+    temperature_K, replica, composition, glass, measured, keep_every
 ) -> None:
     metadata = replace(
         METADATA,
@@ -201,7 +201,7 @@ def test_metadata_is_read_back(
         composition=composition,
         glass=glass,
         measurements=tuple(measured),
-        retention=retention,
+        keep_every=keep_every,
         mean_temperature_K=temperature_K,
     )
     assert SegmentMetadata.from_json(metadata.to_json()) == metadata

@@ -131,6 +131,11 @@ def archive_campaign(
         for path in report.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
+    if trajectories:  # frames lie beside their segments: all of them, or those that were kept
+        wanted |= {
+            str(path.relative_to(status.results))
+            for path in (status.results / "production").rglob("segment-????.*.h5")
+        }
     for name in sorted(wanted):
         _copy(status.results / name, partial / name)
     for name, source in VERSIONS.items():

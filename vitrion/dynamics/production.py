@@ -33,7 +33,13 @@ from vitrion.dynamics.measurements import (
 from vitrion.dynamics.run import Interrupted, Stage, Stepping, StopFlag, drive, stop_signals
 from vitrion.tables.io import write_table
 from vitrion.trajectory.checks import Measurement
-from vitrion.trajectory.h5md import read_checkpoint, read_samples, write_checkpoint, write_segment
+from vitrion.trajectory.h5md import (
+    frames_path,
+    read_checkpoint,
+    read_samples,
+    write_checkpoint,
+    write_segment,
+)
 from vitrion.trajectory.metadata import SegmentMetadata, TrajectoryKey
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
@@ -152,7 +158,7 @@ def produce_segment(
 
     Args:
         previous: the segment before, or the checkpoint that `equilibrate` wrote.
-        out: segment to write.
+        out: segment to write; its frames are written beside it (see `vitrion.trajectory.h5md`).
         temperature_K: temperature of the trajectory.
         segment_ps: length of every segment.
         frame_interval_ps: time between frames.
@@ -318,9 +324,11 @@ class _Segment:
             dynamics=engine.dynamics.model_dump(mode="json"),
             frame_interval_ps=self.settings.frame_interval_ps,
             position_precision_A=self.settings.position_precision_A,
-            retention=None,
         )
-        _write(self.out, self.checkpoints, state, rows, metadata, measured)
+        metadata = _measured(metadata, self.checkpoints, state, rows, measured)
+        parts = (record.samples for record in self.checkpoints.records())
+        write_segment(frames_path(self.out), parts, state, metadata, checkpoint=False)
+        write_checkpoint(self.out, state, metadata)
 
 
 def simulate(
@@ -405,7 +413,9 @@ def simulate(
         frame_interval_ps=frame_interval_ps,
         position_precision_A=position_precision_A,
     )
-    _write(out, checkpoints, state, rows, metadata, measured)
+    metadata = _measured(metadata, checkpoints, state, rows, measured)
+    parts = (record.samples for record in checkpoints.records())
+    write_segment(out, parts, state, metadata)
     checkpoints.discard()
 
 
@@ -423,32 +433,29 @@ def _measure(
     return measured
 
 
-def _write(
-    out: Path,
+def _measured(
+    metadata: SegmentMetadata,
     checkpoints: CheckpointLog,
     state: State,
     rows: Samples,
-    metadata: SegmentMetadata,
-    measured: Sequence[Measurement],
-) -> None:
-    """Write a segment from its checkpoint log.
+    measurements: Sequence[Measurement],
+) -> SegmentMetadata:
+    """Metadata of a run with what was measured of it.
 
     Args:
-        out: the file to write.
-        checkpoints: frames, and the wall time they took.
-        state: at the end.
+        metadata: of the run.
+        checkpoints: its checkpoint log.
+        state: at its end.
         rows: all samples without positions.
-        metadata: of the segment, but for what was measured.
-        measured: what was measured.
+        measurements: what was measured.
     """
     wall_s, steps = checkpoints.wall_s(), state.step - checkpoints.first_step
-    metadata = replace(
+    return replace(
         metadata,
-        measurements=tuple(measured),
+        n_frames=len(rows),
+        measurements=tuple(measurements),
         mean_temperature_K=float(rows.temperature_K.mean()),
         wall_s=wall_s,
         steps_per_s=steps / wall_s if wall_s > 0 else 0.0,
         code_version=__version__,
     )
-    parts = (record.samples for record in checkpoints.records())
-    write_segment(out, parts, state, metadata, n_frames=len(rows))

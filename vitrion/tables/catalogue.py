@@ -353,10 +353,10 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "retention": {
         "segment": _count("number of the segment"),
-        "frames": _count("frames that the segment had"),
-        "frames_kept": _count("frames that it has"),
-        "bytes": _count("size of its file before"),
-        "bytes_kept": _count("size of its file"),
+        "frames": _count("frames that the segment was made with"),
+        "frames_kept": _count("frames that are left"),
+        "bytes": _count("size of the file of its frames before"),
+        "bytes_kept": _count("size of the file of the frames that are left"),
     },
     "glass_measurements": {
         "quantity": _text("what was measured"),

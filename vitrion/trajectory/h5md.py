@@ -4,12 +4,16 @@ Layout, after de Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (20
 /particles/all/{species, position, box/edges} with Å and ps, /observables/<column> with the rows of
 the table `thermo`, and /vitrion with metadata (JSON) and the state at the end (checkpoint).
 H5MD files of other programs are read too.
+
+A segment of a campaign is two files. `segment-0003.h5` is its checkpoint, from which the trajectory
+continues. `segment-0003.frames.h5` beside it holds the frames. Where frames are left out after the
+analysis (`production.keep_every`), `segment-0003.thinned.h5` takes the place of the frames, and the
+checkpoint stays as it is. A run of `vitrion md` is one file with both.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +27,7 @@ from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
 from vitrion.tables import TABLES
-from vitrion.trajectory.metadata import Retention, SegmentMetadata, TrajectoryKey
+from vitrion.trajectory.metadata import SegmentMetadata, TrajectoryKey
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State, checksum
 from vitrion.trajectory.unwrapping import Frames, Source
@@ -37,29 +41,46 @@ READ_FRAMES = 256  # read at once, rounded to whole chunks
 _HDF5 = ("v110", "v110")  # file format of HDF5 1.10 (2016), whose index of chunks is compact
 
 
+def frames_path(segment: Path) -> Path:
+    """The file beside a segment that holds its frames."""
+    return segment.with_suffix(".frames.h5")
+
+
+def thinned_path(segment: Path) -> Path:
+    """The file beside a segment that holds the frames that were kept after the analysis."""
+    return segment.with_suffix(".thinned.h5")
+
+
 def write_segment(
-    path: Path, parts: Iterable[Samples], state: State, metadata: SegmentMetadata, *, n_frames: int
+    path: Path,
+    parts: Iterable[Samples],
+    state: State,
+    metadata: SegmentMetadata,
+    *,
+    checkpoint: bool = True,
 ) -> None:
-    """Write a segment; it appears whole or not at all.
+    """Write the frames of a segment, and its checkpoint; the file appears whole or not at all.
 
     Args:
         path: file to write; its folder is made.
         parts: the samples in order, in parts of any length.
         state: the state at the end.
         metadata: stored as JSON; positions are rounded to multiples of the power of ten not above
-            its `position_precision_A`.
-        n_frames: number of samples in all parts, at least one.
+            its `position_precision_A`. Its `n_frames` is the number of samples in all parts.
+        checkpoint: whether the state goes into the same file.
 
     Raises:
-        ValueError: the metadata names no precision.
+        ValueError: the metadata gives no precision or no number of frames.
     """
-    if metadata.position_precision_A is None:
-        raise ValueError("a segment needs position_precision_A")
+    if metadata.position_precision_A is None or not metadata.n_frames:
+        raise ValueError("a segment needs position_precision_A and n_frames")
     digits = max(0, math.ceil(-math.log10(metadata.position_precision_A) - 1e-9))
     with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
-        _write_samples(file, parts, state, n_frames, metadata.timestep_ps, digits)
-        _write_checkpoint(file, state, metadata)
+        _write_samples(file, parts, state, metadata.n_frames, metadata.timestep_ps, digits)
+        if checkpoint:
+            _write_state(file, state)
+        _write_metadata(file, metadata)
 
 
 def write_checkpoint(path: Path, state: State, metadata: SegmentMetadata) -> None:
@@ -67,7 +88,8 @@ def write_checkpoint(path: Path, state: State, metadata: SegmentMetadata) -> Non
     with whole_file(path) as partial, h5py.File(partial, "w", libver=_HDF5) as file:
         _write_heading(file)
         file.create_dataset("particles/all/species", data=state.numbers.astype(np.int32))
-        _write_checkpoint(file, state, metadata)
+        _write_state(file, state)
+        _write_metadata(file, metadata)
 
 
 def read_checkpoint(path: Path | str) -> tuple[State, SegmentMetadata]:
@@ -98,9 +120,9 @@ def read_samples(path: Path | str) -> Samples:
     """All samples of a segment, positions with their stored precision.
 
     Raises:
-        InputError: no such file, not one of ours, or damaged.
+        InputError: no such file, not one of ours, damaged, or its frames were removed.
     """
-    with _opened(path) as file:
+    with _opened(_file_with_frames(Path(path))) as file:
         particles, observables = file["particles/all"], file["observables"]
         n_atoms = len(particles["species"])
         columns = {name: observables[f"{name}/value"][()] for name in observables}
@@ -133,8 +155,11 @@ def read_segments(paths: Sequence[Path], *, expected: TrajectoryKey | None = Non
     if not paths:
         raise InputError("segments", [], "give at least one file")
     paths = [Path(path) for path in paths]
+    for path in paths:
+        _check_belongs(path, expected)
+    paths = [_file_with_frames(path) for path in paths]
     metadata = [_check_belongs(path, expected) for path in paths]
-    common = _common_interval(paths, metadata)
+    common = _common_interval(metadata)
     parts = [_read_frame_times(path) for path in paths]
     symbols = parts[0].symbols
     for path, part in zip(paths, parts, strict=True):
@@ -219,27 +244,33 @@ def _check_belongs(path: Path, expected: TrajectoryKey | None) -> SegmentMetadat
     return metadata
 
 
-def _common_interval(paths: Sequence[Path], metadata: Sequence[SegmentMetadata | None]) -> int:
-    """Steps between the frames that all of our segments have; 1 where none was thinned.
+def _file_with_frames(path: Path) -> Path:
+    """The file that holds the frames of a segment: itself, or one of those beside it.
 
     Raises:
-        InputError: the frames of a segment were removed.
+        InputError: there is none.
     """
-    interval, every = 1, 1
-    for path, own in zip(paths, metadata, strict=True):
-        if own is None or own.retention is None:
-            continue
-        interval, every = own.frame_interval_steps, math.lcm(every, own.retention.keep_every)
-        if not every:
-            raise InputError(
-                "trajectory",
-                str(path),
-                "holds no frames: they were removed after the analysis (production.keep_every: 0), "
-                "whose tables stay as they are; to analyse again, remove this segment and those "
-                "after it, retention.parquet beside them and the trajectory's tables in transport; "
-                "all are made again",
-            )
-    return every * interval
+    with _opened(path) as file:
+        if "particles/all/position" in file or "vitrion" not in file:
+            return path
+    for beside in (frames_path(path), thinned_path(path)):
+        if beside.exists():
+            return beside
+    raise InputError(
+        "trajectory",
+        str(path),
+        f"has no frames beside it ({frames_path(path).name}); production.keep_every: 0 removes "
+        "them after the analysis, whose tables stay as they are. To analyse again, remove this "
+        "segment and those after it, retention.parquet beside them and the trajectory's tables in "
+        "transport; all are made again",
+    )
+
+
+def _common_interval(metadata: Sequence[SegmentMetadata | None]) -> int:
+    """Steps between the frames that all of our segments have; 1 where none was thinned."""
+    ours = [own for own in metadata if own is not None]
+    every = math.lcm(*(own.keep_every for own in ours))
+    return every * ours[0].frame_interval_steps if every > 1 else 1
 
 
 # What h5py and numpy raise for content that is missing, of another type, or fails its checksum.
@@ -343,13 +374,13 @@ def _check_spacing(
 
 @dataclass(frozen=True)
 class Thinning:
-    """What became of a segment's frames.
+    """What thinning has left of a segment's frames.
 
     Attributes:
-        frames: that it had when it was made.
-        frames_kept: that it has.
-        bytes: size of its file before.
-        bytes_kept: size of its file.
+        frames: number of frames that the segment was made with.
+        frames_kept: number of frames that are left.
+        bytes: size of the file of the frames before.
+        bytes_kept: size of the file of the frames that are left.
     """
 
     frames: int
@@ -358,46 +389,57 @@ class Thinning:
     bytes_kept: int
 
 
-def thin_segment(path: Path, keep_every: int) -> Thinning:
-    """Leave out frames of a segment; what is needed to go on with the trajectory stays.
+def thin_segment(segment: Path, keep_every: int) -> Thinning:
+    """Keep some frames of a segment in a new file, and remove the file of all frames.
 
-    The file is replaced whole, and keeps its time of modification: nothing that was made from it
-    is out of date. Its metadata tells what was done.
+    The segment itself, from which the trajectory continues, is not touched. The old file is removed
+    when the new one is complete, so this can be repeated after any interruption.
 
     Args:
-        path: a segment that `write_segment` wrote.
+        segment: a segment of a campaign.
         keep_every: keep the frames at multiples of so many frame intervals, counted from the start
             of the trajectory; 0 keeps none.
 
     Raises:
         InputError: no such file, not one of ours, or damaged.
     """
-    state, metadata = read_checkpoint(path)
-    before = path.stat()
-    with h5py.File(path) as old:
-        with _damage_named(path):
-            has_frames = "particles/all/position" in old
-            step = old["particles/all/position/step"][()] if has_frames else np.zeros(0, np.int64)
-        had = metadata.retention or Retention(len(step), 1)
-        every = math.lcm(had.keep_every, keep_every)
-        kept = np.arange(0)
-        if keep_every:
-            kept = np.flatnonzero(step % (metadata.frame_interval_steps * keep_every) == 0)
-        if len(kept) < len(step):
-            metadata = replace(metadata, retention=Retention(had.frames, every))
-            with whole_file(path) as partial:
-                with h5py.File(partial, "w", libver=_HDF5) as new:
-                    _write_heading(new)
-                    new["particles/all/species"] = old["particles/all/species"][()]
-                    if len(kept):
-                        _copy_frames(old, new, kept)
-                    _write_checkpoint(new, state, metadata)
-                os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))
-    return Thinning(had.frames, len(kept), before.st_size, path.stat().st_size)
+    n_frames = read_metadata(segment).n_frames
+    frames, thinned = frames_path(segment), thinned_path(segment)
+    source = next((path for path in (frames, thinned) if path.exists()), None)
+    if source is None:
+        return Thinning(frames=n_frames, frames_kept=0, bytes=0, bytes_kept=0)
+    n_bytes, metadata = source.stat().st_size, read_metadata(source)
+    kept = _kept_rows(source, metadata, keep_every)
+    every = math.lcm(metadata.keep_every, keep_every)
+    if every != metadata.keep_every and len(kept):
+        with (
+            h5py.File(source) as old,
+            whole_file(thinned) as partial,
+            h5py.File(partial, "w", libver=_HDF5) as new,
+        ):
+            _write_heading(new)
+            _copy_frames(old, new, kept)
+            _write_metadata(new, replace(metadata, keep_every=every))
+        source = thinned
+    for path in (frames, thinned):
+        if path != source or not len(kept):
+            path.unlink(missing_ok=True)
+    n_bytes_kept = source.stat().st_size if len(kept) else 0
+    return Thinning(n_frames, len(kept), n_bytes, n_bytes_kept)
+
+
+def _kept_rows(source: Path, metadata: SegmentMetadata, keep_every: int) -> np.ndarray:
+    """Indices of the frames to keep."""
+    with _opened(source) as file:
+        steps = file["particles/all/position/step"][()]
+    if not keep_every:
+        return np.arange(0)
+    return np.flatnonzero(steps % (metadata.frame_interval_steps * keep_every) == 0)
 
 
 def _copy_frames(old: h5py.File, new: h5py.File, kept: np.ndarray) -> None:
     """Copy some frames: positions with their stored precision, the rest bit by bit."""
+    new["particles/all/species"] = old["particles/all/species"][()]
     position = old["particles/all/position"]
     values, chunk = position["value"], _chunk_frames(len(kept))
     group = new.create_group("particles/all/position")
@@ -514,10 +556,13 @@ def _write_heading(file: h5py.File) -> None:
     creator.attrs["name"], creator.attrs["version"] = "vitrion", __version__
 
 
-def _write_checkpoint(file: h5py.File, state: State, metadata: SegmentMetadata) -> None:
+def _write_state(file: h5py.File, state: State) -> None:
     arrays = state.to_arrays()
     group = file.create_group("vitrion/checkpoint")
     for name, array in arrays.items():
         group.create_dataset(name, data=array)
     group.attrs["sha256"] = checksum(arrays)
-    file["vitrion"].attrs["metadata"] = metadata.to_json()
+
+
+def _write_metadata(file: h5py.File, metadata: SegmentMetadata) -> None:
+    file.require_group("vitrion").attrs["metadata"] = metadata.to_json()

@@ -30,19 +30,6 @@ class TrajectoryKey:
         return f"{self.composition} at {self.temperature_K:g} K, replica {self.replica}"
 
 
-@dataclass(frozen=True)
-class Retention:
-    """Which frames of a segment were kept after the analysis.
-
-    Attributes:
-        frames: number of frames that the segment was made with.
-        keep_every: frames at multiples of so many frame intervals were kept; 0 when none was.
-    """
-
-    frames: int
-    keep_every: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class SegmentMetadata:
     """Where a segment or checkpoint comes from, and what was measured of it.
@@ -65,7 +52,8 @@ class SegmentMetadata:
         measurements: what the checks judge.
         wall_s: wall time.
         steps_per_s: MD steps per second of wall time.
-        retention: which frames were kept; None while all are there.
+        n_frames: number of frames that the segment was made with; 0 for a checkpoint.
+        keep_every: the file holds the frames at multiples of so many frame intervals.
         code_version: version of Vitrion that wrote the file.
     """
 
@@ -86,7 +74,8 @@ class SegmentMetadata:
     measurements: tuple[Measurement, ...] = ()
     wall_s: float = 0.0
     steps_per_s: float = 0.0
-    retention: Retention | None = None
+    n_frames: int = 0
+    keep_every: int = 1
     code_version: str = __version__
 
     @property
@@ -130,11 +119,6 @@ class SegmentMetadata:
             raise ValueError(f"its metadata is of version {version}, this is {__version__}")
         try:
             measured = tuple(Measurement(**item) for item in values.pop("measurements", ()))
-            retention = values.pop("retention", None)
-            return cls(
-                **values,
-                measurements=measured,
-                retention=None if retention is None else Retention(**retention),
-            )
+            return cls(**values, measurements=measured)
         except TypeError as error:
             raise ValueError(f"its metadata lacks something ({error})") from error
