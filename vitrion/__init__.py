@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vitrion.campaign.opening import campaign_compositions
     from vitrion.config import Config, Transport
     from vitrion.dynamics import quench_glass, simulate
     from vitrion.potential.calculator import CHGNetCalculator
@@ -25,6 +26,7 @@ __all__ = [
     "Config",
     "Roles",
     "Transport",
+    "campaign_compositions",
     "load_model",
     "quench_glass",
     "read_files",
@@ -38,6 +40,7 @@ _MODULES = {
     "Config": "config",
     "Roles": "transport.analyze",
     "Transport": "config",
+    "campaign_compositions": "campaign.opening",
     "load_model": "potential.weights",
     "quench_glass": "dynamics",
     "read_files": "trajectory.sources",
