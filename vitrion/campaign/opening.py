@@ -84,7 +84,7 @@ def locate(path: Path | str) -> Path:
 
 def identify(model: str) -> str:
     """What a model is, wherever its file lies: the SHA-256 of the file, or the name of a model."""
-    return _sha256(Path(model)) if Path(model).is_file() else model
+    return _sha256(Path(model).resolve()) if Path(model).is_file() else model
 
 
 def contents(paths: Iterable[Path | str]) -> dict[str, str]:
@@ -95,7 +95,7 @@ def contents(paths: Iterable[Path | str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in map(Path, paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        found |= {p.relative_to(path.parent).as_posix(): _sha256(p) for p in files if p.is_file()}
+        found |= {p.relative_to(path.parent).as_posix(): _sha256(p.resolve()) for p in files if p.is_file()}
     return found
 
 

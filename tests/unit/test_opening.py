@@ -1,0 +1,136 @@
+"""One way to open a campaign: the same files, compositions and seeds for all who ask."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pytest
+from workflow import PAPER, ROOT, TOY
+
+from vitrion.base.errors import InputError
+from vitrion.base.seeds import derive_seed
+from vitrion.campaign import layout
+from vitrion.campaign.opening import (
+    choose,
+    contents,
+    digest,
+    identify,
+    job_seed,
+    locate,
+    open_campaign,
+)
+from vitrion.cli import build_parser
+from vitrion.commands import with_device
+from vitrion.config import Config, load_config
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Parsers of all commands and of their actions, by name."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                found |= {name: inner} | {
+                    f"{name} {key}": value for key, value in subparsers(inner).items()
+                }
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_config_beside_the_snakefile_is_the_base(folder: Path) -> None:
+    (folder / "config.yaml").write_text("campaign: other")
+    (folder / "mine.yaml").write_text("replicas: 7")
+    config, compositions = open_campaign(["mine.yaml"])
+    assert config == load_config(PAPER).model_copy(update={"replicas": 7})
+    assert len(compositions) == 27
+    assert list(open_campaign([TOY])[1]) == ["LiAlCl", "NaGaBr", "KInI"]  # beside the Snakefile
+
+
+def test_file_of_the_working_folder_comes_first(folder: Path) -> None:
+    assert locate("resources/dft") == ROOT / "resources/dft"
+    (folder / "resources/dft").mkdir(parents=True)
+    assert locate("resources/dft") == Path("resources/dft")
+    assert locate("nowhere.tsv") == Path("nowhere.tsv")
+
+
+def test_composition_that_is_not_in_the_table() -> None:
+    _, compositions = open_campaign([TOY])
+    assert choose("KInI", compositions).mobile == "K"
+    with pytest.raises(InputError, match="composition = 'LiAlBr': use one of LiAlCl"):
+        choose("LiAlBr", compositions)
+
+
+def test_contents_do_not_depend_on_the_place(folder: Path) -> None:
+    shutil.copytree(ROOT / "resources/dft", folder / "a/dft", copy_function=shutil.copy)
+    assert contents([folder / "a/dft"]) == contents([ROOT / "resources/dft"])
+    assert digest([folder / "a/dft"]) == digest([ROOT / "resources/dft"])
+    (folder / "b").mkdir()
+    shutil.copytree(folder / "a/dft", folder / "b/dft")
+    (folder / "b/dft/more.txt").write_text("1")
+    assert digest([folder / "b/dft"]) != digest([folder / "a/dft"])
+    (folder / "one.safetensors").write_bytes(b"1")
+    (folder / "two.safetensors").write_bytes(b"1")
+    assert identify("one.safetensors") == identify(str(folder / "two.safetensors"))
+    assert identify("0.3.0") == "0.3.0"
+
+
+def test_seeds_are_those_of_the_rules_wildcards() -> None:
+    config = Config(seed=5)
+    assert job_seed(config, "quench", "LiAlCl", 0) == derive_seed(5, "quench", "LiAlCl", "0")
+    assert job_seed(config, "finetune", "") == job_seed(config, "finetune")
+    assert job_seed(config, "finetune", "round-1/") != job_seed(config, "finetune")
+
+
+def test_every_configfile_option_is_the_same() -> None:
+    options = [
+        (name, action)
+        for name, parser in subparsers(build_parser()).items()
+        for action in parser._actions
+        if action.dest == "configfile"
+    ]
+    assert len(options) > 10
+    for name, action in options:
+        assert (action.nargs, action.type, action.default) == ("+", Path, []), name
+    many = ["plan", "--configfile", "a", "b", "--configfile", "c"]
+    assert build_parser().parse_args(many).configfile == [Path("a"), Path("b"), Path("c")]
+
+
+def test_device_and_threads_are_the_configurations() -> None:
+    config = load_config(PAPER, TOY)
+    for command in (
+        ["quench", "LiAlCl", "--model", "shipped", "--out", "x"],
+        ["finetune", "--out", "x"],
+        ["evaluate", "--model", "shipped", "--out", "x"],
+    ):
+        args = build_parser().parse_args(command)
+        assert with_device(config, args) == config
+        args = build_parser().parse_args([*command, "--device", "cuda", "--threads", "5"])
+        dynamics = with_device(config, args).dynamics
+        assert (dynamics.device, dynamics.threads) == ("cuda", 5)
+    with pytest.raises(InputError, match="--threads = 0"):
+        with_device(config, build_parser().parse_args(["finetune", "--out", "x", "--threads", "0"]))
+
+
+def test_paths_of_the_layout() -> None:
+    values = {"composition": "LiAlCl", "temperature": 600, "replica": 0, "segment": 3}
+    segment = layout.fill(layout.SEGMENT, **values)
+    assert segment == "production/LiAlCl/T0600/r0/segment-0003.h5"
+    assert layout.fill(layout.SEGMENT, segment=3).startswith("production/{composition}/T{temp")
+    assert layout.log("label_frame") == "logs/{generation}label_frame/{composition}/{frame}.log"
+    assert layout.benchmark("produce_batch_2").endswith(
+        "produce_batch_2/{composition}-{segment}.tsv"
+    )
+    assert layout.log("build_report") == "logs/build_report.log"
+    every = [path for files in layout.RULES.values() for path in files.outputs.values()]
+    models = set(layout.RULES["finetune_model"].outputs.values())
+    assert len(every) - len(set(every)) == len(
+        models & set(layout.RULES["use_model"].outputs.values())
+    )
