@@ -7,9 +7,12 @@
 # execution and paths are never in them, limits only in those of rules that judge. Scripts read the
 # configuration when they run. (Snakemake compares plain Python values alone, so no other is used.)
 import os
+import sys
 from pathlib import Path
 
-# Rule environments (--sdm conda) import the package beside this workflow.
+# The package beside this workflow, here and in scripts (also in rule environments, --sdm conda),
+# whatever other copy is installed.
+sys.path.insert(0, str(workflow.basedir))
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")]))
 )

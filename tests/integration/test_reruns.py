@@ -311,7 +311,10 @@ def test_rules_that_run_again(finished: dict[str, Finished], row: tuple) -> None
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another copy of the checkout, all of whose files are newer than any result."""
+    """Another copy of the checkout, all of whose files are newer than any result.
+
+    Not the copy that is installed, whose package must not be used with it.
+    """
     folder = tmp_path_factory.mktemp("elsewhere")
     for name in ("Snakefile", "config.yaml"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
@@ -321,11 +324,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def dry_run(
-    campaign: Finished, root: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
-) -> set[str]:
+def dry_run(campaign: Finished, root: Path, mine: Path) -> set[str]:
     """Rules that a whole command would run, with the campaign's settings in a file of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(root))
     counts = (
         Workflow(campaign.folder, root / "tests/toy/config.yaml", mine, root=root).graph().counts
     )
@@ -333,15 +333,15 @@ def dry_run(
 
 
 def test_nothing_runs_again_from_another_checkout_and_configfile(
-    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(finished["trained"].overlay))
-    assert dry_run(finished["trained"], elsewhere, mine, monkeypatch) == set()
+    assert dry_run(finished["trained"], elsewhere, mine) == set()
 
 
 def test_a_whole_command_sees_the_same(
-    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path
 ) -> None:
     """Settings of execution, a limit and a setting of the analysis, changed at once."""
     changes = {
@@ -353,14 +353,13 @@ def test_a_whole_command_sees_the_same(
     mine.write_text(yaml.safe_dump(merge(finished["trained"].overlay, changes)))
     expected = CHECKS | ANALYSIS
     assert finished["trained"].rules_to_run(changes) == expected
-    assert dry_run(finished["trained"], elsewhere, mine, monkeypatch) == expected
+    assert dry_run(finished["trained"], elsewhere, mine) == expected
 
 
 def test_edited_config_of_the_checkout_counts_in_any_folder(
-    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path, tmp_path: Path
 ) -> None:
     """And that of the working folder does not, which is said."""
-    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
     edited = elsewhere / "config.yaml"
     before = edited.read_text()
     edited.write_text(before.replace("campaign: paper", "campaign: edited"))
@@ -377,7 +376,7 @@ def test_edited_config_of_the_checkout_counts_in_any_folder(
 
 
 def test_only_changed_code_reruns_what_it_makes(
-    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: dict[str, Finished], elsewhere: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(finished["trained"].overlay))
@@ -385,6 +384,6 @@ def test_only_changed_code_reruns_what_it_makes(
     before = module.read_text()
     module.write_text(before + "\n# changed\n")
     try:
-        assert dry_run(finished["trained"], elsewhere, mine, monkeypatch) == SUMMARY
+        assert dry_run(finished["trained"], elsewhere, mine) == SUMMARY
     finally:
         module.write_text(before)

@@ -95,7 +95,11 @@ def contents(paths: Iterable[Path | str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in map(Path, paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        found |= {p.relative_to(path.parent).as_posix(): _sha256(p.resolve()) for p in files if p.is_file()}
+        found |= {
+            p.relative_to(path.parent).as_posix(): _sha256(p.resolve())
+            for p in files
+            if p.is_file()
+        }
     return found
 
 

@@ -25,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write results/<campaign>/report."""
+    from vitrion.campaign import layout
     from vitrion.campaign.opening import open_campaign
     from vitrion.report.campaign import CampaignTables
     from vitrion.report.figures import plot_figures
     from vitrion.report.page import build_report
 
     config, _ = open_campaign(args.configfile)
-    results = args.directory / "results" / config.campaign
+    results = args.directory / layout.results(config.campaign)
     rounds = config.finetune.iterate.rounds
     trained = results / (f"round-{rounds}/finetune" if rounds else "finetune")
     tables = CampaignTables(results, trained)
