@@ -1,4 +1,4 @@
-"""Sample frames of one composition that are worth labelling."""
+"""Sample frames of one composition, to be labelled."""
 
 from ase.io import write
 

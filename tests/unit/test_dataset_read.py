@@ -455,7 +455,7 @@ def test_energies_per_atom_count_when_there_is_no_total(tmp_path):
     assert checked(tmp_path)[0].atoms.calc.results["energy"] == -5.0
 
 
-# Every kind of broken input: name, how to write it, and the reason that must be told.
+# Every kind of broken input: name, how to write it, and the expected rejection reason.
 def _frames(change):
     def write(folder):
         atoms = copper(1)
@@ -611,12 +611,12 @@ def test_broken_input_is_reported_by_file_frame_and_reason(tmp_path, kind):
     write, reason = BROKEN[kind]
     write(tmp_path)
     frames = checked(tmp_path)
-    faulty = [frame for frame in frames if frame.rejection_reason]
-    assert len(faulty) == 1
-    assert re.search(reason, faulty[0].rejection_reason), faulty[0].rejection_reason
-    assert faulty[0].source.parent == tmp_path
-    assert faulty[0] is frames[-1]
-    assert faulty[0].index == len(frames) - 1
+    rejected = [frame for frame in frames if frame.rejection_reason]
+    assert len(rejected) == 1
+    assert re.search(reason, rejected[0].rejection_reason), rejected[0].rejection_reason
+    assert rejected[0].source.parent == tmp_path
+    assert rejected[0] is frames[-1]
+    assert rejected[0].index == len(frames) - 1
 
 
 def test_missing_and_unknown_sources_are_refused(tmp_path):

@@ -152,7 +152,7 @@ def test_predictions_targets_and_gradients_are_chgnets(data: Path) -> None:
 
 @pytest.mark.physics
 def test_compiled_gradients_are_the_plain_ones(data: Path) -> None:
-    """torch 2.13's compiler got some of them wrong, the way the sum over spokes was written."""
+    """torch 2.13 got some of them wrong, because of how a sum over edges was written."""
     frames, model = read_labelled_frames(data / "train.extxyz"), load_model("0.3.0")
     model.composition_model.requires_grad_(False)
     compiled = torch.compile(Network.energies_and_bond_gradients, dynamic=True, fullgraph=True)
@@ -256,6 +256,20 @@ def test_stress_that_a_frame_does_not_know_is_not_trained_on(
 
 def stress_GPa(frame: Atoms) -> np.ndarray:
     return frame.get_stress(voigt=False) / units.GPa
+
+
+def test_absurd_errors_of_the_start_model_are_warned_of(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = read_labelled_frames(data / "train.extxyz")
+    for frame in frames:
+        frame.calc.results["stress"] = frame.calc.results["stress"] / units.GPa
+    ase.io.write(tmp_path / "train.extxyz", frames)
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    finetune(tmp_path / "train.extxyz", data / "val.extxyz", tmp_path, settings=settings, seed=1)
+    assert "mean error of the stress on the training frames is" in caplog.text
+    assert "eV/Å³, positive under tension" in caplog.text
+    assert "error of the forces" not in caplog.text
 
 
 def test_frames_without_stress_train_and_are_evaluated(data: Path, tmp_path: Path) -> None:
@@ -624,7 +638,7 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     assert main(["evaluate", *options]) == 0
     assert "pretrained" in capsys.readouterr().out
     again = read_table(tmp_path / "again" / "model_metrics.parquet")
-    # The card tells which composition was held out.
+    # The held-out composition is in the card.
     assert set(again["composition"]) == {"LiF", "all"}
     expected = test.set_index("model")["force_mae_meV_A"]
     found = again[again["composition"] == "LiF"].set_index("model")["force_mae_meV_A"]

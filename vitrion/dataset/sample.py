@@ -24,7 +24,7 @@ from vitrion.structure.packing import ionic_packing
 logger = logging.getLogger("vitrion")
 
 TIMESTEP_FS = 2.0
-FRICTION_FS = 0.02
+FRICTION_1_FS = 0.02
 # Larger forces come from collisions, which do not occur in a glass or melt.
 MAX_FORCE_eV_A = 30.0
 # Steps of minimisation of a packing. Without them its shortest bonds are so strained that the first
@@ -147,7 +147,7 @@ def _frames(atoms: Atoms, calculator: Calculator, settings: Sample, seed: int) -
             atoms,
             TIMESTEP_FS * units.fs,
             temperature_K=temperature_K,
-            friction=FRICTION_FS / units.fs,
+            friction=FRICTION_1_FS / units.fs,
             fixcm=False,
             rng=rng,
         )

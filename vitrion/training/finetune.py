@@ -32,6 +32,7 @@ from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Finetune
 from vitrion.dataset.frame import read_labelled_frames
+from vitrion.dataset.labels import UNITS
 from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
 from vitrion.potential.weights import load_model, model_hash, save_model, with_angle_cutoff
@@ -50,6 +51,11 @@ logger = logging.getLogger("vitrion")
 # Compiling takes one to three minutes and saves about 10 ms for each frame of 21 atoms, so it pays
 # from this number of atoms on, summed over the frames of all epochs.
 COMPILE_FROM_ATOMS = 200_000
+# Larger errors of the start model are not errors of a model: column, limit, unit, and label.
+ABSURD_ERRORS = (
+    ("train_force_mae_meV_A", 3000.0, "meV/Å", "forces"),
+    ("train_stress_mae_GPa", 20.0, "GPa", "stress"),
+)
 
 
 def finetune(
@@ -122,6 +128,7 @@ def finetune(
     saved = read_checkpoint(checkpoint, key)
     if saved is None:
         run.measure_start()
+        _warn_of_absurd_errors(run.history[0])
     else:
         run.restore(saved)
         logger.info("fine-tune: continues after epoch %d", run.epoch)
@@ -161,6 +168,19 @@ def start_model(settings: Finetune) -> CHGNet:
     if settings.angle_cutoff_A is None:
         return model
     return with_angle_cutoff(model, settings.angle_cutoff_A)
+
+
+def _warn_of_absurd_errors(start: Mapping[str, float]) -> None:
+    for column, limit, unit, label in ABSURD_ERRORS:
+        if start[column] > limit:
+            logger.warning(
+                "fine-tune: the start model's mean error of the %s on the training frames is "
+                "%.0f %s; are the labels in %s?",
+                label,
+                start[column],
+                unit,
+                UNITS[label],
+            )
 
 
 def learning_rate(step: int, steps_per_epoch: int, settings: Finetune) -> float:
