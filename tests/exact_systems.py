@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.signal import lfilter
+from scipy.spatial.transform import Rotation
 
 from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
@@ -102,6 +104,65 @@ def exact_walkers(
         for j, b in enumerate(ions):
             exact[f"L:{a.element}-{b.element}"] = L[i, j] * scale * 1e-3
     return exact
+
+
+def bound(
+    ions: int, *, frames: int, rng: np.random.Generator, relaxation: float, amplitude_A2: float
+) -> np.ndarray:
+    """(frames, ions, 3) Ornstein-Uhlenbeck motion, MSD = amplitude (1 − exp(−t/relaxation)).
+
+    Args:
+        ions: number of independent ions.
+        frames: length.
+        rng: source of randomness.
+        relaxation: time in frames.
+        amplitude_A2: limit of the mean squared displacement.
+    """
+    decay = np.exp(-1 / relaxation)
+    noise = rng.normal(size=(frames, ions, 3)) * np.sqrt(amplitude_A2 / 6)
+    noise[1:] *= np.sqrt(1 - decay**2)
+    return lfilter([1], [1, -decay], noise, axis=0)
+
+
+def fractional(
+    ions: int, *, frames: int, rng: np.random.Generator, exponent: float, amplitude_A2: float
+) -> np.ndarray:
+    """(frames, ions, 3) fractional Brownian motion, MSD = amplitude t^exponent, t in frames.
+
+    Exact increments by circulant embedding (Davies and Harte, Biometrika 74, 95, 1987).
+    """
+    lag = np.arange(frames + 1.0)
+    covariance = ((lag + 1) ** exponent - 2 * lag**exponent + np.abs(lag - 1) ** exponent) / 2
+    power = np.fft.rfft(np.concatenate([covariance, covariance[-2:0:-1]])).real
+    white = np.fft.rfft(rng.normal(size=(2 * frames, ions * 3)), axis=0)
+    steps = np.fft.irfft(white * np.sqrt(np.maximum(power, 0))[:, None], axis=0)[:frames]
+    return np.cumsum(steps, axis=0).reshape(frames, ions, 3) * np.sqrt(amplitude_A2 / 3)
+
+
+def rotating_tetrahedra(
+    *, frames: int, rng: np.random.Generator, step_rad: float = 0.1, D_A2_ps: float = 0.01
+) -> Source:
+    """27 AlCl4 that turn about fixed centres and rattle, and 27 Li that walk; frames of 1 ps.
+
+    Args:
+        frames: length.
+        rng: source of randomness.
+        step_rad: width of each rotation about a random axis, per frame and component.
+        D_A2_ps: of lithium.
+    """
+    sites_A = 5.0 * np.stack(np.unravel_index(np.arange(27), (3, 3, 3)), axis=1)
+    turned = Rotation.random(27, rng=rng)
+    positions_A = np.empty((frames, 27 * 6, 3))
+    lithium_A = np.cumsum(rng.normal(0, np.sqrt(2 * D_A2_ps), (frames, 27, 3)), axis=0)
+    positions_A[:, :27] = sites_A + 2.5 + lithium_A
+    positions_A[:, 27:54] = sites_A + rng.normal(0, 0.1, (frames, 27, 3))
+    for frame in range(frames):
+        turned = Rotation.from_rotvec(rng.normal(0, step_rad, (27, 3))) * turned
+        chlorine_A = np.stack([turned.apply(corner) for corner in 2.15 * TETRAHEDRON], axis=1)
+        positions_A[frame, 54:] = (positions_A[frame, 27:54, None] + chlorine_A).reshape(-1, 3)
+    positions_A[:, 54:] += rng.normal(0, 0.08, (frames, 108, 3))
+    symbols = ["Li"] * 27 + ["Al"] * 27 + ["Cl"] * 108
+    return Source.of_arrays(symbols, positions_A, np.eye(3) * 15.0, 1.0)
 
 
 def rigid_clusters(

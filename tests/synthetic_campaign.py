@@ -128,7 +128,7 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         value, err = around(sigma * (1.2 if method == "nernst_einstein" else 1))
         share, share_err = around(t)
         add("conductivity", method=method, sigma_mS_cm=value, sigma_err_mS_cm=err, t_mobile=share,
-            t_mobile_err=share_err)  # fmt: skip
+            t_mobile_err=share_err, not_diffusive="")  # fmt: skip
     value, err = around(law.haven)
     add("haven", haven_ratio=value, haven_ratio_err=err)
     own_mobile, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000

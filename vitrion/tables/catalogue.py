@@ -84,8 +84,8 @@ TABLES: dict[str, dict[str, Column]] = {
         "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
         "fit_start_ps": _real("ps", "first lag of the fit"),
         "fit_stop_ps": _real("ps", "last lag of the fit"),
-        "loglog_slope": _real("", "d log MSD / d log lag in the fit window; 1 is diffusive"),
-        "diffusive": _flag("whether a diffusive window was found"),
+        "loglog_slope": _real("", "d log MSD / d log lag of the later lags; 1 is diffusive"),
+        "diffusive": _flag("whether the slope is the same at all lags and in both halves"),
     },
     "conductivity": {
         **TRAJECTORY_KEY,
@@ -94,6 +94,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
         "t_mobile": _real("", "transference number of the mobile ion"),
         "t_mobile_err": _real("", _STANDARD_ERROR),
+        "not_diffusive": _text(
+            "nernst_einstein: elements that do not diffuse, whose part is bounded in the error"
+        ),
     },
     "onsager": {
         **TRAJECTORY_KEY,

@@ -46,6 +46,11 @@ class BlockSums:
             return np.tensordot(weights, self.sums, 1) / terms.reshape(*terms.shape, *extra)
 
 
+def halves() -> np.ndarray:
+    """(2, blocks) weights of the blocks in each half of the trajectory."""
+    return np.kron(np.eye(2), np.ones(BLOCKS // 2))
+
+
 def resampling_weights() -> np.ndarray:
     """(resamples, blocks) how often each block is drawn, with replacement, always the same."""
     rng = np.random.default_rng(0)

@@ -90,7 +90,7 @@ def clusters(
         definitions: the length in Å below which two elements are bonded, by pair of elements.
         charges: formal charge of each element.
         mobile: element whose share of the conduction is wanted.
-        fit_start, fit_stop: first and last lag of the diffusive window in frames.
+        fit_start, fit_stop: first and last lag of the fit in frames.
     """
     frames = evenly_spaced(trajectory.n_frames, CLUSTER_FRAMES)
     stride = frames.step
@@ -149,7 +149,7 @@ def _follow_centers(
             seen[column] += np.bincount(kinds, minlength=len(counts))
             sums[block, column] += conducts[:, kinds] @ r2
             terms[block, column] += 1
-    slope = slope_weights(lags, n_frames) / (6 * interval_ps)
+    slope = slope_weights(lags, n_frames, walkers=float(alpha.sum())) / (6 * interval_ps)
     with np.errstate(invalid="ignore", divide="ignore"):
         msd_A2 = squared / seen
     by_block = BlockSums(sums, terms)

@@ -1,7 +1,7 @@
 """Collective transport: Onsager coefficients, conductivities, transference numbers, Haven ratio.
 
-All slopes use the same weights of the same lags, so that coefficients add up to the conductivity
-exactly, and errors of ratios take the correlation of numerator and denominator into account.
+All collective slopes have the same weights, so that coefficients add up to the conductivity
+exactly. Errors of ratios take the correlation of numerator and denominator into account.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product, zip_longest
 
 import numpy as np
 
@@ -19,7 +20,15 @@ from vitrion.transport.blocks import (
     block_edges,
     resampling_weights,
 )
-from vitrion.transport.diffusion import line_weights
+from vitrion.transport.diffusion import (
+    Diffusion,
+    fall_weights,
+    fit_window,
+    fitted_line,
+    is_linear,
+    late_weights,
+    slope_weights,
+)
 from vitrion.transport.msd import Displacements, relative_covariance
 
 
@@ -83,10 +92,12 @@ class Onsager:
     Attributes:
         species: elements.
         joint: all L_ab, row by row, then the self parts L_aa^self.
+        linear: (species + 1,) whether L_aa and Σ_ab L_ab have the same slope at all lags.
     """
 
     species: tuple[str, ...]
     joint: JointEstimate
+    linear: np.ndarray
 
     def _factors(self, position: int) -> np.ndarray:
         out = np.zeros(len(self.joint.value))
@@ -131,54 +142,110 @@ class Onsager:
 def onsager(
     data: Correlations,
     charges: Sequence[float],
-    select: slice,
     frame_interval_ps: float,
+    self_diffusion: Sequence[Diffusion] = (),
+    select: slice | None = None,
 ) -> Onsager:
-    """Onsager coefficients from the slopes in the fit window.
+    """Onsager coefficients from the slopes that the long lags support.
+
+    L_ab uses the weights of one walker, L_aa^self those of N_a, as D_a does. The self part of an
+    element that does not diffuse is its slope at late lags, and its error includes the part of that
+    which may not last (`Diffusion.transient_A2_ps`).
 
     Args:
         data: the correlations.
-        charges: formal charge of each element.
-        select: fit window, indices into the lag grid.
+        charges: formal charge of each element in e.
         frame_interval_ps: time between frames.
+        self_diffusion: of each element; by default all diffuse.
+        select: lags of the fit, indices into the lag grid; by default `fit_window`.
     """
-    first = next(iter(data.moments.values()))
+    moments = list(data.moments.values())
+    first = moments[0]
+    select = fit_window(first.lags, first.n_frames) if select is None else select
     lags = first.lags[select]
-    fit = line_weights(lags, first.n_frames)
-    slope = fit[0] / (6 * frame_interval_ps)
+    scale = 1 / (6 * frame_interval_ps)
+    slope = slope_weights(lags, first.n_frames, walkers=1) * scale
+    own_slopes = np.stack(
+        [
+            (slope_weights if one is None or one.diffusive else late_weights)(
+                lags, first.n_frames, m.n_atoms
+            )
+            * scale
+            for m, one in zip_longest(moments, self_diffusion)
+        ]
+    )
     z = np.asarray(charges, dtype=float)
 
     def estimate(weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         total, own = data.mean(weights)
         total, own = total[..., select, :, :] * np.outer(z, z), own[..., select, :] * z**2
         L = np.einsum("l,...lab->...ab", slope, total)
-        L_own = np.einsum("l,...la->...a", slope, own)
-        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_own], axis=-1), total
+        L_self = np.einsum("al,...la->...a", own_slopes, own)
+        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_self], axis=-1), total
 
     value, total = estimate()
-    # The covariance is that of the fitted line, which is less noisy than the data.
-    line = np.stack([lags, np.ones(len(lags))], axis=1) @ fit
-    covariance = _covariance(
-        np.einsum("kl,lab->kab", line, total),
-        np.outer(slope, slope) * relative_covariance(lags, first.n_frames),
-        data.counts,
-        [
-            (charge**2 * m.n_atoms) ** 2 * slope @ m.covariance(select) @ slope
-            for charge, m in zip(z, data.moments.values(), strict=True)
-        ],
-    )
     return Onsager(
         species=data.species,
         joint=JointEstimate(
             value=value,
-            covariance=covariance,
+            covariance=_covariance(
+                fitted_line(lags, total, slope / scale),
+                slope,
+                own_slopes,
+                relative_covariance(lags, first.n_frames),
+                data.counts,
+                _self_covariance(moments, z, own_slopes, select, self_diffusion),
+            ),
             samples=estimate(resampling_weights())[0],
         ),
+        linear=_linear(lags, first.n_frames, total, slope / scale),
     )
 
 
+def _linear(lags: np.ndarray, n_frames: int, total: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Whether the slopes of L_aa (species,) and, last, of Σ L_ab are the same at all lags."""
+    fall = fall_weights(lags, n_frames)
+    squares = np.concatenate([np.einsum("laa->la", total), total.sum(axis=(1, 2))[:, None]], axis=1)
+    kernel = np.outer(fall, fall) * relative_covariance(lags, n_frames)
+    line = fitted_line(lags, squares, weights)
+    errors = np.sqrt(np.maximum(np.einsum("ij,ik,jk->k", kernel, line, line), 0.0))
+    return np.array([is_linear(*pair) for pair in zip(fall @ squares, errors, strict=True)])
+
+
+def _self_covariance(
+    moments: Sequence[Displacements],
+    z: np.ndarray,
+    slopes: np.ndarray,
+    select: slice,
+    self_diffusion: Sequence[Diffusion],
+) -> np.ndarray:
+    """(species, species) covariance of the self parts.
+
+    Atoms of two elements that move together make their self parts fluctuate together. Where an
+    element does not diffuse, the part of its slope that may not last is added to its error.
+    """
+    kernel = relative_covariance(moments[0].lags[select], moments[0].n_frames)
+    found = np.zeros((len(moments), len(moments)))
+    charge2 = z**2 * np.array([m.n_atoms for m in moments])
+    for (a, one), (b, other) in product(enumerate(moments), repeat=2):
+        errors_A4 = np.outer(one.single_err_A2[select], other.single_err_A2[select])
+        share = max(one.concerted(one), 1.0) if a == b else one.concerted(other)
+        found[a, b] = (
+            charge2[a] * charge2[b] * share * (slopes[a] @ (kernel * errors_A4) @ slopes[b])
+        )
+    for a, of in enumerate(self_diffusion):
+        if not of.diffusive:
+            found[a, a] += (charge2[a] * of.transient_A2_ps) ** 2
+    return found
+
+
 def _covariance(
-    total: np.ndarray, kernel: np.ndarray, counts: np.ndarray, own_variance: Sequence[float]
+    total: np.ndarray,
+    slope: np.ndarray,
+    own_slopes: np.ndarray,
+    kernel: np.ndarray,
+    counts: np.ndarray,
+    own: np.ndarray,
 ) -> np.ndarray:
     """Covariance of all L_ab and self parts for Gaussian displacements.
 
@@ -189,19 +256,21 @@ def _covariance(
 
     Args:
         total: (lags, species, species) ⟨ΔR_a · ΔR_b⟩ times charges.
-        kernel: (lags, lags) products of slope weights times the relative covariance of one walker.
+        slope: (lags,) weights of collective slopes.
+        own_slopes: (species, lags) weights of self parts.
+        kernel: (lags, lags) relative covariance of one walker.
         counts: (species,) atoms of each element.
-        own_variance: (species,) variance of each self part.
+        own: (species, species) covariance of the self parts.
 
     Returns:
         (species² + species, species² + species), in the order of `Onsager.joint`.
     """
     n = len(counts)
-    cross = np.einsum("ij,iac,jbd->abcd", kernel, total, total)
+    weighted = np.outer(slope, slope) * kernel
+    cross = np.einsum("ij,iac,jbd->abcd", weighted, total, total)
     collective = (cross + cross.transpose(0, 1, 3, 2)) / 2
-    mixed = np.einsum("ij,iac,jad->acd", kernel, total, total) / counts[:, None, None]
-    own = np.einsum("ij,iab,jab->ab", kernel, total, total) / np.outer(counts, counts)
-    np.fill_diagonal(own, own_variance)
+    mixed_weights = own_slopes[:, :, None] * kernel * slope
+    mixed = np.einsum("aij,iac,jad->acd", mixed_weights, total, total) / counts[:, None, None]
     return np.block(
         [
             [collective.reshape(n * n, n * n), mixed.reshape(n, n * n).T],

@@ -1,9 +1,13 @@
-"""Slopes of mean squared displacements by generalised least squares, and where to take them.
+"""Slopes that the long lags support, and whether there is diffusion.
 
 Mean squared displacements at different lags share their data. Their covariance under diffusion is
-known (Bullerjahn, von Bülow and Hummer, J. Chem. Phys. 153, 024116, 2020); for lags far apart it is
-var_i n_i/n_j (McCluskey, Coles and Morgan, J. Chem. Theory Comput. 21, 79, 2025). With it the error
-of a slope is that of the trajectory, whatever lags are asked for.
+known (`relative_covariance`), and with it the error of any weighted slope. Generalised least
+squares with that covariance alone puts nearly all weight on the first two lags of its window, where
+cages still relax in a glass: such a slope is precise and wrong. Here relaxations that are not yet
+over are part of the model. Curves A (1 − exp(−τ/τ_c)) are added to the line as random effects, at
+times τ_c within the window, with an excess A/τ_c of 0.3 of the slope (a linear mixed model:
+Henderson, Biometrics 31, 423, 1975). The resulting weights use early lags no more than such
+relaxations allow. They do not depend on the data, so slopes of sums are sums of slopes.
 """
 
 from __future__ import annotations
@@ -12,154 +16,106 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitrion.transport.blocks import halves
 from vitrion.transport.msd import Displacements, relative_covariance
 
-# A window shorter than this factor in lag says nothing about a slope.
-LEAST_WINDOW = 4.0
-# A log-log slope known no better than this is no sign of diffusion.
-LARGEST_SLOPE_ERROR = 0.25
-# Longest lag of a fit over the length: beyond it origins are too few to matter.
-LONGEST_LAG = 0.25
+# Lags of a fit, over the length of the trajectory. Beyond a quarter there are too few time origins.
+FIT_START = 1 / 40
+FIT_STOP = 1 / 4
+# Relaxation times of the model over the length, and the share of the slope that each may add.
+RELAXATION_TIMES = (1 / 40, 1 / 20, 1 / 10)
+RELAXATION_EXCESS = 0.3
+# Fewer lags show no curvature.
+LEAST_LAGS = 4
+# Standard errors by which a slope may fall with the lag (one-sided 95 %), and by which it may rise,
+# or differ between the halves of the trajectory (two-sided 99 %).
+LARGEST_FALL = 1.645
+LARGEST_CHANGE = 2.576
 
 
-def line_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
-    """(2, lags) weights whose products with an MSD are its slope per frame and its offset.
+def fit_window(lags: np.ndarray, n_frames: int) -> slice:
+    """Indices of the lags of a fit, from `FIT_START` to `FIT_STOP` of the length.
 
-    Generalised least squares with the covariance of pure diffusion. It does not depend on the data,
-    so slopes of sums are sums of slopes, and noise in the data cannot bias the fit. NaN for a
-    single lag, which determines no line.
+    Args:
+        lags: (lags,) in frames, increasing.
+        n_frames: length of the trajectory.
+    """
+    start = int(np.searchsorted(lags, FIT_START * (n_frames - 1)))
+    stop = int(np.searchsorted(lags, FIT_STOP * (n_frames - 1), "right"))
+    return slice(min(start, max(stop - 1, 0)), max(stop, 1))
+
+
+def slope_weights(lags: np.ndarray, n_frames: int, walkers: float) -> np.ndarray:
+    """Weights whose product with mean squared displacements is their slope per frame.
+
+    Args:
+        lags: (lags,) of the fit, in frames.
+        n_frames: length of the trajectory.
+        walkers: number of independent walkers, 1 for a collective displacement. The fewer there
+            are, the larger the noise of long lags and the more weight of early ones.
+
+    Returns:
+        (lags,), NaN for a single lag, which determines no line.
     """
     if len(lags) < 2:
-        return np.full((2, len(lags)), np.nan)
-    covariance = relative_covariance(lags, n_frames) * np.outer(lags, lags)
-    design = np.stack([lags, np.ones(len(lags))], axis=1).astype(float)
+        return np.full(len(lags), np.nan)
+    covariance = relative_covariance(lags, n_frames) * np.outer(lags, lags) / walkers
+    for time in np.array(RELAXATION_TIMES) * (n_frames - 1):
+        relaxed = RELAXATION_EXCESS * time * (1 - np.exp(-lags / time))
+        covariance += np.outer(relaxed, relaxed)
+    return _generalised_least_squares(covariance, np.stack([lags, np.ones(len(lags))], axis=1))[0]
+
+
+def late_weights(lags: np.ndarray, n_frames: int, walkers: float) -> np.ndarray:
+    """`slope_weights` of the later half of the lags, on a logarithmic scale; others have none."""
+    weights, late = np.zeros(len(lags)), later_half(lags)
+    weights[late] = slope_weights(lags[late], n_frames, walkers)
+    return weights
+
+
+def later_half(lags: np.ndarray) -> slice:
+    """Indices of the lags beyond the geometric mean of the first and the last."""
+    return slice(int(np.searchsorted(lags, np.sqrt(float(lags[0]) * lags[-1]))), None)
+
+
+def fall_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
+    """Weights whose product with mean squared displacements is the fall of their slope.
+
+    That of a parabola by generalised least squares, which is the most sensitive test of whether
+    the slope per frame falls between the first and the last lag.
+
+    Args:
+        lags: (lags,) of the fit, in frames.
+        n_frames: length of the trajectory.
+
+    Returns:
+        (lags,), NaN for fewer than `LEAST_LAGS`.
+    """
+    if len(lags) < LEAST_LAGS:
+        return np.full(len(lags), np.nan)
+    scaled = lags / lags[-1]
+    covariance = relative_covariance(lags, n_frames) * np.outer(scaled, scaled)
+    parabola = np.stack([scaled**2, scaled, np.ones(len(lags))], axis=1)
+    curvature = _generalised_least_squares(covariance, parabola)[0]
+    return -2 * curvature * (lags[-1] - lags[0]) / lags[-1] ** 2
+
+
+def _generalised_least_squares(covariance: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """(parameters, lags) weights of the best linear unbiased estimate."""
     weighted = np.linalg.solve(covariance, design)
     return np.linalg.solve(design.T @ weighted, weighted.T)
 
 
-def slope_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
-    """The first row of `line_weights`."""
-    return line_weights(lags, n_frames)[0]
-
-
-@dataclass(frozen=True)
-class Window:
-    """The lags of a fit.
-
-    Attributes:
-        select: indices into the lag grid.
-        loglog_slope: d ln MSD / d ln lag in the window.
-        diffusive: whether that is one within the tolerance, and the displacement large enough.
-    """
-
-    select: slice
-    loglog_slope: float
-    diffusive: bool
-
-
-def loglog_slope(
-    lags: np.ndarray, msd_A2: np.ndarray, n_frames: int, samples: float
-) -> tuple[float, float]:
-    """Slope of ln MSD against ln lag and its standard error, by generalised least squares.
+def fitted_line(lags: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The line of a fit at its lags. Errors come from it, since it is less noisy than the data.
 
     Args:
-        lags: in frames.
-        msd_A2: mean squared displacements at them.
-        n_frames: length of the trajectory.
-        samples: how many independent Gaussian walkers the data are worth.
+        lags: (lags,).
+        values: (lags, ...).
+        weights: (lags,) from `slope_weights`.
     """
-    covariance = relative_covariance(lags, n_frames) / samples
-    design = np.stack([np.log(lags), np.ones(len(lags))], axis=1)
-    weighted = np.linalg.solve(covariance, design)
-    parameters = np.linalg.inv(design.T @ weighted)
-    slope = (parameters @ weighted.T @ np.log(msd_A2))[0]
-    return float(slope), float(np.sqrt(parameters[0, 0]))
-
-
-def find_window(
-    lags: np.ndarray,
-    msd_A2: np.ndarray,
-    n_frames: int,
-    *,
-    samples: float,
-    tolerance: float,
-    least_displacement_A: float,
-) -> Window:
-    """The earliest start from which the displacement grows linearly to the last usable lag.
-
-    Both the whole window and its later half must have a log-log slope of one, so that neither the
-    passage from ballistic motion to a cage nor a late plateau is taken for diffusion.
-
-    Args:
-        lags: lag grid in frames.
-        msd_A2: mean squared displacement on it.
-        n_frames: length of the trajectory.
-        samples: as in `loglog_slope`.
-        tolerance: deviation of the slope from one that is allowed, beside its standard error.
-        least_displacement_A: least root mean squared displacement at the window's end.
-    """
-    stop = int(np.searchsorted(lags, LONGEST_LAG * (n_frames - 1), "right"))
-    fallback = slice(stop // 2, max(stop, 1))
-    moved = stop > 0 and bool(np.all(msd_A2[:stop] > 0))
-    if not moved or stop < 4 or lags[stop - 1] < LEAST_WINDOW * lags[0]:
-        return Window(fallback, float("nan"), False)
-    far = bool(msd_A2[stop - 1] >= least_displacement_A**2)
-    last = lags[stop - 1]
-    for start in range(stop - 3):
-        if last < LEAST_WINDOW * lags[start]:
-            break
-        middle = int(np.searchsorted(lags, np.sqrt(float(lags[start]) * last)))
-        parts = slice(start, stop), slice(min(middle, stop - 3), stop)
-        slopes = [loglog_slope(lags[p], msd_A2[p], n_frames, samples) for p in parts]
-        if all(
-            abs(slope - 1) <= tolerance + err and err <= LARGEST_SLOPE_ERROR
-            for slope, err in slopes
-        ):
-            return Window(parts[0], slopes[0][0], far)
-    start = int(np.searchsorted(lags, last / LEAST_WINDOW, "right")) - 1
-    select = slice(min(start, stop - 3), stop)
-    slope, _ = loglog_slope(lags[select], msd_A2[select], n_frames, samples)
-    return Window(select, slope, False)
-
-
-def plateau_window(
-    lags: np.ndarray, msd_A2: np.ndarray, n_frames: int, window: Window, *, samples: float,
-    tolerance: float,
-) -> Window:  # fmt: skip
-    """The part of a window in which a sum over elements has a slope that no longer changes.
-
-    Rattling of ions that do not diffuse adds to the sum until it has saturated; conductivities need
-    lags beyond that. The slope over the whole part must agree with that over its later half.
-
-    Args:
-        lags: lag grid in frames.
-        msd_A2: charge-weighted sum of mean squared displacements on it.
-        n_frames: length of the trajectory.
-        window: of the mobile ion.
-        samples: independent walkers.
-        tolerance: relative change allowed.
-    """
-    stop = window.select.stop
-    for start in range(window.select.start, stop - 3):
-        if lags[stop - 1] < LEAST_WINDOW * lags[start]:
-            break
-        middle = int(np.searchsorted(lags, np.sqrt(float(lags[start]) * lags[stop - 1])))
-        whole, late = slice(start, stop), slice(min(middle, stop - 3), stop)
-        weights = np.zeros(len(lags))
-        weights[whole] = slope_weights(lags[whole], n_frames)
-        slope = weights @ msd_A2
-        weights[late] -= slope_weights(lags[late], n_frames)
-        change = weights @ msd_A2
-        # Only what grows is random between walkers; an offset is not.
-        growth = slope * lags[whole]
-        covariance = relative_covariance(lags[whole], n_frames) * np.outer(growth, growth) / samples
-        error = np.sqrt(weights[whole] @ covariance @ weights[whole])
-        if slope > 0 and abs(change) <= tolerance * slope + 2 * error:
-            return Window(whole, window.loglog_slope, window.diffusive)
-    start = min(int(np.searchsorted(lags, lags[stop - 1] / LEAST_WINDOW, "right")) - 1, stop - 3)
-    return Window(
-        slice(max(start, window.select.start), stop), window.loglog_slope, window.diffusive
-    )
+    growth = np.multiply.outer(lags, np.tensordot(weights, values, 1))
+    return growth + np.mean(values - growth, axis=0)
 
 
 @dataclass(frozen=True)
@@ -167,27 +123,49 @@ class Diffusion:
     """Tracer diffusion of one element.
 
     Attributes:
-        window: where the slope was taken.
-        slope_A2_ps: D = slope/6 in Å²/ps, whether or not the motion is diffusive.
+        select: lags of the fit, indices into the lag grid.
+        fit_start_ps, fit_stop_ps: the first and the last of them.
+        slope_A2_ps: slope/6, whether or not the motion is diffusive.
         slope_err_A2_ps: one standard error of it.
-        fit_start_ps, fit_stop_ps: ends of the window.
+        late_slope_A2_ps: slope/6 of the later half of the lags.
+        fall_A2_ps: by how much slope/6 falls between the first and the last lag.
+        fall_err_A2_ps: one standard error of it.
+        loglog_slope: d ln MSD / d ln lag in the later half of the window.
+        diffusive: whether slope/6 is a diffusion coefficient.
     """
 
-    window: Window
-    slope_A2_ps: float
-    slope_err_A2_ps: float
+    select: slice
     fit_start_ps: float
     fit_stop_ps: float
+    slope_A2_ps: float
+    slope_err_A2_ps: float
+    late_slope_A2_ps: float
+    fall_A2_ps: float
+    fall_err_A2_ps: float
+    loglog_slope: float
+    diffusive: bool
+
+    @property
+    def transient_A2_ps(self) -> float:
+        """How much of the late slope may not last, where there is no diffusion.
+
+        All of it where the slope falls with certainty. Otherwise the difference between the slope
+        of all and of late lags.
+        """
+        lag_dependence = abs(self.slope_A2_ps - self.late_slope_A2_ps)
+        if self.fall_A2_ps > LARGEST_CHANGE * self.fall_err_A2_ps:
+            return max(lag_dependence, abs(self.late_slope_A2_ps))
+        return lag_dependence
 
     @property
     def D_A2_ps(self) -> float:
         """Diffusion coefficient; NaN unless diffusive."""
-        return self.slope_A2_ps if self.window.diffusive else float("nan")
+        return self.slope_A2_ps if self.diffusive else float("nan")
 
     @property
     def D_err_A2_ps(self) -> float:
         """One standard error; NaN unless diffusive."""
-        return self.slope_err_A2_ps if self.window.diffusive else float("nan")
+        return self.slope_err_A2_ps if self.diffusive else float("nan")
 
 
 def diffusion(
@@ -196,28 +174,73 @@ def diffusion(
     frame_interval_ps: float,
     tolerance: float,
     least_displacement_A: float,
-    window: Window | None = None,
 ) -> Diffusion:
-    """D of one element, in its own diffusive window or in a given one."""
-    if window is None:
-        variance = np.diag(moments.covariance()) / np.diag(
-            relative_covariance(moments.lags, moments.n_frames)
-        )
-        window = find_window(
-            moments.lags,
-            moments.msd_A2,
-            moments.n_frames,
-            samples=float(np.median(moments.msd_A2**2 / np.maximum(variance, 1e-300))),
-            tolerance=tolerance,
-            least_displacement_A=least_displacement_A,
-        )
-    lags = moments.lags[window.select]
-    weights = slope_weights(lags, moments.n_frames)
-    error = np.sqrt(weights @ moments.covariance(window.select) @ weights)
+    """D of one element, and whether it diffuses.
+
+    It does where the root mean squared displacement is large enough, the slope neither falls nor
+    rises with the lag nor differs between the two halves of the trajectory beyond errors, and the
+    log-log slope of the later lags is one.
+
+    Args:
+        moments: its displacements.
+        frame_interval_ps: time between frames.
+        tolerance: largest deviation of the log-log slope from one, beside its standard error.
+        least_displacement_A: least root mean squared displacement at the last lag.
+    """
+    select = fit_window(moments.lags, moments.n_frames)
+    lags, msd_A2 = moments.lags[select], moments.msd_A2[select]
+    weights = slope_weights(lags, moments.n_frames, moments.n_atoms)
+    line_A2 = fitted_line(lags, msd_A2, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.nan_to_num(line_A2 / msd_A2)
+    covariance = moments.covariance(select) * np.outer(relative, relative)
+    fall = fall_weights(lags, moments.n_frames)
+    scale = 1 / (6 * frame_interval_ps)
+
+    def estimate(factors: np.ndarray) -> tuple[float, float]:
+        variance = max(float(factors @ covariance @ factors), 0.0)
+        return float(factors @ msd_A2) * scale, float(np.sqrt(variance)) * scale
+
+    slope_A2_ps, slope_err_A2_ps = estimate(weights)
+    fall_A2_ps, fall_err_A2_ps = estimate(fall)
+    by_half = moments.by_block.mean(halves())[:, select] @ weights * scale
+    change = abs(float(by_half[1] - by_half[0]))
+    loglog, loglog_err = _loglog_slope(lags, msd_A2, covariance)
     return Diffusion(
-        window=window,
-        slope_A2_ps=float(weights @ moments.msd_A2[window.select]) / (6 * frame_interval_ps),
-        slope_err_A2_ps=float(error) / (6 * frame_interval_ps),
+        select=select,
         fit_start_ps=float(lags[0]) * frame_interval_ps,
         fit_stop_ps=float(lags[-1]) * frame_interval_ps,
+        slope_A2_ps=slope_A2_ps,
+        slope_err_A2_ps=slope_err_A2_ps,
+        late_slope_A2_ps=estimate(late_weights(lags, moments.n_frames, moments.n_atoms))[0],
+        fall_A2_ps=fall_A2_ps,
+        fall_err_A2_ps=fall_err_A2_ps,
+        loglog_slope=loglog,
+        diffusive=bool(
+            msd_A2[-1] >= least_displacement_A**2
+            and slope_A2_ps > 0
+            and is_linear(fall_A2_ps, fall_err_A2_ps)
+            # Each half has twice the variance, and so has their difference again.
+            and change <= LARGEST_CHANGE * 2 * slope_err_A2_ps
+            and abs(loglog - 1) <= tolerance + loglog_err
+        ),
     )
+
+
+def is_linear(fall: float, fall_err: float) -> bool:
+    """Whether a slope is the same at early and late lags, within errors; not where it is NaN."""
+    return -LARGEST_CHANGE * fall_err <= fall <= LARGEST_FALL * fall_err
+
+
+def _loglog_slope(
+    lags: np.ndarray, msd_A2: np.ndarray, covariance: np.ndarray
+) -> tuple[float, float]:
+    """Slope of ln MSD against ln lag of the later half of the lags, and its standard error."""
+    late = later_half(lags)
+    if len(lags[late]) < 2 or not np.all(msd_A2[late] > 0):
+        return float("nan"), float("nan")
+    x = np.log(lags[late])
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    per_lag = weights / msd_A2[late]
+    error = np.sqrt(max(float(per_lag @ covariance[late, late] @ per_lag), 0.0))
+    return float(weights @ np.log(msd_A2[late])), float(error)

@@ -16,7 +16,7 @@ from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
 from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
 from vitrion.transport.contacts import ContactIntervals, ContactRecorder
-from vitrion.transport.diffusion import Diffusion, Window, diffusion, plateau_window
+from vitrion.transport.diffusion import Diffusion, diffusion
 from vitrion.transport.environments import (
     EnvironmentCounter,
     Environments,
@@ -87,20 +87,24 @@ class Conduction:
 
     Attributes:
         correlations: of the collective displacements.
-        window: the lags that all slopes are taken from.
-        fit_start_ps, fit_stop_ps: its first and last lag.
+        fit_start_ps, fit_stop_ps: first and last lag of the fits.
         onsager: Onsager coefficients.
         mobile: place of the mobile ion among the species.
+        self_diffusive: whether the mobile ion diffuses.
+        collective_diffusive: whether its collective displacement and that of all charges do.
+        not_diffusive: other elements, which do not.
         scale_mS_cm: conductivity of one e² Å²/ps in this cell.
         clusters: cluster conductivities by definition of a bond, the default first.
     """
 
     correlations: Correlations
-    window: Window
     fit_start_ps: float
     fit_stop_ps: float
     onsager: Onsager
     mobile: int
+    self_diffusive: bool
+    collective_diffusive: bool
+    not_diffusive: tuple[str, ...]
     scale_mS_cm: float
     clusters: list[tuple[ClusterDefinition, Clusters]]
 
@@ -279,7 +283,7 @@ def measure_conduction(
     temperature_K: float,
     definitions: Sequence[ClusterDefinition] = (),
 ) -> Conduction:
-    """Onsager coefficients and cluster conductivities, all from the same lags.
+    """Onsager coefficients and cluster conductivities, from the same lags as self-diffusion.
 
     Args:
         trajectory: the frames.
@@ -291,9 +295,11 @@ def measure_conduction(
     """
     data = correlations(self_diffusion.moments)
     charges = [settings.charges[s] for s in data.species]
-    window = _collective_window(self_diffusion, charges, mobile, settings.diffusive_tolerance)
-    lags = self_diffusion.moments[mobile].lags[window.select]
+    by_element = self_diffusion.diffusion
+    lags = self_diffusion.moments[mobile].lags[by_element[mobile].select]
     interval_ps = trajectory.frame_interval_ps
+    place = data.species.index(mobile)
+    found = onsager(data, charges, interval_ps, list(by_element.values()))
     by_definition: list[Clusters] = []
     if definitions:
         by_definition = clusters(
@@ -306,11 +312,15 @@ def measure_conduction(
         )
     return Conduction(
         correlations=data,
-        window=window,
-        fit_start_ps=float(lags[0]) * interval_ps,
-        fit_stop_ps=float(lags[-1]) * interval_ps,
-        onsager=onsager(data, charges, window.select, interval_ps),
-        mobile=data.species.index(mobile),
+        fit_start_ps=by_element[mobile].fit_start_ps,
+        fit_stop_ps=by_element[mobile].fit_stop_ps,
+        onsager=found,
+        mobile=place,
+        self_diffusive=by_element[mobile].diffusive,
+        collective_diffusive=by_element[mobile].diffusive and bool(found.linear[[place, -1]].all()),
+        not_diffusive=tuple(
+            s for s, one in by_element.items() if s != mobile and not one.diffusive
+        ),
         scale_mS_cm=conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K),
         clusters=list(zip(definitions, by_definition, strict=True)),
     )
@@ -396,31 +406,6 @@ def cluster_definitions(
             linked_A = bonded_pairs(roles.mobile, roles.ligands, cutoffs_A)
             found.append(ClusterDefinition({**bonds_A, **linked_A}))
     return found
-
-
-def _collective_window(
-    self_diffusion: SelfDiffusion, charges: Sequence[float], mobile: str, tolerance: float
-) -> Window:
-    """The mobile ion's window, from where the other ions' rattling no longer adds a slope."""
-    window = self_diffusion.diffusion[mobile].window
-    if not window.diffusive:
-        return window
-    first = self_diffusion.moments[mobile]
-    weighted_A2 = np.sum(
-        [
-            charge**2 * m.n_atoms * m.msd_A2
-            for charge, m in zip(charges, self_diffusion.moments.values(), strict=True)
-        ],
-        axis=0,
-    )
-    return plateau_window(
-        first.lags,
-        weighted_A2,
-        first.n_frames,
-        window,
-        samples=first.n_atoms,
-        tolerance=tolerance,
-    )
 
 
 def _snapshots(trajectory: Trajectory, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

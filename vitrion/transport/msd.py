@@ -13,6 +13,10 @@ from vitrion.transport.blocks import BLOCKS, BlockSums, block_edges
 LAGS_PER_DECADE = 20
 # Sums by block use this many origins per lag: more of them overlap and add little.
 ORIGINS_PER_LAG = 8
+# Lags, over the length, at which the fluctuation of an element's mean squared displacement in time
+# is measured: long enough for slow concerted motion, with 25 to 100 independent windows each.
+FLUCTUATION_START, FLUCTUATION_STOP = 1 / 100, 1 / 25
+FLUCTUATION_LAGS = 4
 VAN_HOVE_LAGS = 8
 VAN_HOVE_ORIGINS = 2000
 
@@ -31,6 +35,15 @@ def lag_grid(n_frames: int, *, longest: float = 0.5) -> np.ndarray:
     count = max(2, round(LAGS_PER_DECADE * np.log10(max(last, 2))))
     spaced = np.geomspace(1, last, count).round().astype(int)
     return np.unique(np.concatenate([np.arange(1, min(last, 10) + 1), spaced]))
+
+
+def fluctuation_lags(lags: np.ndarray, n_frames: int) -> list[int]:
+    """Indices of up to `FLUCTUATION_LAGS` lags for the fluctuation in time."""
+    start, stop = np.searchsorted(
+        lags, np.array([FLUCTUATION_START, FLUCTUATION_STOP]) * (n_frames - 1)
+    )
+    chosen = np.linspace(min(start, len(lags) - 1), max(stop - 1, start), FLUCTUATION_LAGS)
+    return sorted({min(int(column), len(lags) - 1) for column in chosen})
 
 
 def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
@@ -62,6 +75,7 @@ class Displacements:
         msd_A2: (lags,) mean squared displacement over all atoms and time origins.
         by_block: (lags,) mean squared displacement of one atom in Å², by block of time origins.
         kurtosis: (lags,) ⟨r⁴⟩ / ⟨r²⟩².
+        in_time_A2: by index of a few lags, (origins,) mean squared displacement over the atoms.
         collective_A: (frames, 3) sum of the displacements of all atoms.
         collective_msd_A2: (lags,) mean squared displacement of that sum.
         van_hove_lags: lags of the self part of the van Hove function.
@@ -75,6 +89,7 @@ class Displacements:
     msd_A2: np.ndarray
     by_block: BlockSums
     kurtosis: np.ndarray
+    in_time_A2: dict[int, np.ndarray]
     collective_A: np.ndarray
     collective_msd_A2: np.ndarray
     van_hove_lags: np.ndarray
@@ -91,27 +106,54 @@ class Displacements:
         """Variance of r² over the Gaussian's 2/3 ⟨r²⟩²."""
         return 1.5 * (self.kurtosis - 1)
 
+    @property
+    def single_err_A2(self) -> np.ndarray:
+        """(lags,) error of the mean squared displacement from one window, of independent atoms."""
+        spread = np.maximum(np.nan_to_num(self.spread, nan=1.0), 1e-3)
+        return self.msd_A2 * np.sqrt(spread / self.n_atoms)
+
+    def concerted(self, other: Displacements) -> float:
+        """Covariance of two mean squared displacements over that of independent atoms.
+
+        From their fluctuation in time about the mean of each half of the trajectory. It is 1 for an
+        element with itself if its atoms are independent, g if they move in groups of g, and 0
+        between independent elements.
+        """
+        found = []
+        for column, series_A2 in self.in_time_A2.items():
+            expected_A4 = 2 / 3 * self.single_err_A2[column] * other.single_err_A2[column]
+            # The mean of each half takes part in the fluctuation.
+            lag = self.lags[column : column + 1]
+            taken = 1.5 * float(relative_covariance(lag, self.n_frames // 2)[0, 0])
+            measured_A4 = np.mean(
+                _about_halves(series_A2) * _about_halves(other.in_time_A2[column])
+            )
+            if expected_A4 > 0 and taken < 1:
+                found.append(float(measured_A4) / (expected_A4 * (1 - taken)))
+        return float(np.mean(found)) if found else float(self is other)
+
     def covariance(self, select: slice = slice(None)) -> np.ndarray:
         """Cov(MSD_i, MSD_j) of the mean over atoms, (lags, lags) in Å⁴.
 
-        The sum of two parts: that of N independent walkers, with the fourth moment that was
-        measured, and that of motion which the atoms share, from the mean squared displacement of
-        their sum.
+        That of independent walkers with the fourth moment that was measured, times the number of
+        atoms that move together (`concerted`).
 
         Args:
             select: which lags.
         """
-        n = self.n_atoms
-        single = self.msd_A2 * np.sqrt(np.maximum(np.nan_to_num(self.spread, nan=1.0), 1e-3) / n)
-        shared = (self.collective_msd_A2 / n - self.msd_A2) / np.sqrt(n * max(n - 1, 1))
-        single, shared = single[select], shared[select]
-        products = np.outer(single, single) + np.outer(shared, shared)
-        return relative_covariance(self.lags[select], self.n_frames) * products
+        single_A2 = self.single_err_A2[select]
+        independent = relative_covariance(self.lags[select], self.n_frames)
+        return independent * np.outer(single_A2, single_A2) * max(self.concerted(self), 1.0)
 
     @property
     def msd_err_A2(self) -> np.ndarray:
         """One standard error of the mean squared displacement, (lags,)."""
         return np.sqrt(np.diag(self.covariance()))
+
+
+def _about_halves(series: np.ndarray) -> np.ndarray:
+    """A series in time, less the mean of each of its halves."""
+    return np.concatenate([half - half.mean() for half in np.array_split(series, 2) if len(half)])
 
 
 def displacements(
@@ -160,6 +202,7 @@ def displacements(
         msd_A2=np.maximum((both_ends - 2 * correlation) / (origins * n_atoms), 0.0),
         by_block=BlockSums(blocks.squares, blocks.terms),
         kurtosis=blocks.kurtosis(),
+        in_time_A2={c: series / n_atoms for c, series in blocks.in_time.items()},
         collective_A=collective_A,
         collective_msd_A2=np.array(
             [np.mean(np.sum((collective_A[m:] - collective_A[:-m]) ** 2, axis=1)) for m in lags]
@@ -171,13 +214,16 @@ def displacements(
 
 
 class _BlockMoments:
-    """Sums of r² by block of origins, and of r⁴."""
+    """Sums of r² by block of time origins and, at a few lags, by origin; and of r⁴."""
 
     def __init__(self, lags: np.ndarray, n_frames: int) -> None:
         self.lags, self.edges = lags, block_edges(n_frames)
         self.squares = np.zeros((BLOCKS, len(lags)))
         self.terms = np.zeros((BLOCKS, len(lags)))
         self.fourth = np.zeros(len(lags))
+        self.in_time: dict[int, np.ndarray] = {
+            column: np.zeros(1) for column in fluctuation_lags(lags, n_frames)
+        }
 
     def add(self, history_A: np.ndarray) -> None:
         n_frames = history_A.shape[2]
@@ -188,6 +234,8 @@ class _BlockMoments:
             self.fourth[column] += np.einsum("af,af->", squared, squared, dtype=float)
             block = np.searchsorted(self.edges, np.arange(0, n_frames - lag, stride), "right") - 1
             by_frame = squared.sum(axis=0, dtype=float)
+            if column in self.in_time:
+                self.in_time[column] = self.in_time[column] + by_frame
             self.squares[:, column] += np.bincount(block, by_frame, BLOCKS)
             self.terms[:, column] += np.bincount(block, minlength=BLOCKS) * len(history_A)
 

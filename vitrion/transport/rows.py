@@ -57,7 +57,7 @@ def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, p
     notes = {
         "fit_start_ps": conduction.fit_start_ps,
         "fit_stop_ps": conduction.fit_stop_ps,
-        "diffusive": conduction.window.diffusive,
+        "diffusive": conduction.collective_diffusive,
     }
     found = {
         "diffusion": _table("diffusion", key, diffusion_rows(motion)),
@@ -163,8 +163,8 @@ def diffusion_rows(motion: SelfDiffusion) -> Rows:
             "D_err_cm2_s": found.D_err_A2_ps * A2_PS_TO_CM2_S,
             "fit_start_ps": found.fit_start_ps,
             "fit_stop_ps": found.fit_stop_ps,
-            "loglog_slope": found.window.loglog_slope,
-            "diffusive": found.window.diffusive,
+            "loglog_slope": found.loglog_slope,
+            "diffusive": found.diffusive,
         }
         for s, found in motion.diffusion.items()
     ]
@@ -214,19 +214,23 @@ def van_hove_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
 def onsager_rows(conduction: Conduction) -> Rows:
     """One row per ordered pair of elements, in S/cm."""
     found = conduction.onsager
-    scale = _usable(conduction) * conduction.scale_mS_cm * MS_CM_TO_S_CM
+    scale = conduction.scale_mS_cm * MS_CM_TO_S_CM
+    usable = _or_nan(conduction.collective_diffusive)
     rows: Rows = []
     for (i, a), (j, b) in product(enumerate(found.species), repeat=2):
         L, L_err = found.joint.combination(found.L(i, j))
-        L_self = found.joint.combination(found.own(i))[0] if i == j else 0.0
+        L_self = 0.0
+        if i == j:
+            known = _or_nan(conduction.self_diffusive)
+            L_self = found.joint.combination(found.own(i))[0] * known
         rows.append(
             {
                 "species_i": a,
                 "species_j": b,
-                "L": L * scale,
-                "L_err": L_err * scale,
+                "L": L * usable * scale,
+                "L_err": L_err * usable * scale,
                 "L_self": L_self * scale,
-                "L_distinct": (L - L_self) * scale,
+                "L_distinct": (L * usable - L_self) * scale,
             }
         )
     return rows
@@ -235,7 +239,7 @@ def onsager_rows(conduction: Conduction) -> Rows:
 def haven_rows(conduction: Conduction) -> Rows:
     """The one row of the mobile ion."""
     ratio, error = conduction.onsager.haven(conduction.mobile)
-    usable = _usable(conduction)
+    usable = _or_nan(conduction.collective_diffusive)
     return [{"haven_ratio": ratio * usable, "haven_ratio_err": error * usable}]
 
 
@@ -249,13 +253,19 @@ def conductivity_rows(conduction: Conduction) -> Rows:
                 conduction,
                 found.joint.combination(found.nernst_einstein),
                 found.transference_nernst_einstein(mobile),
+                usable=conduction.self_diffusive,
             ),
+            "not_diffusive": ",".join(conduction.not_diffusive),
         },
         {
             "method": "einstein",
             **_conductivity(
-                conduction, found.joint.combination(found.einstein), found.transference(mobile)
+                conduction,
+                found.joint.combination(found.einstein),
+                found.transference(mobile),
+                usable=conduction.collective_diffusive,
             ),
+            "not_diffusive": "",
         },
     ]
     if conduction.clusters:
@@ -263,31 +273,38 @@ def conductivity_rows(conduction: Conduction) -> Rows:
             {
                 "method": "cluster_nernst_einstein",
                 **_cluster_conductivity(conduction, conduction.clusters[0][1]),
+                "not_diffusive": "",
             }
         )
     return rows
 
 
 def _conductivity(
-    conduction: Conduction, charge2_A2_ps: tuple[float, float], transference: tuple[float, float]
-) -> dict[str, float]:
+    conduction: Conduction,
+    charge2_A2_ps: tuple[float, float],
+    transference: tuple[float, float],
+    *,
+    usable: bool,
+) -> dict[str, object]:
     """Σ z² D in e² Å²/ps and a transference number, each with its error, as columns."""
-    usable = _usable(conduction)
+    scale = conduction.scale_mS_cm * _or_nan(usable)
     return {
-        "sigma_mS_cm": charge2_A2_ps[0] * usable * conduction.scale_mS_cm,
-        "sigma_err_mS_cm": charge2_A2_ps[1] * usable * conduction.scale_mS_cm,
-        "t_mobile": transference[0] * usable,
-        "t_mobile_err": transference[1] * usable,
+        "sigma_mS_cm": charge2_A2_ps[0] * scale,
+        "sigma_err_mS_cm": charge2_A2_ps[1] * scale,
+        "t_mobile": transference[0] * _or_nan(usable),
+        "t_mobile_err": transference[1] * _or_nan(usable),
     }
 
 
-def _cluster_conductivity(conduction: Conduction, found: Clusters) -> dict[str, float]:
-    return _conductivity(conduction, found.nernst_einstein, found.transference)
+def _cluster_conductivity(conduction: Conduction, found: Clusters) -> dict[str, object]:
+    return _conductivity(
+        conduction, found.nernst_einstein, found.transference, usable=conduction.self_diffusive
+    )
 
 
-def _usable(conduction: Conduction) -> float:
+def _or_nan(usable: bool) -> float:
     """One, or NaN: slopes from lags at which ions do not diffuse are no coefficients."""
-    return 1.0 if conduction.window.diffusive else float("nan")
+    return 1.0 if usable else float("nan")
 
 
 def cluster_rows(conduction: Conduction) -> pd.DataFrame:
@@ -301,7 +318,7 @@ def cluster_rows(conduction: Conduction) -> pd.DataFrame:
             "n_anions": found.counts[:, ~positive].sum(axis=1),
             "charge": found.charge,
             "mean_count": found.mean_count,
-            "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S * _usable(conduction),
+            "D_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S * _or_nan(conduction.self_diffusive),
         }
     )
 
