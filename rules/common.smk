@@ -30,6 +30,7 @@ from vitrion.campaign.opening import (
     identify,
     job_seed,
     locate,
+    unread_config,
 )
 from vitrion.campaign.stopping import Decision
 from vitrion.config import validate_config
@@ -45,14 +46,8 @@ try:
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-OWN = Path(workflow.basedir, "config.yaml")
-HERE = Path("config.yaml").resolve()
-if (
-    workflow.is_main_process
-    and HERE.is_file()
-    and HERE not in {OWN, *map(Path, workflow.configfiles)}
-):
-    logger.warning(f"{HERE} is not read; lay it over {OWN} with --configfile config.yaml")
+if workflow.is_main_process and (message := unread_config(workflow.configfiles)):
+    logger.warning(message)
 
 GENERATIONS = layout.generations(CAMPAIGN.finetune.iterate.rounds)
 TRAINS = CAMPAIGN.finetune.model == "train"

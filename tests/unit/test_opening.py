@@ -20,6 +20,7 @@ from vitrion.campaign.opening import (
     job_seed,
     locate,
     open_campaign,
+    unread_config,
 )
 from vitrion.cli import build_parser
 from vitrion.commands import with_device
@@ -47,6 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_config_beside_the_snakefile_is_the_base(folder: Path) -> None:
     (folder / "config.yaml").write_text("campaign: other")
+    assert "config.yaml is not read; lay it over" in unread_config(["mine.yaml"])
+    assert not unread_config(["config.yaml"])
     (folder / "mine.yaml").write_text("replicas: 7")
     config, compositions = open_campaign(["mine.yaml"])
     assert config == load_config(PAPER).model_copy(update={"replicas": 7})

@@ -36,6 +36,14 @@ def open_config(configfiles: Sequence[Path | str]) -> Config:
     return load_config(*([base] if base.is_file() else []), *configfiles)
 
 
+def unread_config(configfiles: Iterable[Path | str]) -> str:
+    """A warning of a `config.yaml` in the working folder that is not named; else empty."""
+    here, base = Path("config.yaml").resolve(), WORKFLOW / "config.yaml"
+    if not here.is_file() or here in {base, *(Path(file).resolve() for file in configfiles)}:
+        return ""
+    return f"{here} is not read; lay it over {base} with --configfile config.yaml"
+
+
 def campaign_compositions(config: Config, path: Path | None = None) -> dict[str, Composition]:
     """The compositions of a campaign by name, with the formal charges of all their elements.
 
