@@ -214,7 +214,10 @@ def test_real_vasprun(tmp_path, name):
     assert frame.rejection_reason == ""
     results = frame.atoms.calc.results
     # The force-consistent energy, without the PV term of PSTRESS.
-    assert results["energy"] == reference.get_potential_energy(force_consistent=True)
+    energy = reference.get_potential_energy(force_consistent=True)
+    assert results["energy"] == pytest.approx(energy, abs=1e-8)
+    assert np.array_equal(results["forces"], reference.calc.results["forces"])
+    assert np.allclose(frame.atoms.positions, reference.positions, atol=1e-9)
     assert np.allclose(results["stress"], reference.get_stress())
     assert frame.atoms.info["engine"] == "vasp"
     assert frame.atoms.info["level"].startswith("VASP 6.3")
@@ -329,7 +332,7 @@ LEVELS = {
     "functional": (
         "   METAGGA = R2SCAN\n", "VASP 5.3.3 R2SCAN 300 eV", {"Ni": "PAW_PBE Ni 02Aug2007"},
     ),
-    "cutoff": ("   ENCUT = 520.0 eV\n", "VASP 5.3.3 PBE 520 eV", {"Ni": "PAW_PBE Ni 02Aug2007"}),
+    "cutoff": ("   ENCUT = 520eV !\n", "VASP 5.3.3 PBE 520 eV", {"Ni": "PAW_PBE Ni 02Aug2007"}),
 }  # fmt: skip
 
 
@@ -379,6 +382,15 @@ def test_steps_of_a_learned_force_field_are_no_labels(tmp_path, outcar):
     head, steps, tail = outcar
     steps[1] = re.sub("Iteration", "ML step", CONVERGED.sub("", steps[1]))
     (tmp_path / "OUTCAR").write_text(head + "".join(steps) + tail)
+    frames = import_frames(tmp_path)
+    assert energies(frames) == [-10.0, None, -30.0]
+    assert "no electronic step" in frames[1].rejection_reason
+
+
+def test_vasprun_steps_of_a_learned_force_field_are_no_labels(tmp_path, vasprun):
+    head, steps, tail = vasprun
+    steps[1] = re.sub(r"<scstep>.*</scstep>", "", steps[1], flags=re.S)
+    (tmp_path / "vasprun.xml").write_text(head + "".join(steps) + tail)
     frames = import_frames(tmp_path)
     assert energies(frames) == [-10.0, None, -30.0]
     assert "no electronic step" in frames[1].rejection_reason

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 from ase import Atoms
+from ase.units import GPa
+from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp import Vasprun
 
 from vitrion.dataset.frame import open_text
@@ -25,6 +28,7 @@ from vitrion.dataset.labels import PRESSURE_ONLY, PSEUDOPOTENTIALS, with_labels
 # VASP ends an electronic cycle when the energy changes by less than EDIFF. A last change this many
 # times larger means that something else ended it.
 EDIFF_FACTOR = 10.0
+KBAR_eV_A3 = 0.1 * GPa
 # As pymatgen names them, so that a vasprun.xml and an OUTCAR have the same level.
 GRADIENT_APPROXIMATIONS = {
     "PE": "PBE", "PS": "PBEsol", "RE": "revPBE", "RP": "revPBE+Padé", "AM": "AM05",
@@ -33,6 +37,8 @@ DISPERSIONS = {
     "1": "D2", "10": "D2", "11": "D3", "12": "D3-BJ", "13": "D4", "2": "TS", "20": "TS",
     "21": "TS-H", "202": "MBD", "4": "dDsC",
 }  # fmt: skip
+
+NO_CYCLE = "no electronic step: not a DFT calculation (a force field that VASP learned?)"
 
 Reading = tuple[Atoms | None, str]
 
@@ -55,24 +61,29 @@ def read_vasprun(path: Path) -> Iterator[Reading]:
         if end < 0:
             raise ValueError("vasprun.xml ends within its first ionic step")
         text = text[:end] + "</calculation>\n</modeling>\n"
-    frames, run = _parse_vasprun(text)
+    run = _parse_vasprun(text)
     level, potentials = _level_of_run(run), _pseudopotentials_of_run(run)
-    for atoms, step in zip(frames, run.ionic_steps, strict=True):
+    pressure_eV_A3 = run.parameters.get("PSTRESS", 0.0) * KBAR_eV_A3
+    for step in run.ionic_steps:
         if reason := _vasprun_rejection(step["electronic_steps"], run.parameters):
             yield None, reason
             continue
-        labels = atoms.calc.results
-        atoms.calc = None
-        yield (
-            _labelled(atoms, labels, level, potentials, isif=run.parameters.get("ISIF", 2)),
-            "",
-        )
+        atoms = AseAtomsAdaptor.get_atoms(step["structure"], msonable=False)
+        # Unlike that of an OUTCAR, this energy includes the PV term of PSTRESS.
+        labels = {
+            "free_energy": step["e_fr_energy"] - pressure_eV_A3 * atoms.get_volume(),
+            "forces": step.get("forces"),
+        }
+        if "stress" in step:
+            labels["stress"] = -KBAR_eV_A3 * np.asarray(step["stress"], dtype=float)
+        isif = run.parameters.get("ISIF", 2)
+        yield _labelled(atoms, labels, level, potentials, isif=isif), ""
     if not is_whole:
-        yield None, f"vasprun.xml ends within ionic step {len(frames) + 1}: only this one is lost"
+        number = len(run.ionic_steps) + 1
+        yield None, f"vasprun.xml ends within ionic step {number}: only this one is lost"
 
 
-def _parse_vasprun(text: str) -> tuple[list[Atoms], Vasprun]:
-    """The file as ASE and pymatgen read it; they complement each other."""
+def _parse_vasprun(text: str) -> Vasprun:
     with (
         tempfile.NamedTemporaryFile("w", suffix=".xml", encoding="latin-1") as whole,
         warnings.catch_warnings(),
@@ -81,19 +92,20 @@ def _parse_vasprun(text: str) -> tuple[list[Atoms], Vasprun]:
         whole.write(text)
         whole.flush()
         try:
-            frames = list(ase.io.iread(whole.name, index=":", format="vasp-xml"))
             run = Vasprun(whole.name, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-        except Exception as error:  # the two parsers raise anything for a damaged file
+        except Exception as error:  # the parser raises anything for a damaged file
             raise ValueError(
                 f"not a readable vasprun.xml ({type(error).__name__}: {error})"
             ) from error
-    if not frames or len(frames) != len(run.ionic_steps):
+    if not run.ionic_steps:
         raise ValueError("vasprun.xml ends within its first ionic step")
-    return frames, run
+    return run
 
 
 def _vasprun_rejection(cycle: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str:
     """Why an electronic cycle did not converge; empty when it did."""
+    if not cycle:
+        return NO_CYCLE
     if len(cycle) >= parameters["NELM"]:
         return f"SCF not converged in {len(cycle)} steps"
     energies_eV = [step["e_fr_energy"] for step in cycle if "e_fr_energy" in step]
@@ -149,8 +161,6 @@ def _labelled(
     *,
     isif: int,
 ) -> Atoms:
-    labels = {name: labels[name] for name in ("free_energy", "energy", "forces", "stress")
-              if name in labels}  # fmt: skip
     atoms.info |= {"engine": "vasp", "level": level, PSEUDOPOTENTIALS: dict(pseudopotentials)}
     if isif == 1 and "stress" in labels:
         atoms.info[PRESSURE_ONLY] = True
@@ -208,7 +218,7 @@ def _scan_outcar(lines: Iterable[str]) -> _Outcar:
         elif "hard stop encountered" in line:
             is_stopped = True
         elif "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line:
-            limit = int(tags.get("NELM", "0")) or None
+            limit = int(_number(tags.get("NELM", "0"))) or None
             rejections.append(_outcar_rejection(steps, is_converged, is_stopped, limit))
             steps, is_converged, is_stopped = 0, False, False
         elif not rejections:
@@ -218,8 +228,8 @@ def _scan_outcar(lines: Iterable[str]) -> _Outcar:
                 titles.append(match[1].strip())
             elif "VRHFIN" in line:
                 elements.append(line.split("=", 1)[1].split(":")[0].strip())
-            elif match := re.match(r"\s*(.*LDAUU)\s*=\s*([-\d. ]+)", line):
-                tags["LDAUU"] = match[2]
+            elif match := re.search(r"for each species LDAUU\s*=\s*([-\d. ]+)", line):
+                tags["LDAUU"] = match[1]
             else:
                 for name, value in re.findall(r"\b([A-Z_]{3,9})\s*=\s*([^\s;]+)", line):
                     tags.setdefault(name, value)
@@ -228,10 +238,16 @@ def _scan_outcar(lines: Iterable[str]) -> _Outcar:
     hubbards_eV = dict(zip(elements, map(float, tags.get("LDAUU", "").split()), strict=False))
     return _Outcar(
         rejections,
-        _level(version, _functional(tags, titles, hubbards_eV), float(tags.get("ENCUT", "nan"))),
+        _level(version, _functional(tags, titles, hubbards_eV), _number(tags.get("ENCUT", "nan"))),
         _pseudopotentials(list(dict.fromkeys(titles)), hubbards_eV),
-        int(tags.get("ISIF", "2")),
+        int(_number(tags.get("ISIF", "2"))),
     )
+
+
+def _number(text: str) -> float:
+    """The number that a tag begins with (`520eV`); NaN where there is none."""
+    match = re.match(r"[-+]?\d*\.?\d+(?:[EeDd][-+]?\d+)?", text)
+    return float(match[0].replace("D", "E").replace("d", "e")) if match else float("nan")
 
 
 def _outcar_rejection(steps: int, is_converged: bool, is_stopped: bool, limit: int | None) -> str:
@@ -240,7 +256,7 @@ def _outcar_rejection(steps: int, is_converged: bool, is_stopped: bool, limit: i
     if is_converged:
         return ""
     if steps == 0:
-        return "no electronic step: not a DFT calculation (a force field that VASP learned?)"
+        return NO_CYCLE
     if limit is None or steps >= limit:
         return f"SCF not converged in {steps} steps"
     return f"SCF not converged: it was stopped after {steps} steps"
