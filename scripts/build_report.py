@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.page import build_report
 from vitrion.runtime.job import job_log
 

@@ -14,7 +14,7 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from synthetic_campaign import glass, write_campaign
 
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures import plot_figures
 from vitrion.report.page import SHOWN, build_report
 from vitrion.structure.compositions import read_compositions

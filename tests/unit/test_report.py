@@ -16,9 +16,9 @@ from synthetic_campaign import glass, write_campaign
 
 from vitrion.campaign.figures import FIGURES, FORMATS, GROUPS
 from vitrion.cli import main
-from vitrion.paper.reference import conductivities, statements
+from vitrion.paper.published import conductivities, statements
 from vitrion.paper.verdict import CLAIMS
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures import MODULES, plot_figure
 from vitrion.report.figures.glass import glass_checks
 from vitrion.report.glasses import glass_model

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, whatever ends the writer."""
+"""Files that appear whole or not at all, whatever ends the writer, and checksums of files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -74,6 +75,12 @@ def _is_alive(process: int) -> bool:
     except PermissionError:  # of another user
         return True
     return True
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -9,7 +9,6 @@ and `checksums.sha256`, which `sha256sum -c` reads as well.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
+from vitrion.base.files import sha256
 from vitrion.campaign.jobs import campaign_jobs
 from vitrion.campaign.opening import WORKFLOW, campaign_compositions
 from vitrion.campaign.status import read_status
@@ -65,7 +65,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     """What is wrong with a file of an archive: changed, missing, extra or lacking."""
 
     what: str
@@ -156,7 +156,7 @@ def archive_campaign(
     return sha256(out / CHECKSUMS)
 
 
-def verify_archive(folder: Path) -> list[Finding]:
+def verify_archive(folder: Path) -> list[Discrepancy]:
     """What is wrong with an archive: nothing, if all is as `archive_campaign` left it.
 
     Every checksum is computed again, and the files that the archived configuration asks for must
@@ -171,17 +171,17 @@ def verify_archive(folder: Path) -> list[Finding]:
     """
     listed = _read_checksums(folder / CHECKSUMS)
     present = dict(_files(folder))
-    findings = [Finding("missing", name) for name in listed if name not in present]
+    findings = [Discrepancy("missing", name) for name in listed if name not in present]
     findings += [
-        Finding("changed", name)
+        Discrepancy("changed", name)
         for name, expected in listed.items()
-        if name in present and sha256(present[name]) != expected
+        if name in present and not _has_checksum(present[name], expected)
     ]
     findings += [
-        Finding("extra", name) for name in present if name not in listed and name != CHECKSUMS
+        Discrepancy("extra", name) for name in present if name not in listed and name != CHECKSUMS
     ]
     needed = {"config.yaml", "compositions.tsv", CRATE}
-    findings += [Finding(LACKING, name) for name in sorted(needed - {*listed, *present})]
+    findings += [Discrepancy(LACKING, name) for name in sorted(needed - {*listed, *present})]
     if needed & {finding.path for finding in findings}:
         return findings
     config = load_config(folder / "config.yaml")
@@ -189,7 +189,9 @@ def verify_archive(folder: Path) -> list[Finding]:
     trajectories = any(name.startswith("production/") for name in listed)
     expected = _expected(config, compositions, trajectories=trajectories)
     findings += [
-        Finding(LACKING, name) for name in expected if name not in listed and name not in present
+        Discrepancy(LACKING, name)
+        for name in expected
+        if name not in listed and name not in present
     ]
     return findings
 
@@ -302,6 +304,10 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return sorted((name, path) for name, path in found if not path.is_dir())
 
 
+def _has_checksum(path: Path, expected: str) -> bool:
+    return path.is_file() and sha256(path) == expected  # a link may lead nowhere
+
+
 def _read_checksums(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text().splitlines()
@@ -323,14 +329,6 @@ def _read_checksums(path: Path) -> dict[str, str]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file; empty where there is none."""
-    if not path.is_file():  # a link to nowhere
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed() -> str:

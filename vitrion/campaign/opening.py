@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from vitrion.base.errors import InputError
+from vitrion.base.files import sha256
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Config, load_config
 from vitrion.structure.compositions import Composition, check_charges, read_compositions, table_path
@@ -92,7 +93,7 @@ def locate(path: Path | str) -> Path:
 
 def identify(model: str) -> str:
     """What a model is, wherever its file lies: the SHA-256 of the file, or the name of a model."""
-    return _sha256(Path(model).resolve()) if Path(model).is_file() else model
+    return sha256(Path(model).resolve()) if Path(model).is_file() else model
 
 
 def contents(paths: Iterable[Path | str]) -> dict[str, str]:
@@ -104,9 +105,7 @@ def contents(paths: Iterable[Path | str]) -> dict[str, str]:
     for path in map(Path, paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         found |= {
-            p.relative_to(path.parent).as_posix(): _sha256(p.resolve())
-            for p in files
-            if p.is_file()
+            p.relative_to(path.parent).as_posix(): sha256(p.resolve()) for p in files if p.is_file()
         }
     return found
 
@@ -117,11 +116,6 @@ def digest(paths: Iterable[Path | str]) -> str:
 
 
 @cache
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def provenance(config: Config) -> dict[str, object]:
     """The origin of a table, for its file metadata."""
     return {

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Write results/<campaign>/report."""
     from vitrion.campaign import layout
     from vitrion.campaign.opening import open_campaign
-    from vitrion.report.campaign import CampaignTables
+    from vitrion.report.campaign_tables import CampaignTables
     from vitrion.report.figures import plot_figures
     from vitrion.report.page import build_report
 

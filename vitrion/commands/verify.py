@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what is wrong; the exit code is then 1."""
-    from vitrion.campaign.archive import CHECKSUMS, sha256, verify_archive
+    from vitrion.base.files import sha256
+    from vitrion.campaign.archive import CHECKSUMS, verify_archive
 
     findings = [str(finding) for finding in verify_archive(args.archive)]
     found = sha256(args.archive / CHECKSUMS)

@@ -7,7 +7,6 @@ and writes what an undisturbed call would have written.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from ase import Atoms
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
+from vitrion.base.files import sha256
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics
 from vitrion.dynamics.batch import drive_together
@@ -79,7 +79,7 @@ def equilibrate(
     checkpoints = engine.checkpoint_log(
         out,
         {
-            "glass": hashlib.sha256(glass.read_bytes()).hexdigest(),
+            "glass": sha256(glass),
             "temperature_K": temperature_K,
             "equilibrate_ps": equilibrate_ps,
             "seed": seed,

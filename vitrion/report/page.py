@@ -19,8 +19,8 @@ import yaml
 from vitrion import __version__
 from vitrion.base.files import whole_file
 from vitrion.campaign.figures import FIGURES, FORMATS, GROUPS
-from vitrion.paper.reference import conductivities, statements
-from vitrion.report.campaign import CampaignTables
+from vitrion.paper.published import conductivities, statements
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.glasses import read_glasses
 from vitrion.report.style import concise
 from vitrion.tables import TABLES

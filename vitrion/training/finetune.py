@@ -28,6 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
+from vitrion.base.files import sha256
 from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Finetune
@@ -102,7 +103,7 @@ def finetune(
         "start_model": settings.start,
         "start_model_hash": model_hash(settings.start),
         "dataset": {
-            split: {"sha256": _sha256(path), "n_frames": len(frames[split])}
+            split: {"sha256": sha256(path), "n_frames": len(frames[split])}
             for split, path in (("train", train), ("val", val))
         },
         # `model` names the model of a campaign; it is not a setting of the training.
@@ -395,7 +396,3 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _plain_row(row: Mapping[str, float]) -> dict[str, float | None]:
     """A row for JSON, which has no NaN."""
     return {name: round(x, 6) if math.isfinite(x) else None for name, x in row.items()}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from vitrion.campaign.figures import FIGURES, FORMATS
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures import compositions, glass, potential, residence, structure, transport
 from vitrion.report.style import RC, save
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
-from vitrion.paper.reference import conductivities
-from vitrion.report.campaign import CampaignTables
+from vitrion.paper.published import conductivities
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.style import MARKERS, color, concise, say_nothing
 from vitrion.statistics.differences import COMPARED, FACTORS, outliers
 

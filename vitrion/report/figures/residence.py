@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vitrion.paper.verdict import CLAIMS
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.structure import by_role, main_environments
 from vitrion.report.style import (
     MARKERS,

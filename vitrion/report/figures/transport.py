@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
 from vitrion.paper.family import halide
-from vitrion.report.campaign import CampaignTables
+from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.style import (
     MARKERS,
     PlainNumbers,
