@@ -21,10 +21,6 @@ ORDER = (
     "dynamics", "dataset", "training", "transport", "statistics", "paper", "report", "bench",
     "commands",
 )  # fmt: skip
-# Imports that run back up, to be removed.
-EXCEPTIONS = {
-    ("statistics/summary.py", "paper"),
-}
 HEAVY = ("torch", "matplotlib", "scipy", "pymatgen", "pandas", "chgnet")
 MOST_CPU_S = 1.5
 
@@ -49,13 +45,13 @@ def test_every_package_has_its_place() -> None:
 def test_imports_point_down(package: str) -> None:
     later = ORDER[ORDER.index(package) + 1 :]
     folder = ROOT / "vitrion"
-    upward = {
+    upward = [
         (path.relative_to(folder).as_posix(), imported)
         for path in (folder / package).rglob("*.py")
         for imported in imported_packages(path)
         if imported in later
-    }
-    assert upward <= EXCEPTIONS
+    ]
+    assert upward == []
 
 
 @pytest.mark.parametrize(
