@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vitrion.base.errors import InputError
 from vitrion.campaign.reference import tables_reference
@@ -63,6 +66,38 @@ def test_contract_of_the_summary() -> None:
     }  # fmt: skip
     assert promised <= set(SUMMARY_TABLES)
     assert {"dataset", "model_metrics"} <= set(TABLES)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "haven.parquet"
+    rng = np.random.default_rng(0)
+    rows = [{**LIALCL, "replica": r, "haven_ratio": rng.random()} for r in range(300)]
+    write_table(path, "haven", pd.DataFrame(rows).assign(haven_ratio_err=0.1), {"seed": 3})
+    return path
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damage_is_named_or_does_no_harm(table: Path, data: st.DataObject) -> None:
+    """A cut file and one with a changed bit end in one message, or the same values are read."""
+    content = bytearray(table.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans(), "cut"):
+        del content[place:]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = table.with_name("damaged.parquet")
+    damaged.write_bytes(content)
+    try:
+        found = read_table(damaged)
+    except InputError as error:
+        message = str(error)
+    else:
+        message, kept = "", ["haven_ratio", "replica"]
+        kept = [name for name in kept if name in found]  # names are not under a checksum
+        pd.testing.assert_frame_equal(found[kept], read_table(table)[kept])
+    assert not message or (str(damaged) in message and "remove it to make" in message)
 
 
 def test_unreadable(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -57,25 +58,41 @@ def write_table(
         },
     )
     with whole_file(path) as partial:
-        pq.write_table(table.cast(schema), partial, compression="zstd")
+        pq.write_table(table.cast(schema), partial, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
     """Read a table; its file metadata is in `attrs`.
 
     Raises:
-        InputError: the file is missing or not a Parquet file.
+        InputError: the file is missing, damaged or not a Parquet file.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError("table", str(path), f"cannot be read as Parquet ({error})") from error
-    frame = table.to_pandas()
-    frame.attrs = json.loads((table.schema.metadata or {}).get(b"vitrion", b"{}"))
+    with _damage_named(path):
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        frame = table.to_pandas()
+        frame.attrs = json.loads((table.schema.metadata or {}).get(b"vitrion", b"{}"))
     return frame
 
 
 def column_units(path: Path | str) -> dict[str, str]:
-    """Unit of every column of a written table, from its field metadata."""
-    schema = pq.read_schema(path)
-    return {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+    """Unit of every column of a written table, from its field metadata.
+
+    Raises:
+        InputError: as `read_table`.
+    """
+    with _damage_named(path):
+        schema = pq.read_schema(path)
+        return {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+
+
+@contextmanager
+def _damage_named(path: Path | str) -> Iterator[None]:
+    # Damage to a file's metadata also shows as text or JSON that cannot be decoded.
+    try:
+        yield
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "table",
+            str(path),
+            f"cannot be read as Parquet ({error}); if Vitrion wrote it, remove it to make it again",
+        ) from error
