@@ -119,10 +119,7 @@ def model_of(key):
 
 def code(*packages):
     """Digest of packages of the library whose change must rerun a job."""
-    modules = (
-        p for name in packages for p in Path(workflow.basedir, "vitrion", name).rglob("*.py")
-    )
-    return digest(sorted(modules))
+    return digest(Path(workflow.basedir, "vitrion", package) for package in packages)
 
 
 def source_contents(wildcards):

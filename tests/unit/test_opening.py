@@ -79,6 +79,10 @@ def test_contents_do_not_depend_on_the_place(folder: Path) -> None:
     shutil.copytree(folder / "a/dft", folder / "b/dft")
     (folder / "b/dft/more.txt").write_text("1")
     assert digest([folder / "b/dft"]) != digest([folder / "a/dft"])
+    for name, text in (("x", "1"), ("y", "2")):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(text)
+    assert len(contents([folder / "x", folder / "y", folder / "x/__init__.py"])) == 3
     (folder / "one.safetensors").write_bytes(b"1")
     (folder / "two.safetensors").write_bytes(b"1")
     assert identify("one.safetensors") == identify(str(folder / "two.safetensors"))

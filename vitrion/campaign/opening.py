@@ -96,17 +96,20 @@ def identify(model: str) -> str:
     return sha256(Path(model).resolve()) if Path(model).is_file() else model
 
 
-def contents(paths: Iterable[Path | str]) -> dict[str, str]:
-    """SHA-256 of the files at some paths and in the folders among them, by name.
+def contents(paths: Iterable[Path | str]) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file at some paths and in the folders among them.
 
     Names count from the parent of the path, so that they do not depend on where a folder lies.
+    Compiled Python is left out.
     """
-    found: dict[str, str] = {}
+    found = []
     for path in map(Path, paths):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        found |= {
-            p.relative_to(path.parent).as_posix(): sha256(p.resolve()) for p in files if p.is_file()
-        }
+        found += [
+            (p.relative_to(path.parent).as_posix(), sha256(p.resolve()))
+            for p in files
+            if p.is_file() and p.suffix != ".pyc"
+        ]
     return found
 
 
