@@ -64,7 +64,7 @@ def test_a_round_samples_with_the_model_before_and_trains_on_more(tmp_path: Path
 
     # Dynamics runs with the last model, and a further round leaves all that is there.
     ended = workflow.run("--dry-run", "results/rounds/quench/LiAlCl/r0/glass.extxyz")
-    assert "results/rounds/round-1/finetune/validation.parquet" in ended.stdout
+    assert "results/rounds/round-1/finetune/stability.parquet" in ended.stdout
     overlay.write_text(OVERLAY.format(table=table).replace("rounds: 1", "rounds: 2"))
     ended = workflow.run("--dry-run", target.replace("round-1", "round-2"))
     assert "round-2/dataset/sampled/LiAlCl.extxyz" in ended.stdout
