@@ -222,7 +222,7 @@ def test_nve_equals_ase():
 
 
 def test_nose_hoover_chain_equals_ase():
-    """ASE counts 3n degrees of freedom; told that there is an atom less, it does as we do."""
+    """ASE counts 3n degrees of freedom; for one atom less it agrees with us."""
     start = NoseHooverNVT(0.004, 0.1).start(argon())
     atoms = _ase_atoms(start)
     md = NoseHooverChainNVT(

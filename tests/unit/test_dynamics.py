@@ -200,14 +200,14 @@ def test_records_of_other_inputs_are_not_used(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("corrupt", "message"),
     [
         (lambda r: setattr(r, "energy_eV", float("nan")), "not finite"),
         (lambda r: r.forces_eV_A.__setitem__((0, 0), np.inf), "not finite"),
         (lambda r: r.forces_eV_A.__imul__(1e4), "temperature"),
     ],
 )
-def test_a_blow_up_ends_with_the_last_good_state(tmp_path, fault, message):
+def test_a_blow_up_ends_with_the_last_good_state(tmp_path, corrupt, message):
     class Exploding(LennardJones):
         calls = 0
 
@@ -215,7 +215,7 @@ def test_a_blow_up_ends_with_the_last_good_state(tmp_path, fault, message):
             found = super().compute(positions_A, cell_A, stress=stress)
             self.calls += 1
             if self.calls > 10:
-                fault(found)
+                corrupt(found)
             return found
 
     potential = Exploding(cutoff_A=4.0)

@@ -129,9 +129,7 @@ def failing(monkeypatch, after: int, error: Exception) -> None:
     monkeypatch.setattr(Engine, "batch_potential", batch)
 
 
-def test_one_that_blows_up_is_told_and_the_others_lose_nothing(
-    starts: list[Path], monkeypatch
-) -> None:
+def test_a_blow_up_is_named_and_the_others_lose_nothing(starts: list[Path], monkeypatch) -> None:
     outs, alone = outputs(starts, "segment.h5"), outputs(starts, "alone.h5")
     with monkeypatch.context() as patch:
         failing(patch, 40, PotentialError("gone"))
@@ -154,7 +152,7 @@ def test_one_that_blows_up_is_told_and_the_others_lose_nothing(
         assert_same_segment(*pair)
 
 
-def test_a_fault_of_the_machine_stops_all_and_a_new_call_goes_on(
+def test_an_error_of_the_machine_stops_all_and_a_new_call_continues(
     starts: list[Path], monkeypatch
 ) -> None:
     outs, alone = outputs(starts, "segment.h5"), outputs(starts, "alone.h5")
@@ -194,7 +192,7 @@ def test_a_signal_saves_all_of_them(starts: list[Path], monkeypatch) -> None:
         assert_same_segment(*pair)
 
 
-def test_a_start_that_does_not_fit_is_told_and_leaves_nothing_locked(starts: list[Path]) -> None:
+def test_a_start_that_does_not_fit_is_refused_and_leaves_nothing_locked(starts: list[Path]) -> None:
     outs = outputs(starts, "segment.h5")
     with pytest.raises(InputError, match="no multiple"):
         produce([*starts[:2], odd_length(starts[2])], outs)

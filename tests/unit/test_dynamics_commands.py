@@ -36,7 +36,7 @@ def md(structure, tmp_path, *options):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "key"),
     [
         (["--timestep-fs", "0"], "--timestep-fs"),
         (["--timestep-fs", "50"], "--timestep-fs"),
@@ -50,10 +50,10 @@ def md(structure, tmp_path, *options):
         (["--seed", "-1"], "--seed"),
     ],
 )
-def test_wrong_options(structure, tmp_path, capsys, options, told):
+def test_wrong_options(structure, tmp_path, capsys, options, key):
     assert md(structure, tmp_path, *options) == 2
     message = capsys.readouterr().err
-    assert told in message
+    assert key in message
     assert message.count("\n") == 1
     assert not (tmp_path / "md.h5").exists()
 
@@ -61,13 +61,13 @@ def test_wrong_options(structure, tmp_path, capsys, options, told):
 def test_wrong_structures(tmp_path, capsys):
     ase.io.write(tmp_path / "molecule.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]]))
     (tmp_path / "text.extxyz").write_text("no structure\n")
-    for name, told in (
+    for name, reason in (
         ("none.extxyz", "no such file"),
         ("molecule.extxyz", "periodic"),
         ("text.extxyz", "cannot read"),
     ):
         assert md(str(tmp_path / name), tmp_path) == 2
-        assert told in capsys.readouterr().err
+        assert reason in capsys.readouterr().err
 
 
 def test_md_writes_a_segment(structure, tmp_path):

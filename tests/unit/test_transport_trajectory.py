@@ -96,7 +96,7 @@ def breathing_cells(frames: int, amplitude: float = 0.02) -> np.ndarray:
 
 @pytest.mark.parametrize("block_values", [100, 3_000_000])
 @pytest.mark.parametrize("still_for", [0, 100])
-def test_who_is_near_whom_survives_a_changing_cell(monkeypatch, block_values, still_for):
+def test_distances_are_right_in_a_changing_cell(monkeypatch, block_values, still_for):
     """Atoms that cross the boundary again and again, folded or not, keep their distances."""
     monkeypatch.setattr(module, "BLOCK_VALUES", block_values)
     cells_A = np.concatenate([breathing_cells(1).repeat(still_for, 0), breathing_cells(200)])
@@ -170,7 +170,7 @@ def test_drift_is_removed_and_discard_counts_from_the_start():
         assert np.abs(whole(t)[:, t.slices["O"]].mean(axis=1)).max() < 1e-5
 
 
-def test_segments_join_and_their_faults_are_told(tmp_path):
+def test_segments_join_and_their_errors_are_named(tmp_path):
     true_A = walk(60)
     first = write_segment(tmp_path / "a.h5", true_A[:30], 1)
     second = write_segment(tmp_path / "b.h5", true_A[30:], 31)

@@ -37,7 +37,7 @@ Ensemble = Literal["nve", "nvt", "npt"]
 
 @dataclass(frozen=True)
 class Engine:
-    """What every protocol runs with.
+    """Potential and settings of a run.
 
     Attributes:
         model: what `vitrion.potential.load_model` takes.
