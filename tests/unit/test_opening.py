@@ -20,6 +20,7 @@ from vitrion.campaign.opening import (
     job_seed,
     locate,
     open_campaign,
+    provenance,
     unread_config,
 )
 from vitrion.cli import build_parser
@@ -87,6 +88,15 @@ def test_contents_do_not_depend_on_the_place(folder: Path) -> None:
     (folder / "two.safetensors").write_bytes(b"1")
     assert identify("one.safetensors") == identify(str(folder / "two.safetensors"))
     assert identify("0.3.0") == "0.3.0"
+
+
+def test_provenance_of_tables() -> None:
+    config = Config(campaign="x", seed=5)
+    assert provenance(config) == {
+        "campaign": "x",
+        "campaign_seed": 5,
+        "config_hash": config.hash(),
+    }
 
 
 def test_seeds_are_those_of_the_rules_wildcards() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from vitrion.base.errors import InputError
@@ -118,7 +117,6 @@ def digest(paths: Iterable[Path | str]) -> str:
     return hashlib.sha256(repr(contents(paths)).encode()).hexdigest()[:16]
 
 
-@cache
 def provenance(config: Config) -> dict[str, object]:
     """The origin of a table, for its file metadata."""
     return {
