@@ -225,6 +225,14 @@ def test_later_analysis_uses_the_frames_that_all_segments_have(make: Make) -> No
     assert source.n_frames == len(found)
 
 
+def test_a_pattern_that_names_segments_and_frames_reads_each_once(make: Make) -> None:
+    paths = [make(0), make(1)]
+    thin_segment(paths[0], 2)
+    found = sorted(paths[0].parent.glob("segment-*.h5"))
+    assert len(found) == 4
+    assert read_segments(found).n_frames == read_segments(paths).n_frames == FRAMES
+
+
 def test_later_analysis_without_frames_says_what_is_missing(make: Make) -> None:
     paths = [make(0), make(1)]
     thin_segment(paths[1], 0)

@@ -145,7 +145,7 @@ def read_segments(paths: Sequence[Path], *, expected: TrajectoryKey | None = Non
     Where some were thinned (`production.keep_every`), only frames that all would have are used.
 
     Args:
-        paths: the files.
+        paths: the files; a segment stands for the frames beside it.
         expected: the trajectory of a campaign that the segments belong to.
 
     Raises:
@@ -157,7 +157,8 @@ def read_segments(paths: Sequence[Path], *, expected: TrajectoryKey | None = Non
     paths = [Path(path) for path in paths]
     for path in paths:
         _check_belongs(path, expected)
-    paths = [_file_with_frames(path) for path in paths]
+    # `segment-*.h5` names segments and their frames; each file is read once.
+    paths = list(dict.fromkeys(_file_with_frames(path) for path in paths))
     metadata = [_check_belongs(path, expected) for path in paths]
     common = _common_interval(metadata)
     parts = [_read_frame_times(path) for path in paths]
