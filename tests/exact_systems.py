@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from ase.data import atomic_masses, atomic_numbers
 from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 
@@ -81,25 +82,41 @@ def walkers(
 
 
 def exact_walkers(
-    ions: Sequence[Ions], *, temperature_K: float, cell_A: float = 50.0
+    ions: Sequence[Ions], *, temperature_K: float, cell_A: float = 50.0, frame: str = "none"
 ) -> dict[str, float]:
-    """What the analysis of `walkers` should give, by quantity; the first element is mobile."""
+    """What the analysis of `walkers` should give, by quantity; the first element is mobile.
+
+    Args:
+        ions: the elements.
+        temperature_K: of the analysis.
+        cell_A: edge of the cubic cell.
+        frame: of reference. R_a − N_a u with u = Σ_b w_b R_b makes the matrix of ⟨ΔR_a·ΔR_b⟩ a
+            linear transform of that in the frame `none`.
+    """
     z = np.array([kind.charge for kind in ions], dtype=float)
     n = np.array([kind.number for kind in ions], dtype=float)
     c = np.array([kind.shared for kind in ions])
     D = np.array([kind.D_A2_ps for kind in ions])
-    root = z * n * c * np.sqrt(D)
-    L = np.outer(root, root)
-    own = z**2 * n * D
+    root = n * c * np.sqrt(D)
+    collective, own = np.outer(root, root), n * D
     repelled = own * (1 - np.array([kind.repulsion for kind in ions])) * (1 - c**2)
-    np.fill_diagonal(L, repelled + (root**2))
+    np.fill_diagonal(collective, repelled + root**2)
+    masses = [atomic_masses[atomic_numbers[kind.element]] for kind in ions]
+    alike = {"none": 0 * n, "network": np.arange(len(ions)) > 0, "center_of_mass": masses}[frame]
+    w = alike / max(np.sum(alike * n), 1e-9)
+    own = own - 2 * collective @ w + n * (w @ collective @ w)
+    moved = np.eye(len(ions)) - np.outer(n, w)
+    L, L_self = np.outer(z, z) * (moved @ collective @ moved.T), z**2 * own
     scale = conductivity_mS_cm(1.0, cell_A**3, temperature_K)
-    exact = {f"D:{kind.element}": kind.D_A2_ps * A2_PS_TO_CM2_S for kind in ions}
-    exact["sigma:nernst_einstein"] = own.sum() * scale
-    exact["t:nernst_einstein"] = own[0] / own.sum()
+    exact = {
+        f"D:{kind.element}": one / kind.number * A2_PS_TO_CM2_S
+        for kind, one in zip(ions, own, strict=True)
+    }
+    exact["sigma:nernst_einstein"] = L_self.sum() * scale
+    exact["t:nernst_einstein"] = L_self[0] / L_self.sum()
     exact["sigma:einstein"] = L.sum() * scale
     exact["t:einstein"] = L[0].sum() / L.sum()
-    exact["haven"] = own[0] / L[0, 0]
+    exact["haven"] = L_self[0] / L[0, 0]
     for i, a in enumerate(ions):
         for j, b in enumerate(ions):
             exact[f"L:{a.element}-{b.element}"] = L[i, j] * scale * 1e-3
@@ -269,8 +286,12 @@ def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings
     )
 
 
-def estimates(tables: Mapping[str, pd.DataFrame]) -> dict[str, tuple[float, float]]:
-    """Value and error of each quantity of the tables."""
+def estimates(
+    tables: Mapping[str, pd.DataFrame], frame: str = "none"
+) -> dict[str, tuple[float, float]]:
+    """Value and error of each quantity of the tables in one frame of reference."""
+    names = ("diffusion", "conductivity", "onsager", "haven")
+    tables = {name: tables[name][tables[name]["frame"] == frame] for name in names}
     found = {}
     for row in tables["diffusion"].itertuples():
         found[f"D:{row.species}"] = row.D_cm2_s, row.D_err_cm2_s

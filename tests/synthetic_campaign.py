@@ -118,8 +118,8 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     for element in elements:
         own = D if element == mobile else D / 50
         value, err = around(own)
-        add("diffusion", species=element, D_cm2_s=value, D_err_cm2_s=err, fit_start_ps=10,
-            fit_stop_ps=100, loglog_slope=1.0, diffusive=True)  # fmt: skip
+        add("diffusion", frame="network", species=element, D_cm2_s=value, D_err_cm2_s=err,
+            fit_start_ps=10, fit_stop_ps=100, loglog_slope=1.0, diffusive=True)  # fmt: skip
         for lag in LAGS_PS:
             msd = 6e4 * own * lag + 0.5
             add("msd", species=element, lag_ps=lag, msd_A2=msd, msd_err_A2=noise * msd)
@@ -127,16 +127,17 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     for method, t in law.t.items():
         value, err = around(sigma * (1.2 if method == "nernst_einstein" else 1))
         share, share_err = around(t)
-        add("conductivity", method=method, sigma_mS_cm=value, sigma_err_mS_cm=err, t_mobile=share,
-            t_mobile_err=share_err, not_diffusive="")  # fmt: skip
+        add("conductivity", frame="network", method=method, sigma_mS_cm=value,
+            sigma_err_mS_cm=err, t_mobile=share, t_mobile_err=share_err,
+            not_diffusive="")  # fmt: skip
     value, err = around(law.haven)
-    add("haven", haven_ratio=value, haven_ratio_err=err)
+    add("haven", frame="network", haven_ratio=value, haven_ratio_err=err)
     own_mobile, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
     for i, j in itertools.product(elements, elements):
         L = (own_mobile if i == mobile else rest / 3) if i == j else 1e-3 * sigma / 1000
         L_self = L * law.haven if i == j else 0.0
         value, err = around(L)
-        add("onsager", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
+        add("onsager", frame="network", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
             L_distinct=value - L_self)  # fmt: skip
     shares = {f"{halogen}{4 - n}" + (f"O{n}" if n else ""): law.fourfold / 3 for n in range(3)}
     for environment, fraction in {**shares, f"{halogen}3": 1 - law.fourfold}.items():

@@ -21,7 +21,9 @@ LIALCL = {
 
 
 def test_round_trip_with_units_and_metadata(tmp_path: Path) -> None:
-    frame = pd.DataFrame([{**LIALCL, "haven_ratio": 0.9, "haven_ratio_err": 0.1}])
+    frame = pd.DataFrame(
+        [{**LIALCL, "frame": "network", "haven_ratio": 0.9, "haven_ratio_err": 0.1}]
+    )
     path = tmp_path / "deep" / "haven.parquet"
     write_table(path, "haven", frame, {"campaign": "toy", "seed": 3})
     read = read_table(path)
@@ -72,7 +74,8 @@ def test_contract_of_the_summary() -> None:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("table") / "haven.parquet"
     rng = np.random.default_rng(0)
-    rows = [{**LIALCL, "replica": r, "haven_ratio": rng.random()} for r in range(300)]
+    row = {**LIALCL, "frame": "network"}
+    rows = [{**row, "replica": r, "haven_ratio": rng.random()} for r in range(300)]
     write_table(path, "haven", pd.DataFrame(rows).assign(haven_ratio_err=0.1), {"seed": 3})
     return path
 

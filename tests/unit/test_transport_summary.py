@@ -12,7 +12,7 @@ from vitrion.base.units import BOLTZMANN_eV_K
 from vitrion.statistics.arrhenius import fit_arrhenius, glass_variances, pool_replicas
 from vitrion.statistics.summary import arrhenius_table, summarize
 from vitrion.tables import TABLES
-from vitrion.tables.io import read_table, write_table
+from vitrion.tables.io import headline, read_table, write_table
 from vitrion.trajectory.unwrapping import Source
 from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import residence
@@ -28,28 +28,64 @@ def tables():
     return analyze(source, CHARGES, Roles("Li"))
 
 
-def test_onsager_coefficients_add_up(tables):
-    onsager = tables["onsager"]
-    sigma = tables["conductivity"].set_index("method")["sigma_mS_cm"]
+@pytest.mark.parametrize("frame", ["network", "center_of_mass", "none"])
+def test_onsager_coefficients_add_up(tables, frame):
+    onsager, conductivity, haven = (
+        tables[name][tables[name]["frame"] == frame]
+        for name in ("onsager", "conductivity", "haven")
+    )
+    sigma = conductivity.set_index("method")["sigma_mS_cm"]
     assert onsager["L"].sum() * 1000 == pytest.approx(sigma["einstein"])
     assert onsager["L_self"].sum() * 1000 == pytest.approx(sigma["nernst_einstein"])
     assert (onsager["L_self"] + onsager["L_distinct"]).to_numpy() == pytest.approx(onsager["L"])
     by_pair = onsager.set_index(["species_i", "species_j"])
     assert by_pair.loc[("Li", "Cl"), "L_self"] == 0
     lithium = by_pair.loc[("Li", "Li")]
-    assert tables["haven"]["haven_ratio"][0] == pytest.approx(lithium["L_self"] / lithium["L"])
+    assert haven["haven_ratio"].iloc[0] == pytest.approx(lithium["L_self"] / lithium["L"])
 
 
-def test_the_einstein_conductivity_does_not_depend_on_the_frame():
-    sigma = {}
-    for frame in ("none", "center_of_mass"):
-        source = walkers(IONS, frames=300, rng=np.random.default_rng(2))
-        conductivity = analyze(source, CHARGES, Roles("Li"), reference_frame=frame)["conductivity"]
-        sigma[frame] = conductivity.set_index("method")["sigma_mS_cm"]
-    assert sigma["none"]["einstein"] == pytest.approx(sigma["center_of_mass"]["einstein"], rel=1e-4)
-    assert sigma["none"]["nernst_einstein"] != pytest.approx(
-        sigma["center_of_mass"]["nernst_einstein"], rel=1e-2
+def test_the_einstein_conductivity_does_not_depend_on_the_frame(tables):
+    """Nor on the frame that displacements were read in."""
+    tables = {"none": tables}
+    for reference_frame in ("center_of_mass", "framework"):
+        source = walkers(IONS, frames=400, rng=np.random.default_rng(0))
+        tables[reference_frame] = analyze(
+            source, CHARGES, Roles("Li"), reference_frame=reference_frame
+        )
+    found = pd.concat(
+        [table["conductivity"].assign(read_in=name) for name, table in tables.items()]
     )
+    found = found.set_index(["read_in", "frame", "method"])["sigma_mS_cm"]
+    einstein = found.xs("einstein", level="method")
+    assert len(einstein) == 7
+    assert einstein.to_numpy() == pytest.approx(einstein.iloc[0], rel=1e-4)
+    single = found.xs("nernst_einstein", level="method").unstack("frame")
+    assert single["network"].to_numpy() == pytest.approx(single.loc["none", "network"], rel=1e-4)
+    assert single["network"].iloc[0] != pytest.approx(single["center_of_mass"].iloc[0], rel=1e-2)
+
+
+def test_a_rigid_network_has_its_own_frame():
+    """System 13: for free ions of mass share w, H_R is 1, and 1/(1 − w)² of the centre of mass."""
+    rng = np.random.default_rng(1)
+    paths_A = np.cumsum(rng.normal(0, 0.3, (600, 24, 3)), axis=0)
+    paths_A -= paths_A.mean(axis=1, keepdims=True)
+    paths_A += np.cumsum(rng.normal(0, 0.3 / np.sqrt(24), (600, 1, 3)), axis=0)
+    network_A = np.broadcast_to(rng.uniform(0, 20, (1, 24, 3)), paths_A.shape)
+    source = Source.of_arrays(
+        ["K"] * 24 + ["Cl"] * 24, np.concatenate([paths_A, network_A], axis=1), np.eye(3) * 50, 1.0
+    )
+    tables = analyze(
+        source, {"K": 1, "Cl": -1}, Roles("K"), reference_frame="center_of_mass", rdf_cutoff_A=3.0
+    )
+    haven = tables["haven"].set_index("frame")["haven_ratio"]
+    w = 39.0983 / (39.0983 + 35.45)
+    assert haven["network"] == pytest.approx(1, abs=3 * tables["haven"]["haven_ratio_err"].iloc[0])
+    einstein = tables["conductivity"].set_index(["method", "frame"]).loc["einstein"]
+    assert einstein.loc["network", "t_mobile"] == pytest.approx(1, abs=1e-3)
+    assert einstein.loc["center_of_mass", "t_mobile"] == pytest.approx(1 - w, abs=1e-3)
+    L = tables["onsager"].set_index(["frame", "species_i", "species_j"])["L"]
+    ratio = L["center_of_mass", "K", "K"] / L["network", "K", "K"]
+    assert ratio == pytest.approx((1 - w) ** 2, rel=1e-3)
 
 
 def test_convergence_is_what_shorter_trajectories_say(tables):
@@ -217,7 +253,7 @@ def test_residence_and_diffusion_are_compared():
     empty = {name: base.head(0).reindex(columns=TABLES[name]) for name in TABLES}
     tables = {
         **{name: empty[name] for name in ("conductivity", "onsager", "haven")},
-        "diffusion": base.assign(species="Li", D_cm2_s=D, D_err_cm2_s=0.03 * D),
+        "diffusion": base.assign(frame="network", species="Li", D_cm2_s=D, D_err_cm2_s=0.03 * D),
         "residence": base.assign(environment="Cl4", tau_ps=tau, tau_err_ps=0.04 * tau),
     }
     rows = arrhenius_table(quantities(tables)).set_index("quantity")
@@ -250,17 +286,18 @@ def test_a_campaign_is_put_together(tmp_path, tables):
     assert arrhenius.loc["D_mobile", "n_points"] == 3
     pooled = read_table(tmp_path / "summary" / "pooled.parquet")
     haven = pooled[pooled["quantity"] == "haven_ratio"].set_index("temperature_K")
+    ratio = headline(tables["haven"])["haven_ratio"][0]
     assert haven["n_replicas"].to_dict() == {500: 2, 600: 2, 700: 1}
-    assert haven["value"].to_numpy() == pytest.approx(tables["haven"]["haven_ratio"][0])
+    assert haven["value"].to_numpy() == pytest.approx(ratio)
     assert len(read_table(tmp_path / "summary" / "trajectories.parquet")) == 6
-    assert len(read_table(tmp_path / "summary" / "haven.parquet")) == 5
+    assert len(read_table(tmp_path / "summary" / "haven.parquet")) == 5 * 3
     summarize(folders, tmp_path / "all", exclude_flagged=False)
-    assert len(read_table(tmp_path / "all" / "haven.parquet")) == 6
+    assert len(read_table(tmp_path / "all" / "haven.parquet")) == 6 * 3
     # Flags by the limits of now replace those of the tables.
     flags = [("glass: density", "production: drift"), *[()] * 5]
     summarize(folders, tmp_path / "judged", exclude_flagged=True, flags=flags)
     judged = read_table(tmp_path / "judged" / "trajectories.parquet")
     assert judged["flags"].tolist() == ["glass: density,production: drift", *[""] * 5]
-    assert len(read_table(tmp_path / "judged" / "haven.parquet")) == 5
+    assert len(read_table(tmp_path / "judged" / "haven.parquet")) == 5 * 3
     with pytest.raises(InputError, match="twice"):
         summarize([folders[0], folders[0]], tmp_path / "twice", exclude_flagged=True)

@@ -36,6 +36,7 @@ from vitrion.statistics.differences import (
     spread_between,
 )
 from vitrion.tables import COMPOSITION_KEY, TABLES
+from vitrion.tables.io import headline
 
 CONFIRMED, REFUTED, NOT_DECIDED = "confirmed", "refuted", "not decided"
 CONFIDENCE = 0.95
@@ -296,7 +297,7 @@ def _clusters_come_closer(tables: Mapping[str, pd.DataFrame]) -> Estimate:
 
 def _cross_terms(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     """t from all Onsager coefficients minus t from those within one species."""
-    onsager, run = tables["onsager"], [*KEY, "temperature_K", "replica"]
+    onsager, run = headline(tables["onsager"]), [*KEY, "temperature_K", "replica"]
     own = onsager[onsager["species_i"] == onsager["species_j"]]
     mobile = own[own["species_i"] == own["mobile"]].set_index(run)[["L", "L_err"]]
     rest = own[own["species_i"] != own["mobile"]].groupby(run)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vitrion.report.figures.transport import METHODS
 from vitrion.report.style import RC, color, log_axes, save, say_nothing
-from vitrion.tables.io import read_table
+from vitrion.tables.io import headline, read_table
 
 SHOWN_ENVIRONMENTS = 5
 LEAST_BARS = 4
@@ -44,7 +44,7 @@ def _name(figure: Figure, run: pd.Series) -> None:
 
 def _displacements(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="displacements (thick: fit)", xlabel="lag (ps)", ylabel="MSD (Å²)")
-    fits = tables["diffusion"].set_index("species")
+    fits = headline(tables["diffusion"]).set_index("species")
     if fits.empty:
         say_nothing(panel, "no displacements to show")
         return
@@ -115,7 +115,7 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 
 def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="conductivity", xlabel="mS/cm")
-    found = tables["conductivity"].dropna(subset=["sigma_mS_cm"]).iloc[::-1]
+    found = headline(tables["conductivity"]).dropna(subset=["sigma_mS_cm"]).iloc[::-1]
     if found.empty:
         say_nothing(panel, "the mobile ion is not diffusive:\nno conductivity")
         return

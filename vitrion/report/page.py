@@ -24,6 +24,7 @@ from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.glasses import read_glasses
 from vitrion.report.style import concise
 from vitrion.tables import TABLES
+from vitrion.tables.io import headline
 
 # What the report shows as tables, in this order; every table of the summary can be downloaded.
 SHOWN = {
@@ -104,7 +105,7 @@ def _groups(results: Path) -> dict[str, list[dict[str, Any]]]:
 def _facts(tables: CampaignTables) -> dict[str, str]:
     """What the campaign is, in a few numbers."""
     trajectories = tables.summary("trajectories")
-    diffusion = tables.summary("diffusion")
+    diffusion = headline(tables.summary("diffusion"))
     mobile = diffusion[diffusion["species"] == diffusion["mobile"]]
     temperatures = sorted(trajectories["temperature_K"].unique())
     atoms = sorted(trajectories["n_atoms"].unique())

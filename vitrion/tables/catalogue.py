@@ -45,6 +45,11 @@ TRAJECTORY_KEY = {
 }
 COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:4]}
 
+_FRAME = {
+    "frame": _text(
+        "frame of reference: network (mean of all ions but the mobile one) or center_of_mass"
+    )
+}
 _STANDARD_ERROR = "one standard error"
 _QUANTITIES = (
     "D_mobile or D_<element> (cm²/s), sigma_<method> (mS/cm), t_mobile_<method>, haven_ratio, "
@@ -79,6 +84,7 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "diffusion": {
         **TRAJECTORY_KEY,
+        **_FRAME,
         "species": _text("element"),
         "D_cm2_s": _real("cm²/s", "tracer diffusion coefficient; NaN when not diffusive"),
         "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
@@ -89,6 +95,7 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "conductivity": {
         **TRAJECTORY_KEY,
+        **_FRAME,
         "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
         "sigma_mS_cm": _real("mS/cm", "ionic conductivity"),
         "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
@@ -100,6 +107,7 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "onsager": {
         **TRAJECTORY_KEY,
+        **_FRAME,
         "species_i": _text("element"),
         "species_j": _text("element"),
         "L": _real("S/cm", "Onsager coefficient; all of them sum to the Einstein conductivity"),
@@ -109,6 +117,7 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "haven": {
         **TRAJECTORY_KEY,
+        **_FRAME,
         "haven_ratio": _real("", "Haven ratio of the mobile ion, L_self / L"),
         "haven_ratio_err": _real("", _STANDARD_ERROR),
     },

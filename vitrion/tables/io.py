@@ -23,6 +23,13 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[list(columns)].astype({key: column.dtype for key, column in columns.items()})
 
 
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the network's frame of reference, of tables that have a column `frame`."""
+    if "frame" not in table:
+        return table
+    return table[table["frame"] == "network"].reset_index(drop=True)
+
+
 def write_table(
     path: Path | str, name: str, frame: pd.DataFrame, metadata: Mapping[str, object] | None = None
 ) -> None:

@@ -79,7 +79,8 @@ def clusters(
     mobile: str,
     fit_start: int,
     fit_stop: int,
-) -> list[Clusters]:
+    drifts_A: Sequence[np.ndarray],
+) -> list[list[Clusters]]:
     """Find the clusters of each snapshot and follow their centres, by each definition of a bond.
 
     A cluster is the set of ions that are connected at the time origin. The displacement of their
@@ -91,6 +92,10 @@ def clusters(
         charges: formal charge of each element.
         mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the fit in frames.
+        drifts_A: (frames, 3) displacement of each frame of reference.
+
+    Returns:
+        By frame of reference, by definition; in all but the first frame the first definition alone.
     """
     frames = evenly_spaced(trajectory.n_frames, CLUSTER_FRAMES)
     stride = frames.step
@@ -106,10 +111,16 @@ def clusters(
     z = np.array([charges[s] for s in trajectory.species])
     a = trajectory.species.index(mobile)
     interval_ps = stride * trajectory.frame_interval_ps
-    return [
-        _follow_centers(types, displacement_A, lags, interval_ps, trajectory.masses_u, z, a)
-        for types in found
-    ]
+    by_frame: list[list[Clusters]] = []
+    for drift_A in drifts_A:
+        relative_A = displacement_A - drift_A[frames][:, None]
+        by_frame.append(
+            [
+                _follow_centers(types, relative_A, lags, interval_ps, trajectory.masses_u, z, a)
+                for types in (found[:1] if by_frame else found)
+            ]
+        )
+    return by_frame
 
 
 def _follow_centers(

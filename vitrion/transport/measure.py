@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,14 @@ from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
 from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
 from vitrion.transport.contacts import ContactIntervals, ContactRecorder
-from vitrion.transport.diffusion import Diffusion, diffusion
+from vitrion.transport.diffusion import Diffusion, diffusion, fit_window
 from vitrion.transport.environments import (
     EnvironmentCounter,
     Environments,
     environment_name,
     follow_environments,
 )
+from vitrion.transport.frames_of_reference import drift_A, drift_weights, relative_to
 from vitrion.transport.msd import Displacements, displacements
 from vitrion.transport.network import Network, network
 from vitrion.transport.residence import Residence, residence
@@ -91,7 +92,8 @@ class Conduction:
         onsager: Onsager coefficients.
         mobile: place of the mobile ion among the species.
         self_diffusive: whether the mobile ion diffuses.
-        collective_diffusive: whether its collective displacement and that of all charges do.
+        collective_diffusive: whether the collective displacement of all charges does as well.
+        haven_diffusive: whether that of the mobile ions does as well.
         not_diffusive: other elements, which do not.
         scale_mS_cm: conductivity of one e² Å²/ps in this cell.
         clusters: cluster conductivities by definition of a bond, the default first.
@@ -104,9 +106,18 @@ class Conduction:
     mobile: int
     self_diffusive: bool
     collective_diffusive: bool
+    haven_diffusive: bool
     not_diffusive: tuple[str, ...]
     scale_mS_cm: float
     clusters: list[tuple[ClusterDefinition, Clusters]]
+
+
+@dataclass(frozen=True)
+class FrameTransport:
+    """Transport coefficients in one frame of reference."""
+
+    self_diffusion: SelfDiffusion
+    conduction: Conduction
 
 
 @dataclass(frozen=True)
@@ -134,8 +145,8 @@ class Measured:
         frame_interval_ps: time between frames.
         reference_frame: whose drift was removed.
         drift_A: that drift.
-        self_diffusion: by element.
-        conduction: collective transport.
+        moments: displacements by element, in that frame.
+        transport: by frame of reference, the headline's first.
         structure: None where only transport was asked for.
         surroundings: None without ligands whose shells are known.
     """
@@ -147,8 +158,8 @@ class Measured:
     frame_interval_ps: float
     reference_frame: str
     drift_A: float
-    self_diffusion: SelfDiffusion
-    conduction: Conduction
+    moments: dict[str, Displacements]
+    transport: dict[str, FrameTransport]
     structure: Structure | None = None
     surroundings: Surroundings | None = None
 
@@ -174,7 +185,7 @@ def measure(
         surroundings: taken over as they are.
         vary_clusters: whether clusters by other cutoffs and bonds are measured as well.
     """
-    self_diffusion = measure_self_diffusion(trajectory, settings)
+    moments = {s: displacements(trajectory, s) for s in trajectory.species}
     definitions = cluster_definitions(structure, roles, vary=vary_clusters) if structure else []
     return Measured(
         n_atoms=trajectory.n_atoms,
@@ -184,10 +195,10 @@ def measure(
         frame_interval_ps=trajectory.frame_interval_ps,
         reference_frame=trajectory.reference_frame,
         drift_A=trajectory.drift_A,
-        self_diffusion=self_diffusion,
-        conduction=measure_conduction(
+        moments=moments,
+        transport=measure_transport(
             trajectory,
-            self_diffusion,
+            moments,
             settings,
             mobile=roles.mobile,
             temperature_K=temperature_K,
@@ -236,20 +247,127 @@ def measure_shorter(
     return found
 
 
-def measure_self_diffusion(trajectory: Trajectory, settings: Transport) -> SelfDiffusion:
-    """Mean squared displacements and tracer diffusion of every element."""
-    moments = {s: displacements(trajectory, s) for s in trajectory.species}
+def measure_transport(
+    trajectory: Trajectory,
+    moments: Mapping[str, Displacements],
+    settings: Transport,
+    *,
+    mobile: str,
+    temperature_K: float,
+    definitions: Sequence[ClusterDefinition] = (),
+) -> dict[str, FrameTransport]:
+    """Transport coefficients in each frame of reference, that of the network first.
+
+    Args:
+        trajectory: the frames.
+        moments: displacements of each element.
+        settings: the configuration's section. With `reference_frame: none` the positions as they
+            are make a third frame.
+        mobile: the mobile ion.
+        temperature_K: of the run.
+        definitions: of the bonds that make clusters; all are used in the first frame, the first one
+            in the others.
+    """
+    drifts_A = {
+        frame: drift_A(moments, weights)
+        for frame, weights in drift_weights(moments, mobile).items()
+    }
+    if trajectory.reference_frame == "none":
+        drifts_A["none"] = np.zeros((trajectory.n_frames, 3))
+    motion = {
+        frame: measure_self_diffusion(
+            relative_to(moments, drift) if drift.any() else moments,
+            settings,
+            frame_interval_ps=trajectory.frame_interval_ps,
+        )
+        for frame, drift in drifts_A.items()
+    }
+    by_frame: list[list[Clusters]] = [[] for _ in motion]
+    if definitions:
+        first = next(iter(motion.values())).moments[mobile]
+        lags = first.lags[fit_window(first.lags, first.n_frames)]
+        by_frame = clusters(
+            trajectory,
+            *(definition.bonds_A for definition in definitions),
+            charges=settings.charges,
+            mobile=mobile,
+            fit_start=int(lags[0]),
+            fit_stop=int(lags[-1]),
+            drifts_A=list(drifts_A.values()),
+        )
+    scale_mS_cm = conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K)
+    return {
+        frame: FrameTransport(
+            self_diffusion=found,
+            conduction=measure_conduction(
+                found,
+                settings,
+                mobile=mobile,
+                frame_interval_ps=trajectory.frame_interval_ps,
+                scale_mS_cm=scale_mS_cm,
+                clusters=list(zip(definitions, by_definition, strict=False)),
+            ),
+        )
+        for (frame, found), by_definition in zip(motion.items(), by_frame, strict=True)
+    }
+
+
+def measure_self_diffusion(
+    moments: Mapping[str, Displacements], settings: Transport, *, frame_interval_ps: float
+) -> SelfDiffusion:
+    """Tracer diffusion of every element."""
     return SelfDiffusion(
-        moments=moments,
+        moments=dict(moments),
         diffusion={
             s: diffusion(
                 m,
-                frame_interval_ps=trajectory.frame_interval_ps,
+                frame_interval_ps=frame_interval_ps,
                 tolerance=settings.diffusive_tolerance,
                 least_displacement_A=settings.least_displacement_A,
             )
             for s, m in moments.items()
         },
+    )
+
+
+def measure_conduction(
+    self_diffusion: SelfDiffusion,
+    settings: Transport,
+    *,
+    mobile: str,
+    frame_interval_ps: float,
+    scale_mS_cm: float,
+    clusters: list[tuple[ClusterDefinition, Clusters]],
+) -> Conduction:
+    """Onsager coefficients, from the same lags as self-diffusion.
+
+    Args:
+        self_diffusion: of all elements.
+        settings: the configuration's section.
+        mobile: the mobile ion.
+        frame_interval_ps: time between frames.
+        scale_mS_cm: conductivity of one e² Å²/ps.
+        clusters: cluster conductivities, taken over as they are.
+    """
+    data = correlations(self_diffusion.moments)
+    by_element = self_diffusion.diffusion
+    place = data.species.index(mobile)
+    charges = [settings.charges[s] for s in data.species]
+    found = onsager(data, charges, frame_interval_ps, list(by_element.values()))
+    return Conduction(
+        correlations=data,
+        fit_start_ps=by_element[mobile].fit_start_ps,
+        fit_stop_ps=by_element[mobile].fit_stop_ps,
+        onsager=found,
+        mobile=place,
+        self_diffusive=by_element[mobile].diffusive,
+        collective_diffusive=by_element[mobile].diffusive and bool(found.linear[-1]),
+        haven_diffusive=by_element[mobile].diffusive and bool(found.linear[place]),
+        not_diffusive=tuple(
+            s for s, one in by_element.items() if s != mobile and not one.diffusive
+        ),
+        scale_mS_cm=scale_mS_cm,
+        clusters=clusters,
     )
 
 
@@ -272,58 +390,6 @@ def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport)
         return found
     bridges = {bridge: cutoffs_A[center, bridge] for bridge in roles.joining}
     return Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=network(trajectory, center, bridges))
-
-
-def measure_conduction(
-    trajectory: Trajectory,
-    self_diffusion: SelfDiffusion,
-    settings: Transport,
-    *,
-    mobile: str,
-    temperature_K: float,
-    definitions: Sequence[ClusterDefinition] = (),
-) -> Conduction:
-    """Onsager coefficients and cluster conductivities, from the same lags as self-diffusion.
-
-    Args:
-        trajectory: the frames.
-        self_diffusion: of all elements.
-        settings: the configuration's section.
-        mobile: the mobile ion.
-        temperature_K: of the run.
-        definitions: of the bonds that make clusters.
-    """
-    data = correlations(self_diffusion.moments)
-    charges = [settings.charges[s] for s in data.species]
-    by_element = self_diffusion.diffusion
-    lags = self_diffusion.moments[mobile].lags[by_element[mobile].select]
-    interval_ps = trajectory.frame_interval_ps
-    place = data.species.index(mobile)
-    found = onsager(data, charges, interval_ps, list(by_element.values()))
-    by_definition: list[Clusters] = []
-    if definitions:
-        by_definition = clusters(
-            trajectory,
-            *(definition.bonds_A for definition in definitions),
-            charges=settings.charges,
-            mobile=mobile,
-            fit_start=int(lags[0]),
-            fit_stop=int(lags[-1]),
-        )
-    return Conduction(
-        correlations=data,
-        fit_start_ps=by_element[mobile].fit_start_ps,
-        fit_stop_ps=by_element[mobile].fit_stop_ps,
-        onsager=found,
-        mobile=place,
-        self_diffusive=by_element[mobile].diffusive,
-        collective_diffusive=by_element[mobile].diffusive and bool(found.linear[[place, -1]].all()),
-        not_diffusive=tuple(
-            s for s, one in by_element.items() if s != mobile and not one.diffusive
-        ),
-        scale_mS_cm=conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K),
-        clusters=list(zip(definitions, by_definition, strict=True)),
-    )
 
 
 def measure_surroundings(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vitrion.base.units import A2_PS_TO_CM2_S
 from vitrion.tables import TRAJECTORY_KEY
+from vitrion.tables.io import headline
 
 KEY = list(TRAJECTORY_KEY)
 
@@ -18,6 +19,7 @@ def quantities(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Args:
         tables: by name, of one trajectory or of many. `coordination` and `residence` may be absent.
+            Quantities are in the network's frame of reference.
 
     Returns:
         Trajectory key, `quantity` (`D_mobile`, `D_<element>`, `sigma_<method>`,
@@ -37,18 +39,20 @@ def _parts(tables: Mapping[str, pd.DataFrame]) -> Iterator[pd.DataFrame]:
         names = name + table[of].astype(str)
         return table[KEY].assign(quantity=names, value=table[value], err=table[err], weight=weight)
 
-    diffusion = tables["diffusion"]
+    diffusion = headline(tables["diffusion"])
     of_mobile = diffusion["species"] == diffusion["mobile"]
     named = diffusion.assign(species=diffusion["species"].mask(of_mobile, "mobile"))
     yield part(named, "D_", "species", "D_cm2_s", "D_err_cm2_s")
-    sigma = tables["conductivity"]
+    sigma = headline(tables["conductivity"])
     yield part(sigma, "sigma_", "method", "sigma_mS_cm", "sigma_err_mS_cm")
     yield part(
         sigma, "t_mobile_", "method", "t_mobile", "t_mobile_err", weight=sigma["sigma_mS_cm"]
     )
-    onsager = tables["onsager"]
+    onsager = headline(tables["onsager"])
     own = (onsager["species_i"] == onsager["mobile"]) & (onsager["species_j"] == onsager["mobile"])
-    haven = tables["haven"].merge(onsager.loc[own, [*KEY, "L"]], on=KEY).assign(name="ratio")
+    haven = (
+        headline(tables["haven"]).merge(onsager.loc[own, [*KEY, "L"]], on=KEY).assign(name="ratio")
+    )
     yield part(haven, "haven_", "name", "haven_ratio", "haven_ratio_err", weight=haven["L"])
     if "coordination" in tables:
         yield part(

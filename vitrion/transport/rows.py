@@ -22,7 +22,7 @@ from vitrion.transport.measure import (
     SelfDiffusion,
     Structure,
 )
-from vitrion.transport.msd import relative_covariance
+from vitrion.transport.msd import Displacements, relative_covariance
 from vitrion.transport.network import Network
 from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import Residence
@@ -41,6 +41,7 @@ WITH_LIGANDS = [
 ]
 
 Rows = list[dict[str, object]]
+Moments = Mapping[str, Displacements]
 
 
 def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, pd.DataFrame]:
@@ -53,24 +54,29 @@ def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, p
     Returns:
         Tables by name; notes that belong into a table's file metadata are in its `attrs`.
     """
-    motion, conduction = measured.self_diffusion, measured.conduction
+    headline = next(iter(measured.transport.values())).conduction
     notes = {
-        "fit_start_ps": conduction.fit_start_ps,
-        "fit_stop_ps": conduction.fit_stop_ps,
-        "diffusive": conduction.collective_diffusive,
+        "fit_start_ps": headline.fit_start_ps,
+        "fit_stop_ps": headline.fit_stop_ps,
+        "diffusive": headline.collective_diffusive,
     }
-    found = {
-        "diffusion": _table("diffusion", key, diffusion_rows(motion)),
-        "onsager": _table("onsager", key, onsager_rows(conduction), notes),
-        "haven": _table("haven", key, haven_rows(conduction), notes),
-        "conductivity": _table("conductivity", key, conductivity_rows(conduction), notes),
-    }
+    rows: dict[str, Rows] = {"diffusion": [], "onsager": [], "haven": [], "conductivity": []}
+    for frame, of in measured.transport.items():
+        in_frame = {
+            "diffusion": diffusion_rows(of.self_diffusion),
+            "onsager": onsager_rows(of.conduction),
+            "haven": haven_rows(of.conduction),
+            "conductivity": conductivity_rows(of.conduction),
+        }
+        for name, found_rows in in_frame.items():
+            rows[name] += [{"frame": frame, **row} for row in found_rows]
+    found = {name: _table(name, key, found_rows, notes) for name, found_rows in rows.items()}
     if measured.surroundings is not None:
         environments = coordination_rows(measured.surroundings.environments)
         found["coordination"] = _table("coordination", key, environments)
         if measured.surroundings.intervals is not None:
-            rows = residence_rows(measured.surroundings.residence)
-            found["residence"] = _table("residence", key, rows)
+            times = residence_rows(measured.surroundings.residence)
+            found["residence"] = _table("residence", key, times)
     return found
 
 
@@ -96,7 +102,7 @@ def all_rows(
         run: mean_temperature_K, wall_hours and steps_per_s where known.
     """
     interval_ps = measured.frame_interval_ps
-    motion, conduction = measured.self_diffusion, measured.conduction
+    motion, conduction = measured.moments, next(iter(measured.transport.values())).conduction
     found = transport_rows(measured, key)
     found["msd"] = _table("msd", key, msd_rows(motion, interval_ps))
     found["non_gaussian"] = _table("non_gaussian", key, non_gaussian_rows(motion, interval_ps))
@@ -170,7 +176,7 @@ def diffusion_rows(motion: SelfDiffusion) -> Rows:
     ]
 
 
-def msd_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+def msd_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     """One row per element and lag."""
     return pd.concat(
         pd.DataFrame(
@@ -181,22 +187,22 @@ def msd_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
                 "msd_err_A2": m.msd_err_A2,
             }
         )
-        for s, m in motion.moments.items()
+        for s, m in moments.items()
     )
 
 
-def non_gaussian_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+def non_gaussian_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     """One row per element and lag."""
     return pd.concat(
         pd.DataFrame({"species": s, "lag_ps": m.lags * interval_ps, "alpha2": m.non_gaussian})
-        for s, m in motion.moments.items()
+        for s, m in moments.items()
     )
 
 
-def van_hove_rows(motion: SelfDiffusion, interval_ps: float) -> pd.DataFrame:
+def van_hove_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     """One row per element, lag and distance."""
     parts = []
-    for s, m in motion.moments.items():
+    for s, m in moments.items():
         middles_A = (m.van_hove_r_A[1:] + m.van_hove_r_A[:-1]) / 2
         parts.append(
             pd.DataFrame(
@@ -239,7 +245,7 @@ def onsager_rows(conduction: Conduction) -> Rows:
 def haven_rows(conduction: Conduction) -> Rows:
     """The one row of the mobile ion."""
     ratio, error = conduction.onsager.haven(conduction.mobile)
-    usable = _or_nan(conduction.collective_diffusive)
+    usable = _or_nan(conduction.haven_diffusive)
     return [{"haven_ratio": ratio * usable, "haven_ratio_err": error * usable}]
 
 

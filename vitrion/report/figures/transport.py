@@ -21,6 +21,7 @@ from vitrion.report.style import (
     straight_line,
     temperature_colors,
 )
+from vitrion.tables.io import headline
 
 METHODS = {
     "nernst_einstein": "Nernst-Einstein",
@@ -91,7 +92,7 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
 
 def diffusion(tables: CampaignTables) -> Figure:
     """D against 1000 K / T, one panel for each composition."""
-    data = tables.summary("diffusion")
+    data = headline(tables.summary("diffusion"))
     mobile = data[data["species"] == data["mobile"]]
     fits = tables.summary("arrhenius")
     fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
