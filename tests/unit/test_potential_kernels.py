@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,34 +13,57 @@ from ase.build import bulk
 from torch import Tensor
 
 from vitrion.potential import CHGNetPotential, kernels, load_model, operators
-from vitrion.potential.graph import Adjacency
+from vitrion.potential.graph import Adjacency, Graph, _Chosen, _ordered_pairs
 from vitrion.potential.operators import GatedMLP
 
 needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no C compiler here")
 NODES = 40
 
 
-def symmetric_graph(pairs: int, seed: int) -> tuple[Adjacency, Tensor]:
-    """Random pairs among the first half of the nodes, both ways; and the pair of each row."""
+def bonds_and_edges(bonds: int, seed: int) -> Graph:
+    """Random bonds among the first half of the atoms, a third of them short; no angles."""
     rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, NODES // 2, (2, pairs))
-    source, target = np.concatenate((a, b)), np.concatenate((b, a))
+    start, end = rng.integers(0, NODES // 2, (2, bonds))
+    source, target = np.concatenate((start, end)), np.concatenate((end, start))
     order = np.argsort(source, kind="stable")
     place = np.empty_like(order)
-    place[order] = np.arange(2 * pairs)
-    reverse = place[(order + pairs) % (2 * pairs)] if pairs else order
+    place[order] = np.arange(2 * bonds)
+    reverse = place[(order + bonds) % (2 * bonds)] if bonds else order
     offsets = np.searchsorted(source[order], np.arange(NODES + 1))
-    parts = (offsets, source[order], target[order], reverse, order % max(pairs, 1))
-    offsets, source, target, reverse, bond = (torch.from_numpy(p.astype(np.int64)) for p in parts)
-    return Adjacency(offsets, source, target, reverse), bond
+    parts = (offsets, source[order], target[order], reverse, order % max(bonds, 1), start, end)
+    offsets, source, target, reverse, bond, start, end = (
+        torch.from_numpy(part.astype(np.int64)) for part in parts
+    )
+    none = torch.empty(0, dtype=torch.int64)
+    return Graph(
+        vectors_A=torch.empty(bonds, 3),
+        n_short=bonds // 3,
+        start=start,
+        end=end,
+        edges=Adjacency(offsets, source, target, reverse),
+        bond=bond,
+        sign=torch.empty(2 * bonds),
+        angles=Adjacency(none, none, none, none),
+        node_edge=none,
+        nodes_of_bond=none.view(0, 2),
+    )
 
 
-def random_gate(hidden: bool, generator: torch.Generator) -> GatedMLP:
+def all_angles(nodes: int, seed: int) -> Adjacency:
+    """All pairs of nodes of one central atom, the nodes spread at random over atoms."""
+    center = np.sort(np.random.default_rng(seed).integers(0, NODES // 3, nodes))
+    entries = torch.arange(nodes)
+    return _ordered_pairs(torch.from_numpy(center), NODES, _Chosen(entries, None, nodes), None)[0]
+
+
+def random_gated_mlp(hidden: bool, features: int, generator: torch.Generator) -> GatedMLP:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     weight, bias = 0.3 * normal(2, 64, 64), normal(2, 64)
+    edge_map = normal(features, 128)
     return GatedMLP(
+        edge_map=0.3 * (edge_map if hidden else centred(edge_map)).T.contiguous(),
         # As the network makes it: the input of the layer norms has zero mean.
         hidden=(weight - weight.mean(1, True), bias - bias.mean(1, True)) if hidden else None,
         scale=1 + 0.1 * normal(2, 64),
@@ -48,74 +72,93 @@ def random_gate(hidden: bool, generator: torch.Generator) -> GatedMLP:
     )
 
 
-def to_double(gate: GatedMLP) -> GatedMLP:
-    hidden = None if gate.hidden is None else tuple(part.double() for part in gate.hidden)
-    return GatedMLP(hidden, gate.scale.double(), gate.shift.double(), gate.epsilon)
+def centred(x: Tensor) -> Tensor:
+    """(rows, 128) with zero mean of both halves of each row."""
+    halves = x.unflatten(1, (2, 64))
+    return (halves - halves.mean(2, True)).flatten(1)
+
+
+def to_double(gated_mlp: GatedMLP) -> GatedMLP:
+    hidden = None if gated_mlp.hidden is None else tuple(part.double() for part in gated_mlp.hidden)
+    rest = (part.double() for part in (gated_mlp.scale, gated_mlp.shift))
+    return GatedMLP(gated_mlp.edge_map.double(), hidden, *rest, gated_mlp.epsilon)
 
 
 @needs_compiler
-@pytest.mark.parametrize("pairs", [0, 1, 5, 301])
-@pytest.mark.parametrize("kind", ["messages by bond", "messages", "update"])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_fused_operators_are_the_plain_ones(pairs: int, kind: str, threads: int) -> None:
-    graph, bond = symmetric_graph(pairs, seed=pairs)
-    generator = torch.Generator().manual_seed(pairs)
-    gate = random_gate(kind != "update", generator)
-    entries = pairs if kind == "messages by bond" else 2 * pairs
-    sizes = [(NODES, 128), (NODES, 128), (entries, 128)]
-    if kind == "messages by bond":
-        sizes.append((pairs, 64))
-    elif kind == "messages":
-        sizes.append((NODES, 64))
-    inputs = [3 * torch.randn(size, generator=generator) for size in sizes]
-    if kind == "update":  # the first map is the one that is centred
-        inputs = [(x.unflatten(1, (2, 64)) - x.unflatten(1, (2, 64)).mean(2, True)).flatten(1)
-                  for x in inputs]  # fmt: skip
-    out_rows = 2 * pairs if kind == "update" else NODES
+@pytest.mark.parametrize("size", [0, 1, 7, 110, 1300])
+@pytest.mark.parametrize("kind", ["edge messages", "angle messages", "angle updates"])
+@pytest.mark.parametrize("features", [32, 64])
+def test_fused_operators_are_the_plain_ones(size: int, kind: str, features: int) -> None:
+    """Outputs and gradients, of as many bonds or nodes; and their bits for any thread count."""
+    generator = torch.Generator().manual_seed(size)
+    gated_mlps = [random_gated_mlp(kind != "angle updates", features, generator)]
+    if kind == "edge messages":
+        graph = bonds_and_edges(size, seed=size)
+        gated_mlps.append(replace(gated_mlps[0], edge_map=0.3 * torch.randn(128, 32)))
+        tables = [(NODES, 128), (NODES, 128), (size // 3, features), (size - size // 3, 32)]
+        tables.append((size, 64))
+        out_rows = NODES
+    else:
+        size = min(size, 300)
+        graph = all_angles(size, seed=size)
+        tables = [(size, 128), (size, 128), (len(graph.source), features)]
+        if kind == "angle messages":
+            tables.append((size, 64))
+        out_rows = size if kind == "angle messages" else len(graph.source)
+    inputs = [3 * torch.randn(table, generator=generator) for table in tables]
+    if kind == "angle updates":  # the first map is the one that is centred
+        inputs[:2] = map(centred, inputs[:2])
     grad_output = torch.randn((out_rows, 64), generator=generator)
 
-    def evaluate(module, gate: GatedMLP, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def evaluate(module, dtype: torch.dtype) -> tuple[Tensor, ...]:
         leaves = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
-        if kind == "update":
-            out = module.update(gate, graph, *leaves)
-        else:
-            out = module.messages(gate, graph, *leaves, bond if "bond" in kind else None)
+        of_dtype = gated_mlps if dtype == torch.float32 else map(to_double, gated_mlps)
+        out = getattr(module, kind.replace(" ", "_"))(*of_dtype, graph, *leaves)
         return out.detach(), *torch.autograd.grad(out, leaves, grad_output.to(dtype))
 
     before = torch.get_num_threads()
+    found = []
     try:
-        torch.set_num_threads(threads)
-        fused = evaluate(kernels, gate, torch.float32)
-        torch.set_num_threads(1)
-        alone = evaluate(kernels, gate, torch.float32)
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(evaluate(kernels, torch.float32))
     finally:
         torch.set_num_threads(before)
-    exact = evaluate(operators, to_double(gate), torch.float64)
-    for k, (result, single, expected) in enumerate(zip(fused, alone, exact, strict=True)):
-        assert torch.equal(result, single), "bits depend on the number of threads"
-        if kind == "update" and k > 0:
+    exact = evaluate(operators, torch.float64)
+    for k, (result, shared, expected) in enumerate(zip(*found, exact, strict=True)):
+        assert torch.equal(result, shared), "bits depend on the number of threads"
+        if kind == "angle updates" and k in (1, 2):
             # The mean of this gradient is taken out by the centred map before.
-            result, expected = (
-                x.unflatten(1, (2, 64)) - x.unflatten(1, (2, 64)).mean(2, True)
-                for x in (result, expected)
-            )
-        torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-5)
+            result, expected = centred(result), centred(expected)
+        torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=2e-5)
 
 
 @needs_compiler
 def test_extreme_features_stay_finite() -> None:
-    graph, bond = symmetric_graph(20, seed=1)
-    generator = torch.Generator().manual_seed(1)
-    gate = random_gate(True, generator)
+    graph = bonds_and_edges(20, seed=1)
+    gated_mlp = random_gated_mlp(True, 32, torch.Generator().manual_seed(1))
     source, target = torch.full((NODES, 128), 300.0), torch.full((NODES, 128), -800.0)
     source[:, ::2] = 0.0
-    edge, weight = torch.zeros((20, 128)), torch.ones((20, 64))
-    leaves = [x.requires_grad_() for x in (source, target, edge, weight)]
-    out = kernels.messages(gate, graph, *leaves, bond)
-    plain = operators.messages(gate, graph, *leaves, bond)
+    short, long, weight = torch.zeros((6, 32)), torch.zeros((14, 32)), torch.ones((20, 64))
+    leaves = [x.requires_grad_() for x in (source, target, short, long, weight)]
+    out = kernels.edge_messages(gated_mlp, gated_mlp, graph, *leaves)
+    plain = operators.edge_messages(gated_mlp, gated_mlp, graph, *leaves)
     torch.testing.assert_close(out, plain, rtol=1e-4, atol=1e-4)
     for gradient in torch.autograd.grad(out.sum(), leaves):
         assert torch.isfinite(gradient).all()
+
+
+@needs_compiler
+def test_what_is_not_a_number_stays_so() -> None:
+    """A blow-up must be noticed, whatever the approximations of exponentials."""
+    graph = bonds_and_edges(20, seed=2)
+    gated_mlp = random_gated_mlp(True, 32, torch.Generator().manual_seed(2))
+    source, target = torch.zeros((NODES, 128)), torch.zeros((NODES, 128))
+    short, long, weight = torch.zeros((6, 32)), torch.zeros((14, 32)), torch.ones((20, 64))
+    long[3, 5] = torch.nan
+    out = kernels.edge_messages(gated_mlp, gated_mlp, graph, source, target, short, long, weight)
+    bad = {int(graph.start[6 + 3]), int(graph.end[6 + 3])}
+    assert set(out.isnan().any(1).nonzero()[:, 0].tolist()) == bad
 
 
 @pytest.fixture

@@ -32,12 +32,15 @@ class Adjacency:
         source: (rows) node that the row starts from.
         target: (rows) node that the row points to.
         reverse: (rows) row from `target` back to `source`.
+        groups: (groups + 1) first row of each group of nodes; rows join nodes of one group. None
+            where all nodes are one group.
     """
 
     offsets: Tensor
     source: Tensor
     target: Tensor
     reverse: Tensor
+    groups: Tensor | None = None
 
     @property
     def nodes(self) -> int:
@@ -55,7 +58,7 @@ class Graph:
         vectors_A: (bonds, 3) float64, from start to end of each bond. The bonds within the angle
             cutoff come first.
         n_short: number of bonds within the angle cutoff.
-        start: (bonds) atom that the bond's vector starts from.
+        start, end: (bonds) atoms that the bond's vector starts from and points to.
         edges: atoms, and bonds in both directions.
         bond: (edges) bond of each edge.
         sign: (edges) +1 where the edge runs along `vectors_A`, else -1.
@@ -67,6 +70,7 @@ class Graph:
     vectors_A: Tensor
     n_short: int
     start: Tensor
+    end: Tensor
     edges: Adjacency
     bond: Tensor
     sign: Tensor
@@ -256,6 +260,7 @@ def compact(
         vectors_A=bonds.filled(vectors[bonds.entries], dummy=2 * cutoff_A),
         n_short=len(short.entries),
         start=bonds.filled(pairs.bond_source[bonds.entries], dummy=n_atoms),
+        end=bonds.filled(pairs.bond_target[bonds.entries], dummy=n_atoms),
         edges=Adjacency(_offsets(source, n_nodes), source, target, reverse),
         bond=bond,
         sign=forward.to(vectors.dtype) * 2 - 1,
@@ -376,9 +381,11 @@ def _ordered_pairs(
         reverse = torch.where(used, reverse, angle)
         # All remaining rows belong to the dummy node.
         used_offsets = offsets[:-1].clamp(max=size)
-        filled_offsets = torch.cat((used_offsets, offsets.new_full((1,), size)))
-        return Adjacency(filled_offsets, source, target, reverse), offsets[-1]
-    return Adjacency(offsets, source, target, reverse), offsets[-1]
+        row_offsets = torch.cat((used_offsets, offsets.new_full((1,), size)))
+    else:
+        row_offsets = offsets
+    angles = Adjacency(row_offsets, source, target, reverse, groups=row_offsets[of_center])
+    return angles, offsets[-1]
 
 
 def _range_like(slots: Tensor) -> Tensor:

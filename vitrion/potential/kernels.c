@@ -1,8 +1,8 @@
-/* The message operators of vitrion/potential/operators.py, forward and backward, for float32 on
- * the CPU. Rows (neighbours, angles) are processed in small blocks that stay in cache, so that no
- * intermediate result of a row is written to memory: the backward pass computes it again. A row's
- * arithmetic does not depend on its block or thread, so equal input gives equal bits for any number
- * of threads.
+/* The message operators of vitrion/potential/operators.py, forward and backward, for float32 on the
+ * CPU. Rows (directed edges, angles) are processed in blocks that stay in cache, so that no
+ * intermediate result of a row is written to memory: the backward pass computes it again. Sums are
+ * over rows in an order that does not depend on the number of threads, so equal input gives equal
+ * bits for any number of threads.
  *
  * Compiled by kernels.py. Vectors are GCC's (and clang's) portable vector extension. */
 
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 enum { LANES = 16, TILE_VECTORS = 4 };
 #elif defined(__AVX__)
 enum { LANES = 8, TILE_VECTORS = 2 };
@@ -24,102 +25,207 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float block[BLOCK][FULL] __attribute__((aligned(64)));
 
-static inline vec load(const float *p) { return *(const vec *)p; }
-static inline void store(float *p, vec v) { *(vec *)p = v; }
+#define INLINE static inline __attribute__((always_inline))
 
-static inline vec choose(ivec which, vec a, vec b) {
-    return (vec)(((ivec)a & which) | ((ivec)b & ~which));
-}
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+INLINE void add(float *p, vec v) { store(p, load(p) + v); }
 
-/* exp(x) to 2e-7, for |x| <= 40; beyond as at 40, where a sigmoid is 1 or 4e-18. */
-static inline vec exponential(vec x) {
-    const vec limit = {0};
-    x = choose(x < limit - 40.0f, limit - 40.0f, x);
-    x = choose(x > limit + 40.0f, limit + 40.0f, x);
-    /* exp(x) = 2^n 2^r: adding 1.5 * 2^23 rounds to an integer n, left in the low bits. */
-    const float per_ln2 = 1.44269504f, round = 12582912.0f;
-    vec shifted = x * per_ln2 + round;
-    vec r = x * per_ln2 - (shifted - round);
-    vec p = r * 1.53533533e-4f + 1.33988746e-3f; /* minimax fit of 2^r, -0.5 to 0.5 */
+/* 2^r for -0.5 to 0.5, minimax fit to 2e-7. */
+INLINE vec power_of_2(vec r) {
+    vec p = r * 1.53533533e-4f + 1.33988746e-3f;
     p = p * r + 9.61843739e-3f;
     p = p * r + 5.55033247e-2f;
     p = p * r + 2.40226479e-1f;
     p = p * r + 6.93147203e-1f;
-    p = p * r + 1.0f;
-    return (vec)((ivec)p + ((ivec)shifted << 23));
+    return p * r + 1.0f;
+}
+
+static const float PER_LN2 = 1.44269504f;
+
+#if defined(__AVX512F__)
+/* 1 / (1 + exp(-x)) to 4e-7. */
+INLINE vec sigmoid(vec x) {
+    /* Capped so that the sum stays finite; a NaN passes, as the second operand. */
+    __m512 capped = _mm512_min_ps(_mm512_set1_ps(120.0f), (__m512)(x * -PER_LN2));
+    vec n = (vec)_mm512_roundscale_ps(capped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    vec r = (vec)capped - n;
+    vec d = (vec)_mm512_scalef_ps((__m512)power_of_2(r), (__m512)n) + 1.0f;
+    vec inverse = (vec)_mm512_rcp14_ps((__m512)d);
+    return inverse * (2.0f - d * inverse);
+}
+
+INLINE void sigmoids(vec a, vec b, vec *sigmoid_a, vec *sigmoid_b) {
+    *sigmoid_a = sigmoid(a);
+    *sigmoid_b = sigmoid(b);
+}
+
+INLINE float sum(vec v) { return _mm512_reduce_add_ps((__m512)v); }
+#else
+INLINE vec choose(ivec which, vec a, vec b) {
+    return (vec)(((ivec)a & which) | ((ivec)b & ~which));
+}
+
+/* exp(x) to 2e-7, for |x| <= 40; beyond as at 40, where a sigmoid is 1 or 4e-18. */
+INLINE vec exponential(vec x) {
+    const vec limit = {0};
+    x = choose(x < limit - 40.0f, limit - 40.0f, x);
+    x = choose(x > limit + 40.0f, limit + 40.0f, x);
+    /* exp(x) = 2^n 2^r: adding 1.5 * 2^23 rounds to an integer n, left in the low bits. */
+    const float round = 12582912.0f;
+    vec shifted = x * PER_LN2 + round;
+    vec r = x * PER_LN2 - (shifted - round);
+    return (vec)((ivec)power_of_2(r) + ((ivec)shifted << 23));
 }
 
 /* Sigmoids of two vectors at the price of one division. */
-static inline void sigmoids(vec a, vec b, vec *sigmoid_a, vec *sigmoid_b) {
+INLINE void sigmoids(vec a, vec b, vec *sigmoid_a, vec *sigmoid_b) {
     vec da = exponential(-a) + 1.0f, db = exponential(-b) + 1.0f;
     vec inverse = 1.0f / (da * db);
     *sigmoid_a = inverse * db;
     *sigmoid_b = inverse * da;
 }
 
-/* The sum of all lanes, in every lane. */
-static inline vec sum(vec v) {
+INLINE float sum(vec v) {
     for (int step = LANES / 2; step; step /= 2) {
         ivec other;
         for (int i = 0; i < LANES; i++) other[i] = i ^ step;
         v += __builtin_shuffle(v, other);
     }
-    return v;
+    return v[0];
+}
+#endif
+
+enum start { FROM_ZERO, FROM_BIAS, FROM_OUTPUT };
+
+/* A tile of y = start + x w, with w[inputs][w_stride]. */
+INLINE void multiply_tile(const float *x, int64_t x_stride, int inputs, const float *w,
+                          int w_stride, const float *bias, enum start start, float *y,
+                          int64_t y_stride, int vectors) {
+    vec sums[TILE_ROWS][TILE_VECTORS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = start == FROM_ZERO   ? (vec){0}
+                         : start == FROM_BIAS ? load(bias + j * LANES)
+                                              : load(y + i * y_stride + j * LANES);
+    for (int k = 0; k < inputs; k++) {
+        vec of_input[TILE_VECTORS];
+        for (int j = 0; j < vectors; j++) of_input[j] = load(w + k * w_stride + j * LANES);
+        for (int i = 0; i < TILE_ROWS; i++) {
+            vec value = x[i * x_stride + k] - (vec){0};
+            for (int j = 0; j < vectors; j++) sums[i][j] += value * of_input[j];
+        }
+    }
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int j = 0; j < vectors; j++) store(y + i * y_stride + j * LANES, sums[i][j]);
 }
 
-/* y[:, :64] = bias + x[:, :64] w, with w[in][out]. */
-static inline void multiply(const float *x, const float *w, const float *bias, float *y) {
-    for (int row = 0; row < BLOCK; row += TILE_ROWS)
-        for (int column = 0; column < HALF; column += TILE_VECTORS * LANES) {
-            vec sums[TILE_ROWS][TILE_VECTORS];
-            for (int i = 0; i < TILE_ROWS; i++)
-                for (int j = 0; j < TILE_VECTORS; j++)
-                    sums[i][j] = bias ? load(bias + column + j * LANES) : (vec){0};
-            for (int k = 0; k < HALF; k++)
-                for (int i = 0; i < TILE_ROWS; i++)
-                    for (int j = 0; j < TILE_VECTORS; j++)
-                        sums[i][j] += x[(row + i) * FULL + k] * load(w + k * HALF + column + j * LANES);
-            for (int i = 0; i < TILE_ROWS; i++)
-                for (int j = 0; j < TILE_VECTORS; j++)
-                    store(y + (row + i) * FULL + column + j * LANES, sums[i][j]);
-        }
+/* y[rows][outputs] = start + x[rows][inputs] w[inputs][outputs], outputs a multiple of 32. */
+INLINE void multiply(int rows, const float *x, int64_t x_stride, int inputs, const float *w, int outputs,
+                     const float *bias, enum start start, float *y, int64_t y_stride) {
+    enum { WIDE = TILE_VECTORS * LANES, NARROW = WIDE < 32 ? WIDE : 32 };
+    for (int row = 0; row < rows; row += TILE_ROWS) {
+        const float *from = x + row * x_stride;
+        float *to = y + row * y_stride;
+        int column = 0;
+        for (; column + WIDE <= outputs; column += WIDE)
+            multiply_tile(from, x_stride, inputs, w + column, outputs, bias + column, start,
+                          to + column, y_stride, TILE_VECTORS);
+        for (; column < outputs; column += NARROW)
+            multiply_tile(from, x_stride, inputs, w + column, outputs, bias + column, start,
+                          to + column, y_stride, NARROW / LANES);
+    }
 }
 
 typedef struct {
-    int64_t nodes, rows;
-    int64_t summed;             /* messages: weighted, one result per node; else one per row */
-    int64_t by_bond;            /* edge and weight have one entry per bond, which a row shares with
-                                 * its reverse; else edge has one per row, weight one per node */
-    const int64_t *offsets, *source_node, *target_node, *reverse;
-    const int64_t *bond;        /* of each row, where by_bond */
-    const float *source, *target; /* [nodes][FULL] */
-    const float *edge;          /* [bonds or rows][FULL] */
-    const float *weight;        /* [bonds or nodes][HALF], only where summed */
-    const float *hidden;        /* [2][in][out], NULL: no hidden layer */
-    const float *hidden_back;   /* [2][out][in] */
-    const float *hidden_bias, *scale, *shift;
+    int64_t nodes, rows;       /* of angles; or bonds, which are a row in each direction */
+    int64_t groups;            /* of angles; 0: rows are bonds */
+    const int64_t *group_rows; /* [groups + 1] first row of each group; groups share no node */
+    const int64_t *source_node, *target_node; /* [rows] ascending within groups; or [bonds] */
+    const float *source, *target;             /* [nodes][FULL] first linear map of node features */
+    const float *edge;   /* [rows or bonds][features] */
+    int64_t features;    /* 32 or 64 */
+    const float *edge_map, *edge_map_back;   /* [features][FULL] and [FULL][features] */
+    const float *weight; /* [bonds][HALF], or of the target [nodes][HALF]; NULL: one result per row */
+    const float *hidden, *hidden_back;       /* [2][in][out] and [2][out][in]; NULL: no hidden layer */
+    const float *hidden_bias, *scale, *shift; /* [FULL] */
     float epsilon;
 } operator_t;
 
-static inline int64_t weight_row(const operator_t *o, int64_t row) {
-    return o->by_bond ? o->bond[row] : o->target_node[row];
+/* Gradients by the inputs of the same names, from that by the output; NULL: not needed. */
+typedef struct {
+    const float *output;
+    float *source, *target, *edge, *weight;
+} gradients_t;
+
+/* Where the values of a block's rows are. Rows that fill up the last block read zeros and write to
+ * a place of their own. */
+typedef struct {
+    int64_t start;
+    int count;
+    int64_t source[BLOCK], target[BLOCK], edge[BLOCK];
+} rows_t;
+
+static const float ZEROS[FULL] __attribute__((aligned(64)));
+
+INLINE const float *row_of(const float *table, int64_t row, int width) {
+    return row < 0 ? ZEROS : table + row * width;
 }
 
-/* Input z of the layer norms for a block of rows. `hidden`: workspace. `slope`: the derivative of the
- * hidden silu, unless NULL. */
-static inline void layer_norm_input(const operator_t *o, int64_t start, int count, block hidden, block slope,
-                         block z) {
+INLINE float *output_of(float *table, int64_t row, int width, float *unused) {
+    return row < 0 ? unused : table + row * width;
+}
+
+/* The rows of a block that begins at row (or bond) start. */
+static void fill_rows(const operator_t *o, int64_t start, int64_t end, rows_t *rows) {
+    int size = o->groups ? BLOCK : BLOCK / 2;
+    rows->start = start;
+    rows->count = end - start < size ? (int)(end - start) : size;
+    for (int i = 0; i < size; i++) {
+        int64_t row = i < rows->count ? start + i : -1;
+        rows->edge[i] = row;
+        rows->source[i] = row < 0 ? -1 : o->source_node[row];
+        rows->target[i] = row < 0 ? -1 : o->target_node[row];
+        if (!o->groups) { /* a bond is a row in each direction */
+            rows->edge[size + i] = row;
+            rows->source[size + i] = rows->target[i];
+            rows->target[size + i] = rows->source[i];
+        }
+    }
+}
+
+INLINE int64_t weight_row(const operator_t *o, const rows_t *rows, int i) {
+    return o->groups ? rows->target[i] : rows->edge[i];
+}
+
+/* Input z of the layer norms for a block of rows. `hidden`: workspace. `slope`: the derivative of
+ * the hidden silu, unless NULL. */
+INLINE void layer_norm_input(const operator_t *o, const rows_t *rows, block hidden, block slope,
+                             block z) {
     float(*first)[FULL] = o->hidden ? hidden : z;
-    for (int i = 0; i < count; i++) {
-        int64_t row = start + i;
-        const float *source = o->source + o->source_node[row] * FULL;
-        const float *target = o->target + o->target_node[row] * FULL;
-        const float *edge = o->edge + (o->by_bond ? o->bond[row] : row) * FULL;
+    float padded[BLOCK * HALF], mapped[BLOCK / 2][FULL] __attribute__((aligned(64)));
+    int size = o->groups ? BLOCK : BLOCK / 2;
+    const float *x = o->edge + rows->start * o->features;
+    if (rows->count < size) {
+        memset(padded, 0, sizeof padded);
+        memcpy(padded, x, rows->count * o->features * sizeof *x);
+        x = padded;
+    }
+    if (!o->groups)
+        multiply(size, x, o->features, (int)o->features, o->edge_map, FULL, ZEROS, FROM_ZERO,
+                 mapped[0], FULL);
+    for (int i = 0; i < BLOCK; i++) {
+        const float *source = row_of(o->source, rows->source[i], FULL);
+        const float *target = row_of(o->target, rows->target[i], FULL);
+        const float *edge = o->groups ? ZEROS : mapped[i % (BLOCK / 2)];
         for (int k = 0; k < FULL; k += LANES)
             store(first[i] + k, load(source + k) + load(target + k) + load(edge + k));
     }
+    if (o->groups)
+        multiply(size, x, o->features, (int)o->features, o->edge_map, FULL, ZEROS, FROM_OUTPUT,
+                 first[0], FULL);
     if (!o->hidden) return;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < BLOCK; i++)
         for (int k = 0; k < HALF; k += LANES) {
             vec a = load(hidden[i] + k), b = load(hidden[i] + HALF + k), sa, sb;
             sigmoids(a, b, &sa, &sb);
@@ -133,32 +239,39 @@ static inline void layer_norm_input(const operator_t *o, int64_t start, int coun
             }
         }
     for (int half = 0; half < 2; half++)
-        multiply(hidden[0] + half * HALF, o->hidden + half * HALF * HALF,
-                 o->hidden_bias + half * HALF, z[0] + half * HALF);
+        multiply(BLOCK, hidden[0] + half * HALF, FULL, HALF, o->hidden + half * HALF * HALF, HALF,
+                 o->hidden_bias + half * HALF, FROM_BIAS, z[0] + half * HALF, FULL);
 }
 
-/* 1 / sqrt(variance + epsilon) of a half, whose mean is zero. */
-static inline vec inverse_deviation(const float *z, float epsilon) {
-    vec squares = {0};
-    for (int k = 0; k < HALF; k += LANES) squares += load(z + k) * load(z + k);
-    return (vec){0} + 1.0f / sqrtf(sum(squares)[0] * (1.0f / HALF) + epsilon);
+/* 1 / sqrt(variance + epsilon) of both halves of each row, whose means are zero. */
+INLINE void inverse_deviations(const block z, float epsilon, float inverse[2][BLOCK]) {
+    for (int i = 0; i < BLOCK; i++)
+        for (int half = 0; half < 2; half++) {
+            vec squares = {0};
+            for (int k = half * HALF; k < (half + 1) * HALF; k += LANES)
+                squares += load(z[i] + k) * load(z[i] + k);
+            inverse[half][i] = sum(squares);
+        }
+    for (int half = 0; half < 2; half++)
+        for (int i = 0; i < BLOCK; i++)
+            inverse[half][i] = 1.0f / sqrtf(inverse[half][i] * (1.0f / HALF) + epsilon);
 }
 
 static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float *out) {
     block hidden, z;
-    memset(hidden, 0, sizeof hidden);
-    for (int64_t start = begin; start < end; start += BLOCK) {
-        int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        layer_norm_input(o, start, count, hidden, NULL, z);
-        for (int i = 0; i < count; i++) {
-            int64_t row = start + i;
-            vec core_inverse = inverse_deviation(z[i], o->epsilon);
-            vec gate_inverse = inverse_deviation(z[i] + HALF, o->epsilon);
-            const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
-            float *to = out + (weight ? o->source_node[row] : row) * HALF;
+    float inverse[2][BLOCK], unused[HALF];
+    rows_t rows;
+    for (int64_t start = begin; start < end; start += rows.count) {
+        fill_rows(o, start, end, &rows);
+        layer_norm_input(o, &rows, hidden, NULL, z);
+        inverse_deviations(z, o->epsilon, inverse);
+        for (int i = 0; i < BLOCK; i++) {
+            const float *weight = o->weight ? row_of(o->weight, weight_row(o, &rows, i), HALF) : NULL;
+            float *to = output_of(out, weight ? rows.source[i] : rows.edge[i], HALF, unused);
+#pragma GCC unroll 4
             for (int k = 0; k < HALF; k += LANES) {
-                vec core = load(z[i] + k) * core_inverse * load(o->scale + k) + load(o->shift + k);
-                vec gate = load(z[i] + HALF + k) * gate_inverse * load(o->scale + HALF + k) +
+                vec core = load(z[i] + k) * inverse[0][i] * load(o->scale + k) + load(o->shift + k);
+                vec gate = load(z[i] + HALF + k) * inverse[1][i] * load(o->scale + HALF + k) +
                            load(o->shift + HALF + k);
                 vec sc, sg;
                 sigmoids(core, gate, &sc, &sg);
@@ -170,133 +283,139 @@ static void forward_rows(const operator_t *o, int64_t begin, int64_t end, float 
     }
 }
 
-/* Gradient by the layer norm's input from that by its normalized output, in place. The mean is not
- * subtracted: the centred linear map before the norm has no component along it. */
-static inline void layer_norm_backward(float *grad, const float *z, vec inverse) {
-    vec along = {0};
-    for (int k = 0; k < HALF; k += LANES) along += load(grad + k) * load(z + k);
-    along = sum(along) * inverse * inverse * (1.0f / HALF);
-    for (int k = 0; k < HALF; k += LANES)
-        store(grad + k, (load(grad + k) - load(z + k) * along) * inverse);
-}
-
-static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const float *grad_output,
-                          float *grad_source, float *grad_row, float *grad_weight_row) {
+static void backward_rows(const operator_t *o, int64_t begin, int64_t end, const gradients_t *to) {
     block hidden, slope, z, grad;
-    memset(hidden, 0, sizeof hidden);
-    memset(grad, 0, sizeof grad);
-    for (int64_t start = begin; start < end; start += BLOCK) {
-        int count = end - start < BLOCK ? (int)(end - start) : BLOCK;
-        layer_norm_input(o, start, count, hidden, slope, z);
-        for (int i = 0; i < count; i++) {
-            int64_t row = start + i;
-            vec core_inverse = inverse_deviation(z[i], o->epsilon);
-            vec gate_inverse = inverse_deviation(z[i] + HALF, o->epsilon);
-            const float *weight = o->summed ? o->weight + weight_row(o, row) * HALF : NULL;
-            const float *from = grad_output + (weight ? o->source_node[row] : row) * HALF;
+    float inverse[2][BLOCK], factor[2][BLOCK], unused[FULL];
+    rows_t rows;
+    memset(unused, 0, sizeof unused);
+    for (int64_t start = begin; start < end; start += rows.count) {
+        fill_rows(o, start, end, &rows);
+        layer_norm_input(o, &rows, hidden, slope, z);
+        inverse_deviations(z, o->epsilon, inverse);
+        /* Through the product of silu and sigmoid; `factor`: the gradient's component along z. */
+        for (int i = 0; i < BLOCK; i++) {
+            int64_t weight_at = weight_row(o, &rows, i);
+            const float *weight = o->weight ? row_of(o->weight, weight_at, HALF) : NULL;
+            float *to_weight = weight ? output_of(to->weight, weight_at, HALF, unused) : unused;
+            const float *from = row_of(to->output, weight ? rows.source[i] : rows.edge[i], HALF);
+            vec core_along = {0}, gate_along = {0};
+#pragma GCC unroll 4
             for (int k = 0; k < HALF; k += LANES) {
+                vec core_z = load(z[i] + k), gate_z = load(z[i] + HALF + k);
                 vec core_scale = load(o->scale + k), gate_scale = load(o->scale + HALF + k);
-                vec core = load(z[i] + k) * core_inverse * core_scale + load(o->shift + k);
-                vec gate = load(z[i] + HALF + k) * gate_inverse * gate_scale +
-                           load(o->shift + HALF + k);
-                vec sc, sg, p = load(from + k);
+                vec core = core_z * inverse[0][i] * core_scale + load(o->shift + k);
+                vec gate = gate_z * inverse[1][i] * gate_scale + load(o->shift + HALF + k);
+                vec sc, sg;
                 sigmoids(core, gate, &sc, &sg);
-                vec value = core * sc;
+                vec value = core * sc, p = load(from + k) * sg;
                 if (weight) {
-                    store(grad_weight_row + row * HALF + k, p * value * sg);
+                    add(to_weight + k, p * value);
                     p *= load(weight + k);
                 }
-                p *= sg;
-                store(grad[i] + k, p * (sc + value * (1.0f - sc)) * core_scale);
-                store(grad[i] + HALF + k, p * value * (1.0f - sg) * gate_scale);
+                vec core_grad = p * (sc + value * (1.0f - sc)) * core_scale;
+                vec gate_grad = p * value * (1.0f - sg) * gate_scale;
+                core_along += core_grad * core_z;
+                gate_along += gate_grad * gate_z;
+                store(grad[i] + k, core_grad);
+                store(grad[i] + HALF + k, gate_grad);
             }
-            layer_norm_backward(grad[i], z[i], core_inverse);
-            layer_norm_backward(grad[i] + HALF, z[i] + HALF, gate_inverse);
+            factor[0][i] = sum(core_along);
+            factor[1][i] = sum(gate_along);
         }
+        /* Through the layer norms. The mean is not subtracted: the centred linear map before them
+         * has no component along it. */
+        for (int half = 0; half < 2; half++)
+            for (int i = 0; i < BLOCK; i++)
+                factor[half][i] *= inverse[half][i] * inverse[half][i] * (1.0f / HALF);
+        for (int i = 0; i < BLOCK; i++)
+            for (int half = 0; half < 2; half++)
+                for (int k = half * HALF; k < (half + 1) * HALF; k += LANES)
+                    store(grad[i] + k, (load(grad[i] + k) - load(z[i] + k) * factor[half][i]) *
+                                           inverse[half][i]);
         if (o->hidden)
             for (int half = 0; half < 2; half++)
-                multiply(grad[0] + half * HALF, o->hidden_back + half * HALF * HALF, NULL,
-                         z[0] + half * HALF);
-        float(*grad_first)[FULL] = o->hidden ? z : grad;
-        for (int i = 0; i < count; i++) {
-            float *to_row = grad_row + (start + i) * FULL;
-            float *to_source = grad_source + o->source_node[start + i] * FULL;
+                multiply(BLOCK, grad[0] + half * HALF, FULL, HALF,
+                         o->hidden_back + half * HALF * HALF, HALF, ZEROS, FROM_ZERO,
+                         z[0] + half * HALF, FULL);
+        for (int i = 0; i < BLOCK; i++) {
+            float *target = to->target ? output_of(to->target, rows.target[i], FULL, unused) : unused;
             for (int k = 0; k < FULL; k += LANES) {
-                vec p = load(grad_first[i] + k);
-                if (o->hidden) p *= load(slope[i] + k);
-                store(to_row + k, p);
-                store(to_source + k, load(to_source + k) + p);
+                vec value = load(grad[i] + k);
+                if (o->hidden) value = load(z[i] + k) * load(slope[i] + k);
+                store(grad[i] + k, value);
+                add(target + k, value);
             }
         }
+        if (to->source)
+            for (int i = 0, next; i < BLOCK; i = next) { /* runs of rows with one source */
+                for (next = i + 1; next < BLOCK && rows.source[next] == rows.source[i];) next++;
+                float *source = output_of(to->source, rows.source[i], FULL, unused);
+                for (int k = 0; k < FULL; k += LANES) {
+                    vec total = load(source + k);
+                    for (int j = i; j < next; j++) total += load(grad[j] + k);
+                    store(source + k, total);
+                }
+            }
+        if (!o->groups) /* both directions of a bond share its features */
+            for (int i = 0; i < BLOCK / 2; i++)
+                for (int k = 0; k < FULL; k += LANES) add(grad[i] + k, load(grad[BLOCK / 2 + i] + k));
+        int size = o->groups ? BLOCK : BLOCK / 2;
+        float padded[BLOCK * HALF], *edge = to->edge + start * o->features;
+        multiply(size, grad[0], FULL, FULL, o->edge_map_back, (int)o->features, ZEROS, FROM_ZERO,
+                 rows.count < size ? padded : edge, o->features);
+        if (rows.count < size) memcpy(edge, padded, rows.count * o->features * sizeof *edge);
     }
 }
 
-/* First node of a part, out of parts with about equally many rows. */
-static int64_t first_node(const operator_t *o, int part, int parts) {
-    int64_t wanted = o->rows * part / parts, low = 0, high = o->nodes;
-    if (part == parts) return o->nodes;
+/* First row of a part of the angles: parts have about equally many and end where a group ends. */
+static int64_t first_row(const operator_t *o, int64_t part, int64_t parts) {
+    int64_t wanted = o->rows * part / parts, low = 0, high = o->groups;
     while (low < high) {
         int64_t middle = (low + high) / 2;
-        if (o->offsets[middle] < wanted) low = middle + 1;
+        if (o->group_rows[middle] < wanted) low = middle + 1;
         else high = middle;
     }
-    return low;
+    return o->group_rows[low];
 }
 
-void forward(const operator_t *o, float *out, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int part = 0; part < threads; part++) {
-        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
-        if (o->summed) memset(out + low * HALF, 0, (high - low) * HALF * sizeof *out);
-        forward_rows(o, o->offsets[low], o->offsets[high], out);
-    }
+/* Sum of the tables of all parts, in their order; the first is also the result. */
+static void sum_tables(float *tables, int64_t parts, int64_t size, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t start = 0; start < size; start += FULL)
+        for (int64_t part = 1; part < parts; part++)
+            for (int k = 0; k < FULL && start + k < size; k += LANES)
+                add(tables + start + k, load(tables + part * size + start + k));
 }
 
-/* Sum over the reverse rows of each node: the gradient by the features of the target node. */
-static void gather_nodes(const operator_t *o, int64_t low, int64_t high, int width,
-                         const float *rows, float *out) {
-    for (int64_t node = low; node < high; node++) {
-        float *to = out + node * width;
-        memset(to, 0, width * sizeof *to);
-        for (int64_t row = o->offsets[node]; row < o->offsets[node + 1]; row++) {
-            const float *from = rows + o->reverse[row] * width;
-            for (int k = 0; k < width; k += LANES) store(to + k, load(to + k) + load(from + k));
+/* Parts of the angles write to nodes of their own. Parts of the bonds add to tables of their own, of
+ * which there is a number that does not depend on that of the threads. */
+
+/* out: zeros, [rows or nodes][HALF], of bonds [parts][nodes][HALF]; the first holds the result. */
+void forward(const operator_t *o, float *out, int parts, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+    for (int part = 0; part < parts; part++)
+        if (o->groups)
+            forward_rows(o, first_row(o, part, parts), first_row(o, part + 1, parts), out);
+        else
+            forward_rows(o, o->rows * part / parts, o->rows * (part + 1) / parts,
+                         out + part * o->nodes * HALF);
+    if (!o->groups) sum_tables(out, parts, o->nodes * HALF, threads);
+}
+
+/* to: source, target and weight zeros; of bonds source and target are [parts][nodes][FULL], the
+ * first holds the result. */
+void backward(const operator_t *o, const gradients_t *to, int parts, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+    for (int part = 0; part < parts; part++)
+        if (o->groups)
+            backward_rows(o, first_row(o, part, parts), first_row(o, part + 1, parts), to);
+        else {
+            gradients_t own = *to;
+            if (own.source) own.source += part * o->nodes * FULL;
+            if (own.target) own.target += part * o->nodes * FULL;
+            backward_rows(o, o->rows * part / parts, o->rows * (part + 1) / parts, &own);
         }
-    }
-}
-
-/* Sum of a row and its reverse: the gradient by the features of their bond. */
-static void gather_bonds(const operator_t *o, int64_t begin, int64_t end, int width,
-                         const float *rows, float *out) {
-    for (int64_t row = begin; row < end; row++) {
-        if (o->reverse[row] < row) continue;
-        const float *there = rows + row * width, *back = rows + o->reverse[row] * width;
-        float *to = out + o->bond[row] * width;
-        for (int k = 0; k < width; k += LANES) store(to + k, load(there + k) + load(back + k));
-    }
-}
-
-/* Gradients by all inputs that depend on positions, from `grad_output`, the gradient by the output.
- * grad_row [rows][FULL], grad_weight_row [rows][HALF]: workspace; where not by_bond the first is the
- * gradient by edge. */
-void backward(const operator_t *o, const float *grad_output, float *grad_source, float *grad_target,
-              float *grad_row, float *grad_edge, float *grad_weight_row, float *grad_weight,
-              int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int part = 0; part < threads; part++) {
-        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
-        memset(grad_source + low * FULL, 0, (high - low) * FULL * sizeof *grad_source);
-        backward_rows(o, o->offsets[low], o->offsets[high], grad_output, grad_source, grad_row,
-                      grad_weight_row);
-    }
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int part = 0; part < threads; part++) {
-        int64_t low = first_node(o, part, threads), high = first_node(o, part + 1, threads);
-        gather_nodes(o, low, high, FULL, grad_row, grad_target);
-        if (o->by_bond) {
-            gather_bonds(o, o->offsets[low], o->offsets[high], FULL, grad_row, grad_edge);
-            gather_bonds(o, o->offsets[low], o->offsets[high], HALF, grad_weight_row, grad_weight);
-        } else if (o->summed)
-            gather_nodes(o, low, high, HALF, grad_weight_row, grad_weight);
-    }
+    if (o->groups) return;
+    if (to->source) sum_tables(to->source, parts, o->nodes * FULL, threads);
+    if (to->target) sum_tables(to->target, parts, o->nodes * FULL, threads);
 }

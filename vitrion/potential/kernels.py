@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vitrion.potential.graph import Adjacency
+from vitrion.potential.graph import Adjacency, Graph
 from vitrion.potential.operators import GatedMLP
 
 logger = logging.getLogger("vitrion")
 
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-fopenmp")
 _FEATURES = 64
+# mallopt's M_MMAP_THRESHOLD (32 MB is the most that it takes), M_TRIM_THRESHOLD and M_TOP_PAD.
+_MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20))
 
 
 @functools.cache
@@ -46,43 +49,94 @@ def available() -> bool:
 
 def support(gated_mlp: GatedMLP) -> bool:
     """Whether the fused operators cover this gated MLP (64 features, float32, CPU)."""
+    edge_map, hidden = gated_mlp.edge_map, gated_mlp.hidden
     return (
         gated_mlp.scale.shape == (2, _FEATURES)
         and gated_mlp.scale.dtype == torch.float32
         and gated_mlp.scale.device.type == "cpu"
-        and (gated_mlp.hidden is None or gated_mlp.hidden[0].shape == (2, _FEATURES, _FEATURES))
+        and edge_map.shape in {(2 * _FEATURES, n) for n in (32, 64)}
+        and edge_map.is_contiguous()
+        and (hidden is None or hidden[0].shape == (2, _FEATURES, _FEATURES))
     )
 
 
-def update(
-    gated_mlp: GatedMLP, graph: Adjacency, source: Tensor, target: Tensor, edge: Tensor
+def edge_messages(
+    short: GatedMLP,
+    long: GatedMLP,
+    graph: Graph,
+    source: Tensor,
+    target: Tensor,
+    short_edge: Tensor,
+    long_edge: Tensor,
+    weight: Tensor,
 ) -> Tensor:
-    """See `operators.update`."""
-    return _Fused.apply(gated_mlp, graph, None, source, target, edge, None)
+    """See `operators.edge_messages`."""
+    n_atoms, n_short = len(source), graph.n_short
+    of_short, of_long = (
+        _Rows(n_atoms, None, graph.start[part], graph.end[part])
+        for part in (slice(n_short), slice(n_short, None))
+    )
+    short_weight, long_weight = weight.split((n_short, len(weight) - n_short))
+    return _Fused.apply(short, of_short, source, target, short_edge, short_weight) + _Fused.apply(
+        long, of_long, source, target, long_edge, long_weight
+    )
 
 
-def messages(
+def angle_messages(
     gated_mlp: GatedMLP,
-    graph: Adjacency,
+    angles: Adjacency,
     source: Tensor,
     target: Tensor,
     edge: Tensor,
     weight: Tensor,
-    bond: Tensor | None,
 ) -> Tensor:
-    """See `operators.messages`."""
-    return _Fused.apply(gated_mlp, graph, bond, source, target, edge, weight)
+    """See `operators.angle_messages`."""
+    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
+    return _Fused.apply(gated_mlp, rows, source, target, edge, weight)
+
+
+def angle_updates(
+    gated_mlp: GatedMLP, angles: Adjacency, source: Tensor, target: Tensor, edge: Tensor
+) -> Tensor:
+    """See `operators.angle_updates`."""
+    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
+    return _Fused.apply(gated_mlp, rows, source, target, edge, None)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Angles, or bonds as a row in each direction.
+
+    Attributes:
+        nodes: number of nodes.
+        groups: (groups + 1) first row of each group of angles; None for bonds.
+        source, target: (rows) nodes of each angle or bond.
+    """
+
+    nodes: int
+    groups: Tensor | None
+    source: Tensor
+    target: Tensor
+
+    def parts(self, threads: int) -> int:
+        """How many pieces of work there are.
+
+        Angles: any number gives the same bits. Bonds: a table per part, so their number must not
+        depend on that of the threads.
+        """
+        if self.groups is None:
+            return min(max(len(self.source) // 512, 1), 8)
+        return 1 if threads == 1 else min(len(self.groups) - 1, 8 * threads)
 
 
 class _Fused(torch.autograd.Function):
-    """Both operators; `update` is the one without a weight."""
+    """All operators; messages have a weight, edges have rows without groups."""
 
     @staticmethod
     def forward(
         ctx: Any,
         gated_mlp: GatedMLP,
-        graph: Adjacency,
-        bond: Tensor | None,
+        rows: _Rows,
         source: Tensor,
         target: Tensor,
         edge: Tensor,
@@ -90,80 +144,92 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:
         source, target, edge = source.contiguous(), target.contiguous(), edge.contiguous()
         weight = None if weight is None else weight.contiguous()
-        ctx.gated_mlp, ctx.graph = gated_mlp, graph
-        ctx.save_for_backward(bond, source, target, edge, weight)
-        operator = _operator(gated_mlp, graph, bond, source, target, edge, weight)
-        rows = len(graph.source) if weight is None else graph.nodes
-        out = source.new_empty((rows, _FEATURES))
-        _library().forward(ctypes.byref(operator), out.data_ptr(), torch.get_num_threads())
-        return out
+        ctx.gated_mlp, ctx.rows = gated_mlp, rows
+        ctx.save_for_backward(source, target, edge, weight)
+        threads = torch.get_num_threads()
+        parts = rows.parts(threads)
+        if weight is None:
+            out = source.new_empty((1, len(rows.source), _FEATURES))
+        else:
+            tables = parts if rows.groups is None else 1
+            out = source.new_zeros((tables, rows.nodes, _FEATURES))
+        operator = _operator(gated_mlp, rows, source, target, edge, weight)
+        _library().forward(ctypes.byref(operator), out.data_ptr(), parts, threads)
+        return out[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        gated_mlp, graph = ctx.gated_mlp, ctx.graph
-        bond, source, target, edge, weight = ctx.saved_tensors
-        operator = _operator(gated_mlp, graph, bond, source, target, edge, weight)
+        gated_mlp, rows = ctx.gated_mlp, ctx.rows
+        source, target, edge, weight = ctx.saved_tensors
         grad_output = grad_output.contiguous()
-        rows = len(graph.source)
-        grad_source, grad_target = torch.empty_like(source), torch.empty_like(target)
-        grad_row = source.new_empty((rows, 2 * _FEATURES))
-        grad_edge = grad_row if bond is None else torch.empty_like(edge)
-        grad_weight_row = grad_weight = None
-        if weight is not None:
-            grad_weight_row = source.new_empty((rows, _FEATURES))
-            grad_weight = torch.empty_like(weight)
-        tensors = (
-            grad_output,
-            grad_source,
-            grad_target,
-            grad_row,
+        threads = torch.get_num_threads()
+        parts = rows.parts(threads)
+        tables = parts if rows.groups is None else 1
+        # The first atom features depend on no position.
+        grad_source, grad_target = (
+            source.new_zeros((tables, *source.shape)) if needed else None
+            for needed in ctx.needs_input_grad[2:4]
+        )
+        grad_edge = torch.empty_like(edge)
+        grad_weight = None if weight is None else torch.zeros_like(weight)
+        gradients = _Gradients(
+            *map(_pointer, (grad_output, grad_source, grad_target, grad_edge, grad_weight))
+        )
+        operator = _operator(gated_mlp, rows, source, target, edge, weight)
+        _library().backward(ctypes.byref(operator), ctypes.byref(gradients), parts, threads)
+        return (
+            None,
+            None,
+            None if grad_source is None else grad_source[0],
+            None if grad_target is None else grad_target[0],
             grad_edge,
-            grad_weight_row,
             grad_weight,
         )
-        _library().backward(
-            ctypes.byref(operator), *map(_pointer, tensors), torch.get_num_threads()
-        )
-        return None, None, None, grad_source, grad_target, grad_edge, grad_weight
 
 
 class _Operator(ctypes.Structure):
     """`operator_t` of kernels.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("nodes", "rows", "summed", "by_bond")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                *("offsets", "source_node", "target_node", "reverse", "bond"),
-                *("source", "target", "edge", "weight"),
-                *("hidden", "hidden_back", "hidden_bias", "scale", "shift"),
-            )
-        ),
+        *((name, ctypes.c_int64) for name in ("nodes", "rows", "groups")),
+        *((name, ctypes.c_void_p) for name in ("group_rows", "source_node", "target_node")),
+        *((name, ctypes.c_void_p) for name in ("source", "target", "edge")),
+        ("features", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("edge_map", "edge_map_back", "weight")),
+        *((name, ctypes.c_void_p) for name in ("hidden", "hidden_back", "hidden_bias")),
+        *((name, ctypes.c_void_p) for name in ("scale", "shift")),
         ("epsilon", ctypes.c_float),
+    )
+
+
+class _Gradients(ctypes.Structure):
+    """`gradients_t` of kernels.c."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("output", "source", "target", "edge", "weight")
     )
 
 
 def _operator(
     gated_mlp: GatedMLP,
-    graph: Adjacency,
-    bond: Tensor | None,
+    rows: _Rows,
     source: Tensor,
     target: Tensor,
     edge: Tensor,
     weight: Tensor | None,
 ) -> _Operator:
     hidden, hidden_bias = gated_mlp.hidden or (None, None)
-    transposed, scale, shift = gated_mlp.hidden_transposed, gated_mlp.scale, gated_mlp.shift
+    edge_map = gated_mlp.edge_map
     return _Operator(
-        graph.nodes,
-        len(graph.source),
-        weight is not None,
-        bond is not None,
-        *map(_pointer, (graph.offsets, graph.source, graph.target, graph.reverse, bond)),
-        *map(_pointer, (source, target, edge, weight)),
-        *map(_pointer, (transposed, hidden, hidden_bias, scale, shift)),
+        rows.nodes,
+        len(rows.source),
+        0 if rows.groups is None else len(rows.groups) - 1,
+        *map(_pointer, (rows.groups, rows.source, rows.target, source, target, edge)),
+        edge_map.shape[1],
+        *map(_pointer, (gated_mlp.edge_map_transposed, edge_map, weight)),
+        *map(_pointer, (gated_mlp.hidden_transposed, hidden, hidden_bias)),
+        *map(_pointer, (gated_mlp.scale, gated_mlp.shift)),
         gated_mlp.epsilon,
     )
 
@@ -188,11 +254,24 @@ def _library() -> ctypes.CDLL:
     if not library.is_file():
         with importlib.resources.as_file(source) as path:
             _compile(compiler, path, library)
+    _keep_freed_memory()
     loaded = ctypes.CDLL(str(library))
-    loaded.forward.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-    loaded.backward.argtypes = (*(ctypes.c_void_p,) * 8, ctypes.c_int)
-    loaded.forward.restype = loaded.backward.restype = None
+    for function in (loaded.forward, loaded.backward):
+        function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+        function.restype = None
     return loaded
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the memory of freed tensors instead of returning it to the system.
+
+    A step allocates and frees the same tensors as the one before. Without this their pages are
+    mapped and cleared by the system again and again, which took a tenth of the time of a step.
+    """
+    process = ctypes.CDLL(None)
+    if hasattr(process, "mallopt"):
+        for parameter, value in _MALLOC_OPTIONS:
+            process.mallopt(parameter, value)
 
 
 def _compile(compiler: list[str], source: Path, library: Path) -> None:

@@ -14,6 +14,7 @@ What is arranged differently, with the same result:
   φ(source + target + edge), and one operator serves atoms and bonds.
 - The factor w^b_ij is common to the sum over k and stands before it.
 - Bonds beyond the angle cutoff never change: their embedding and first map are one matrix.
+- The first angle features are a linear map of the angular basis: both maps are one matrix.
 - The last angle update, whose result is not used, is left out.
 """
 
@@ -23,6 +24,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import cast
 
@@ -33,7 +35,7 @@ from chgnet.model.basis import RadialBessel
 from chgnet.model.composition_model import AtomRef
 from chgnet.model.layers import AngleUpdate, AtomConv, BondConv
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
@@ -50,6 +52,8 @@ ARCHITECTURE = {
     "readout_norm": "layer",
     "conv_norm": None,
 }
+
+BASIS_MULTIPLE = 32  # columns of a basis, filled up with zeros for the kernels
 
 
 class Network:
@@ -96,12 +100,13 @@ class Network:
         self._reference = cast(AtomRef | None, model.composition_model)
 
         bond_basis = model.bond_basis_expansion
-        self._radial, self._radial_short = bond_basis.rbf_expansion_ag, bond_basis.rbf_expansion_bg
+        self._radial = _RadialBasis(bond_basis.rbf_expansion_ag)
+        self._radial_short = _RadialBasis(bond_basis.rbf_expansion_bg)
         self._angular = cast(Tensor, model.angle_basis_expansion.fourier_expansion.frequencies)
-        self._embed_bond = model.bond_embedding.weight
-        self._embed_angle = model.angle_embedding.weight
-        self._weigh_bond = model.bond_weights_ag.weight
-        self._weigh_short = model.bond_weights_bg.weight
+        self._embed_bond = _padded(model.bond_embedding.weight)
+        self._embed_angle = _padded(model.angle_embedding.weight)
+        self._weigh_bond = _padded(model.bond_weights_ag.weight)
+        self._weigh_short = _padded(model.bond_weights_bg.weight)
 
         atom, bond, angle = (
             embedding.weight.shape[size]
@@ -115,10 +120,22 @@ class Network:
         atom_convs = cast(list[AtomConv], model.atom_conv_layers)
         bond_convs = cast(list[BondConv], model.bond_conv_layers)
         angle_updates = cast(list[AngleUpdate], model.angle_layers[:-1])
-        self._atom_layers = [_Layer(c.twoBody_atom, of_edge, c.mlp_out) for c in atom_convs]
-        self._long_maps = [layer.first[1] @ self._embed_bond for layer in self._atom_layers]
-        self._bond_layers = [_Layer(c.twoBody_bond, of_angle, c.mlp_out) for c in bond_convs]
-        self._angle_layers = [_Layer(c.twoBody_bond, of_angle) for c in angle_updates]
+        self._atom_layers = [
+            _Layer(c.twoBody_atom, of_edge, c.mlp_out, edge_input=1) for c in atom_convs
+        ]
+        self._long_gated_mlps = [
+            replace(layer.gated_mlp, edge_map=layer.gated_mlp.edge_map @ self._embed_bond)
+            for layer in self._atom_layers
+        ]
+        embeds = (self._embed_angle, *(None,) * len(bond_convs))
+        self._bond_layers = [
+            _Layer(c.twoBody_bond, of_angle, c.mlp_out, edge_input=2, embed=embed)
+            for c, embed in zip(bond_convs, embeds, strict=False)
+        ]
+        self._angle_layers = [
+            _Layer(c.twoBody_bond, of_angle, edge_input=2, embed=embed)
+            for c, embed in zip(angle_updates, embeds, strict=False)
+        ]
         layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
         self.gated_mlps = [layer.gated_mlp for layer in layers]
         self._readout = nn.Sequential(cast(nn.Module, model.readout_norm), model.mlp)
@@ -162,14 +179,14 @@ class Network:
 
     def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the atoms before and after the last convolution, (n, 64) each."""
-        messages, update = self.operators.messages, self.operators.update
-        edges, angles, bond, n_short = graph.edges, graph.angles, graph.bond, graph.n_short
-        center, node_bond = edges.source[graph.node_edge], bond[graph.node_edge]
+        operators, angles, n_short = self.operators, graph.angles, graph.n_short
+        node_bond = graph.bond[graph.node_edge]
+        center = graph.edges.source[graph.node_edge]
 
         lengths = vectors_A.norm(dim=1)
-        radial = self._bessel(self._radial, lengths)
+        radial = self._radial(lengths).to(self.dtype)
         weight = linear(radial, self._weigh_bond)
-        radial_short = self._bessel(self._radial_short, lengths[:n_short])
+        radial_short = self._radial_short(lengths[:n_short]).to(self.dtype)
         weight_short = linear(radial_short, self._weigh_short)
         node_weight = weight_short.index_select(0, node_bond)
         v = atoms
@@ -177,35 +194,40 @@ class Network:
         e = linear(short, self._embed_bond)
         directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(0, node_bond)
         directions = directions * graph.sign[graph.node_edge, None]
-        a = linear(self._fourier(directions, graph), self._embed_angle)
+        # Angle features at depth 0 are the basis, whose embedding is part of the layers' maps.
+        basis = self._fourier(directions, graph)
+        a = basis
 
         for depth, layer in enumerate(self._atom_layers):
-            of_source, of_edge, of_target = layer.first
-            edge = torch.cat((linear(e, of_edge), linear(long, self._long_maps[depth])))
-            message = messages(
+            of_source, _, of_target = layer.first
+            message = operators.edge_messages(
                 layer.gated_mlp,
-                edges,
+                self._long_gated_mlps[depth],
+                graph,
                 linear(v, of_source, layer.bias),
                 linear(v, of_target),
-                edge,
+                e,
+                long,
                 weight,
-                bond,
             )
             before_last = v
             v = v + layer.out(message)
 
             if depth < len(self._bond_layers):
                 layer = self._bond_layers[depth]
-                source, target, edge = self._angle_inputs(layer, v, e, a, center, node_bond)
-                message = messages(layer.gated_mlp, angles, source, target, edge, node_weight, None)
+                source, target = self._of_nodes(layer, v, e, center, node_bond)
+                message = operators.angle_messages(
+                    layer.gated_mlp, angles, source, target, a, node_weight
+                )
                 there, back = graph.nodes_of_bond.unbind(1)
                 message = message.index_select(0, there) + message.index_select(0, back)
                 e = e + layer.out(message * weight_short)
 
             if depth < len(self._angle_layers):
                 layer = self._angle_layers[depth]
-                source, target, edge = self._angle_inputs(layer, v, e, a, center, node_bond)
-                a = a + update(layer.gated_mlp, angles, source, target, edge)
+                source, target = self._of_nodes(layer, v, e, center, node_bond)
+                update = operators.angle_updates(layer.gated_mlp, angles, source, target, a)
+                a = (linear(basis, self._embed_angle) if depth == 0 else a) + update
 
         return before_last, v
 
@@ -230,30 +252,17 @@ class Network:
         return torch.compile(self.energies_eV, dynamic=True, fullgraph=True)
 
     @staticmethod
-    def _angle_inputs(
-        layer: _Layer, v: Tensor, e: Tensor, a: Tensor, center: Tensor, node_bond: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """First linear map of (e_ij, v_i) and of e_ik on each node, and of each angle."""
-        of_source, of_target, of_angle, of_center = layer.first
+    def _of_nodes(
+        layer: _Layer, v: Tensor, e: Tensor, center: Tensor, node_bond: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """First linear map of (e_ij, v_i) and of e_ik on each node."""
+        of_source, of_target, _, of_center = layer.first
         source = linear(e, of_source).index_select(0, node_bond)
         source = source + linear(v, of_center, layer.bias).index_select(0, center)
-        return source, linear(e, of_target).index_select(0, node_bond), linear(a, of_angle)
-
-    def _bessel(self, basis: RadialBessel, lengths: Tensor) -> Tensor:
-        """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
-
-        In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which
-        was the largest error of the energy.
-        """
-        r = lengths[:, None]
-        scaled = r * basis.inv_cutoff
-        envelope = cutoff_polynomial(scaled, basis.smooth_cutoff.p)
-        frequencies = cast(Tensor, basis.frequencies).double()
-        wave = basis.norm_const * envelope / r * torch.sin(scaled * frequencies)
-        return wave.to(self.dtype)
+        return source, linear(e, of_target).index_select(0, node_bond)
 
     def _fourier(self, directions: Tensor, graph: Graph) -> Tensor:
-        """1/√2, sin(f θ), cos(f θ) over √π of each angle, (angles, angular)."""
+        """1/√2, sin(f θ), cos(f θ) over √π of each angle, and zeros, (angles, angular)."""
         angles = graph.angles
         cosine = directions.index_select(0, angles.source) * directions.index_select(
             0, angles.target
@@ -262,7 +271,29 @@ class Network:
         theta = torch.acos(cosine.sum(1) * (1 - 1e-6))[:, None].to(self.dtype)
         phase = theta * self._angular
         constant = torch.full_like(theta, 1 / math.sqrt(2))
-        return torch.cat((constant, phase.sin(), phase.cos()), dim=1) / math.sqrt(math.pi)
+        parts = [constant, phase.sin(), phase.cos()]
+        padding = self._embed_angle.shape[1] - 1 - 2 * phase.shape[1]
+        if padding:
+            parts.append(theta.new_zeros((len(theta), padding)))
+        return torch.cat(parts, dim=1) / math.sqrt(math.pi)
+
+
+class _RadialBasis:
+    """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
+
+    In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which was the
+    largest error of the energy. Frequencies of 0 give the padding.
+    """
+
+    def __init__(self, basis: RadialBessel) -> None:
+        self._basis = basis
+        self._frequencies = _padded(cast(Tensor, basis.frequencies).double())
+
+    def __call__(self, lengths_A: Tensor) -> Tensor:
+        r, basis = lengths_A[:, None], self._basis
+        scaled = r * basis.inv_cutoff
+        envelope = cutoff_polynomial(scaled, basis.smooth_cutoff.p)
+        return basis.norm_const * envelope / r * torch.sin(scaled * self._frequencies)
 
 
 class _Layer:
@@ -272,10 +303,18 @@ class _Layer:
         gated: φ as chgnet holds it.
         inputs: widths of the features that it joins.
         out: L; the identity where there is none.
+        edge_input: which of the inputs belongs to rows and not to nodes.
+        embed: linear map of the features of rows that comes before φ.
     """
 
     def __init__(
-        self, gated: functions.GatedMLP, inputs: Sequence[int], out: nn.Module | None = None
+        self,
+        gated: functions.GatedMLP,
+        inputs: Sequence[int],
+        out: nn.Module | None = None,
+        *,
+        edge_input: int,
+        embed: Tensor | None = None,
     ) -> None:
         core, gate = (
             [map_ for map_ in half.layers if isinstance(map_, nn.Linear)]
@@ -298,7 +337,9 @@ class _Layer:
         self.first = [part.contiguous() for part in weight.flatten(0, 1).split(list(inputs), dim=1)]
         self.bias = bias.flatten()
         core_norm, gate_norm = cast(nn.LayerNorm, gated.bn1), cast(nn.LayerNorm, gated.bn2)
+        edge_map = self.first[edge_input]
         self.gated_mlp = GatedMLP(
+            edge_map=edge_map if embed is None else edge_map @ embed,
             hidden=maps[1] if len(maps) == 2 else None,
             scale=torch.stack((core_norm.weight, gate_norm.weight)),
             shift=torch.stack((core_norm.bias, gate_norm.bias)),
@@ -312,3 +353,8 @@ def cutoff_polynomial(scaled: Tensor, power: float) -> Tensor:
     a, b, c = -(power + 1) * (power + 2) / 2, power * (power + 2), -power * (power + 1) / 2
     value = 1 + scaled**power * (a + scaled * (b + scaled * c))
     return torch.where(scaled < 1, value, torch.zeros_like(value))
+
+
+def _padded(weight: Tensor) -> Tensor:
+    """With zeros in the last dimension, up to a multiple of `BASIS_MULTIPLE`."""
+    return pad(weight, (0, -weight.shape[-1] % BASIS_MULTIPLE))
