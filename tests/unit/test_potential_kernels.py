@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vitrion.potential import CHGNetPotential, kernels, load_model, operators
 from vitrion.potential.graph import Adjacency, Graph, _Chosen, _ordered_pairs
-from vitrion.potential.operators import GatedMLP
+from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
 
 needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no C compiler here")
 NODES = 40
@@ -46,6 +47,8 @@ def bonds_and_edges(bonds: int, seed: int) -> Graph:
         angles=Adjacency(none, none, none, none),
         node_edge=none,
         nodes_of_bond=none.view(0, 2),
+        node_bond=none,
+        node_center=none,
     )
 
 
@@ -110,27 +113,108 @@ def test_fused_operators_are_the_plain_ones(size: int, kind: str, features: int)
         inputs[:2] = map(centred, inputs[:2])
     grad_output = torch.randn((out_rows, 64), generator=generator)
 
-    def evaluate(module, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def compute(module: ModuleType, dtype: torch.dtype) -> Sequence[Tensor]:
         leaves = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
         of_dtype = gated_mlps if dtype == torch.float32 else map(to_double, gated_mlps)
         out = getattr(module, kind.replace(" ", "_"))(*of_dtype, graph, *leaves)
-        return out.detach(), *torch.autograd.grad(out, leaves, grad_output.to(dtype))
+        slopes = list(torch.autograd.grad(out, leaves, grad_output.to(dtype)))
+        if kind == "angle updates":
+            # The mean of these gradients is taken out by the centred map before.
+            slopes[:2] = map(centred, slopes[:2])
+        return out.detach(), *slopes
 
+    agree(compute, atol=3e-5)
+
+
+def agree(compute: Callable[[ModuleType, torch.dtype], Sequence[Tensor]], atol: float) -> None:
+    """The kernels' results and gradients, for one and three threads, are those of plain torch."""
     before = torch.get_num_threads()
     found = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(evaluate(kernels, torch.float32))
+            found.append(compute(kernels, torch.float32))
     finally:
         torch.set_num_threads(before)
-    exact = evaluate(operators, torch.float64)
-    for k, (result, shared, expected) in enumerate(zip(*found, exact, strict=True)):
+    for result, shared, exact in zip(*found, compute(operators, torch.float64), strict=True):
         assert torch.equal(result, shared), "bits depend on the number of threads"
-        if kind == "angle updates" and k in (1, 2):
-            # The mean of this gradient is taken out by the centred map before.
-            result, expected = centred(result), centred(expected)
-        torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=2e-5)
+        torch.testing.assert_close(result.double(), exact.double(), rtol=1e-5, atol=atol)
+
+
+@needs_compiler
+@pytest.mark.parametrize("power", [5, 8])
+def test_radial_basis(power: int) -> None:
+    """Also beyond the cutoff, where it and its gradient are exactly zero."""
+    lengths_A = torch.linspace(0.4, 7.0, 203, dtype=torch.float64)
+    frequencies = torch.cat((torch.arange(1, 32).double() * 3.1416, torch.zeros(1)))
+    grad_output = torch.randn((203, 32), generator=torch.Generator().manual_seed(0))
+
+    def compute(module: ModuleType, dtype: torch.dtype) -> Sequence[Tensor]:
+        basis = RadialBasis(frequencies, cutoff_A=6.0, norm=0.577, power=power, dtype=dtype)
+        r = lengths_A.clone().requires_grad_()
+        out = module.radial_basis(basis, r)
+        (slope,) = torch.autograd.grad(out, r, grad_output.to(dtype))
+        assert not out[lengths_A >= 6.0].any()
+        assert not slope[lengths_A >= 6.0].any()
+        return out.detach(), slope
+
+    agree(compute, atol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("order", [15, 4])
+def test_angular_basis(order: int) -> None:
+    """Also where two directions are the same or opposite."""
+    angles = all_angles(60, seed=3)
+    generator = torch.Generator().manual_seed(1)
+    directions = torch.randn((60, 3), generator=generator, dtype=torch.float64)
+    directions /= directions.norm(dim=1, keepdim=True)
+    first, second = int(angles.source[0]), int(angles.target[0])
+    directions[second] = -directions[first]
+    frequencies = torch.arange(1, order + 1).double() * 1.001
+    grad_output = torch.randn((len(angles.source), 32), generator=generator)
+    grad_output[:, 1 + 2 * order :] = 0  # what fills the basis up is not used
+
+    def compute(module: ModuleType, dtype: torch.dtype) -> Sequence[Tensor]:
+        leaf = directions.clone().requires_grad_()
+        basis = AngularBasis(frequencies, width=32, dtype=dtype)
+        out = module.angular_basis(basis, angles, leaf)
+        (slope,) = torch.autograd.grad(out, leaf, grad_output.to(dtype))
+        return out.detach(), slope
+
+    agree(compute, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("bonds", [0, 1, 24, 101])
+def test_node_features(bonds: int) -> None:
+    rng = np.random.default_rng(bonds)
+    center = np.sort(rng.integers(0, NODES, 2 * bonds))
+    nodes_of_bond = rng.permutation(2 * bonds).reshape(bonds, 2)
+    node_bond = np.empty(2 * bonds, dtype=np.int64)
+    node_bond[nodes_of_bond] = np.arange(bonds)[:, None]
+    graph = replace(
+        bonds_and_edges(bonds, seed=0),
+        n_short=bonds,
+        nodes_of_bond=torch.from_numpy(nodes_of_bond),
+        node_bond=torch.from_numpy(node_bond),
+        node_center=torch.from_numpy(center),
+    )
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    weight, bond, of_center = 0.1 * normal(256, 64), normal(bonds, 64), normal(NODES, 128)
+    grad_outputs = normal(2 * bonds, 128), normal(2 * bonds, 128)
+
+    def compute(module: ModuleType, dtype: torch.dtype) -> Sequence[Tensor]:
+        leaves = [x.to(dtype, copy=True).requires_grad_() for x in (bond, of_center)]
+        out = module.node_features(NodeMap(weight.to(dtype)), graph, *leaves)
+        slopes = torch.autograd.grad(out, leaves, [grad.to(dtype) for grad in grad_outputs])
+        return *(part.detach() for part in out), *slopes
+
+    agree(compute, atol=2e-5)
 
 
 @needs_compiler

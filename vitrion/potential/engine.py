@@ -238,7 +238,7 @@ def _network(model: CHGNet | str, device: str, dtype: torch.dtype) -> Network:
     if not isinstance(model, CHGNet):
         model = load_model(model)
     network = Network(model, device=chosen, dtype=dtype, operators=operators)
-    if all(map(kernels.support, network.gated_mlps)) and kernels.available():
+    if kernels.support(network) and kernels.available():
         network.operators = kernels
     return network
 

@@ -65,6 +65,7 @@ class Graph:
         angles: short directed edges, and ordered pairs of them with one central atom.
         node_edge: (angle nodes) row in `edges` of each node of `angles`.
         nodes_of_bond: (n_short, 2) the two nodes of `angles` that are directions of one bond.
+        node_bond, node_center: (angle nodes) bond and central atom of each node.
     """
 
     vectors_A: Tensor
@@ -77,6 +78,8 @@ class Graph:
     angles: Adjacency
     node_edge: Tensor
     nodes_of_bond: Tensor
+    node_bond: Tensor
+    node_center: Tensor
 
 
 @final
@@ -251,10 +254,9 @@ def compact(
     nodes_of_bond = torch.full(
         (len(short.entries), 2), len(node_edge) - 1, dtype=torch.int64, device=rows.device
     )
-    nodes_of_bond[bond[node_edge], (~forward[node_edge]).long()] = _range_like(node_edge)
-    angles, n_angles = _ordered_pairs(
-        nodes.filled(source[node_edge], dummy=n_atoms), n_nodes, nodes, capacity
-    )
+    node_bond, node_center = bond[node_edge], nodes.filled(source[node_edge], dummy=n_atoms)
+    nodes_of_bond[node_bond, (~forward[node_edge]).long()] = _range_like(node_edge)
+    angles, n_angles = _ordered_pairs(node_center, n_nodes, nodes, capacity)
 
     graph = Graph(
         vectors_A=bonds.filled(vectors[bonds.entries], dummy=2 * cutoff_A),
@@ -267,6 +269,8 @@ def compact(
         angles=angles,
         node_edge=node_edge,
         nodes_of_bond=nodes_of_bond,
+        node_bond=node_bond,
+        node_center=node_center,
     )
     return graph, Sizes(short.count, long.count, n_angles)
 

@@ -379,8 +379,8 @@ static int64_t first_row(const operator_t *o, int64_t part, int64_t parts) {
 }
 
 /* Sum of the tables of all parts, in their order; the first is also the result. */
-static void sum_tables(float *tables, int64_t parts, int64_t size, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+static void sum_tables(float *tables, int64_t parts, int64_t size, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
     for (int64_t start = 0; start < size; start += FULL)
         for (int64_t part = 1; part < parts; part++)
             for (int k = 0; k < FULL && start + k < size; k += LANES)
@@ -391,9 +391,9 @@ static void sum_tables(float *tables, int64_t parts, int64_t size, int threads) 
  * which there is a number that does not depend on that of the threads. */
 
 /* out: zeros, [rows or nodes][HALF], of bonds [parts][nodes][HALF]; the first holds the result. */
-void forward(const operator_t *o, float *out, int parts, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-    for (int part = 0; part < parts; part++)
+void forward(const operator_t *o, float *out, int64_t parts, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(dynamic, 1)
+    for (int64_t part = 0; part < parts; part++)
         if (o->groups)
             forward_rows(o, first_row(o, part, parts), first_row(o, part + 1, parts), out);
         else
@@ -404,9 +404,9 @@ void forward(const operator_t *o, float *out, int parts, int threads) {
 
 /* to: source, target and weight zeros; of bonds source and target are [parts][nodes][FULL], the
  * first holds the result. */
-void backward(const operator_t *o, const gradients_t *to, int parts, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-    for (int part = 0; part < parts; part++)
+void backward(const operator_t *o, const gradients_t *to, int64_t parts, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(dynamic, 1)
+    for (int64_t part = 0; part < parts; part++)
         if (o->groups)
             backward_rows(o, first_row(o, part, parts), first_row(o, part + 1, parts), to);
         else {
@@ -418,4 +418,218 @@ void backward(const operator_t *o, const gradients_t *to, int parts, int threads
     if (o->groups) return;
     if (to->source) sum_tables(to->source, parts, o->nodes * FULL, threads);
     if (to->target) sum_tables(to->target, parts, o->nodes * FULL, threads);
+}
+
+/* Bases of bond lengths and angles, in double precision up to the last rounding: phases reach
+ * 100 rad. */
+
+enum { DOUBLES = LANES / 2, WAVES = 64 };
+typedef double dvec __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias));
+typedef int64_t lvec __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias));
+
+INLINE dvec load_double(const double *p) { return *(const dvec *)p; }
+INLINE void store_double(double *p, dvec v) { *(dvec *)p = v; }
+
+INLINE dvec choose_double(lvec which, dvec a, dvec b) {
+    return (dvec)(((lvec)a & which) | ((lvec)b & ~which));
+}
+
+/* To 1e-15 for |x| < 1e5: reduction by pi/2 in two parts, then fdlibm's polynomials. */
+INLINE void sine_cosine(dvec x, dvec *sine, dvec *cosine) {
+    const double round = 6755399441055744.0; /* 1.5 * 2^52 leaves an integer in the low bits */
+    dvec shifted = x * 0.63661977236758134308 + round;
+    dvec n = shifted - round;
+    dvec r = x - n * 1.57079632673412561417e+00;
+    r -= n * 6.07710050650619224932e-11;
+    dvec r2 = r * r;
+    dvec s = r2 * 1.58969099521155010221e-10 - 2.50507602534068634195e-08;
+    s = s * r2 + 2.75573137070700676789e-06;
+    s = s * r2 - 1.98412698298579493134e-04;
+    s = s * r2 + 8.33333333332248946124e-03;
+    s = s * r2 - 1.66666666666666324348e-01;
+    s = r + r * r2 * s;
+    dvec c = r2 * -1.13596475577881948265e-11 + 2.08757232129817482790e-09;
+    c = c * r2 - 2.75573143513906633035e-07;
+    c = c * r2 + 2.48015872894767294178e-05;
+    c = c * r2 - 1.38888888888741095749e-03;
+    c = c * r2 + 4.16666666666666019037e-02;
+    c = 1.0 - 0.5 * r2 + r2 * r2 * c;
+    lvec quadrant = (lvec)shifted, odd = -(quadrant & 1);
+    *sine = (dvec)((lvec)choose_double(odd, c, s) ^ ((quadrant & 2) << 62));
+    *cosine = (dvec)((lvec)choose_double(odd, s, c) ^ (((quadrant + 1) & 2) << 62));
+}
+
+/* Of phases frequencies * x, n a multiple of DOUBLES. */
+INLINE void waves(double x, const double *frequencies, int n, double *sine, double *cosine) {
+    for (int k = 0; k < n; k += DOUBLES) {
+        dvec s, c;
+        sine_cosine(load_double(frequencies + k) * x, &s, &c);
+        store_double(sine + k, s);
+        store_double(cosine + k, c);
+    }
+}
+
+typedef struct {
+    const double *frequencies; /* [n], multiples of pi where nothing was trained */
+    int64_t n, power;          /* n a multiple of 8, at most 64 */
+    double cutoff, norm;
+} radial_t;
+
+/* Smooth cutoff over r, and its derivative, times the norm (Gasteiger et al., ICLR 2020). */
+INLINE void envelope(const radial_t *basis, double r, double *value, double *slope) {
+    double x = r / basis->cutoff, p = (double)basis->power, to_p = x < 1.0 ? basis->norm : 0.0;
+    double inside = to_p;
+    for (int64_t k = 0; k < basis->power; k++) to_p *= x;
+    double a = -(p + 1) * (p + 2) / 2, b = p * (p + 2), c = -p * (p + 1) / 2;
+    double smooth = inside + to_p * (a + x * (b + x * c));
+    double smooth_slope = to_p / x * (p * a + x * ((p + 1) * b + x * (p + 2) * c));
+    *value = smooth / r;
+    *slope = smooth_slope / (basis->cutoff * r) - smooth / (r * r);
+}
+
+/* out[rows][n]: sin(f r / cutoff) / r with its smooth cutoff. */
+void radial_forward(const radial_t *basis, int64_t rows, const double *r, float *out, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        double sine[WAVES], cosine[WAVES], value, slope;
+        waves(r[row] / basis->cutoff, basis->frequencies, (int)basis->n, sine, cosine);
+        envelope(basis, r[row], &value, &slope);
+        for (int k = 0; k < basis->n; k++) out[row * basis->n + k] = (float)(value * sine[k]);
+    }
+}
+
+/* grad_r[rows] from the gradient by the output. */
+void radial_backward(const radial_t *basis, int64_t rows, const double *r, const float *grad,
+                     double *grad_r, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        double sine[WAVES], cosine[WAVES], value, slope;
+        waves(r[row] / basis->cutoff, basis->frequencies, (int)basis->n, sine, cosine);
+        envelope(basis, r[row], &value, &slope);
+        dvec total = {0};
+        value /= basis->cutoff;
+        for (int k = 0; k < basis->n; k += DOUBLES) {
+            dvec g;
+            for (int i = 0; i < DOUBLES; i++) g[i] = grad[row * basis->n + k + i];
+            total += g * (load_double(sine + k) * slope +
+                          load_double(cosine + k) * load_double(basis->frequencies + k) * value);
+        }
+        double sum_of_lanes = 0;
+        for (int i = 0; i < DOUBLES; i++) sum_of_lanes += total[i];
+        grad_r[row] = sum_of_lanes;
+    }
+}
+
+typedef struct {
+    const double *frequencies; /* [order], then zeros up to a multiple of 8 */
+    int64_t order, columns;    /* of the basis: 1 + 2 order, then zeros */
+    int64_t rows, groups;
+    const int64_t *group_rows, *source_node, *target_node; /* as in operator_t */
+    const double *directions;                              /* [nodes][3] */
+} angular_t;
+
+static const double PER_ROOT_PI = 0.56418958354775628695, GUARD = 1.0 - 1e-6; /* chgnet's, of acos */
+
+INLINE double cosine_of(const angular_t *o, int64_t row) {
+    const double *a = o->directions + 3 * o->source_node[row];
+    const double *b = o->directions + 3 * o->target_node[row];
+    return (a[0] * b[0] + a[1] * b[1] + a[2] * b[2]) * GUARD;
+}
+
+/* out[rows][columns]: 1 / sqrt(2), sin(f theta), cos(f theta), zeros, over sqrt(pi). */
+void angular_forward(const angular_t *o, float *out, int64_t threads) {
+    int n = (int)((o->order + 7) / 8 * 8);
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t row = 0; row < o->rows; row++) {
+        double sine[WAVES], cosine[WAVES];
+        float *to = out + row * o->columns;
+        waves(acos(cosine_of(o, row)), o->frequencies, n, sine, cosine);
+        to[0] = (float)(PER_ROOT_PI * sqrt(0.5));
+        for (int k = 0; k < o->order; k++) to[1 + k] = (float)(PER_ROOT_PI * sine[k]);
+        for (int k = 0; k < o->order; k++) to[1 + o->order + k] = (float)(PER_ROOT_PI * cosine[k]);
+        for (int k = 1 + 2 * (int)o->order; k < o->columns; k++) to[k] = 0.0f;
+    }
+}
+
+/* grad_directions[nodes][3], zeros, from the gradient by the output. */
+void angular_backward(const angular_t *o, const float *grad, double *grad_directions, int64_t parts,
+                      int64_t threads) {
+    int n = (int)((o->order + 7) / 8 * 8);
+    operator_t angles = {.rows = o->rows, .groups = o->groups, .group_rows = o->group_rows};
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(dynamic, 1)
+    for (int64_t part = 0; part < parts; part++) {
+        int64_t end = first_row(&angles, part + 1, parts);
+        for (int64_t row = first_row(&angles, part, parts); row < end; row++) {
+            double sine[WAVES], cosine[WAVES], c = cosine_of(o, row), slope = 0;
+            const float *of_sine = grad + row * o->columns + 1, *of_cosine = of_sine + o->order;
+            waves(acos(c), o->frequencies, n, sine, cosine);
+            for (int k = 0; k < o->order; k++)
+                slope += o->frequencies[k] * (of_sine[k] * cosine[k] - of_cosine[k] * sine[k]);
+            slope *= -PER_ROOT_PI * GUARD / sqrt((1.0 - c) * (1.0 + c));
+            int64_t a = 3 * o->source_node[row], b = 3 * o->target_node[row];
+            for (int k = 0; k < 3; k++) {
+                grad_directions[a + k] += slope * o->directions[b + k];
+                grad_directions[b + k] += slope * o->directions[a + k];
+            }
+        }
+    }
+}
+
+/* First linear maps of what angles take from their nodes, the short directed edges: */
+typedef struct {
+    int64_t bonds, nodes;
+    const int64_t *nodes_of_bond;    /* [bonds][2] */
+    const int64_t *center;           /* [nodes] ascending */
+    const float *map, *map_back;     /* [HALF][2 FULL] and [2 FULL][HALF], to source and target */
+} nodes_t;
+
+/* source[node] = (bond map)[:FULL] + of_center[center of node]; target[node] = (bond map)[FULL:]. */
+void nodes_forward(const nodes_t *o, const float *bond, const float *of_center, float *source,
+                   float *target, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t start = 0; start < o->bonds; start += BLOCK) {
+        float padded[BLOCK * HALF], mapped[BLOCK][2 * FULL];
+        int count = o->bonds - start < BLOCK ? (int)(o->bonds - start) : BLOCK;
+        const float *x = bond + start * HALF;
+        if (count < BLOCK) {
+            memset(padded, 0, sizeof padded);
+            x = memcpy(padded, x, count * HALF * sizeof *x);
+        }
+        multiply(BLOCK, x, HALF, HALF, o->map, 2 * FULL, o->map, FROM_ZERO, mapped[0], 2 * FULL);
+        for (int i = 0; i < count; i++)
+            for (int side = 0; side < 2; side++) {
+                int64_t node = o->nodes_of_bond[2 * (start + i) + side];
+                const float *center = of_center + o->center[node] * FULL;
+                for (int k = 0; k < FULL; k += LANES) {
+                    store(source + node * FULL + k, load(mapped[i] + k) + load(center + k));
+                    store(target + node * FULL + k, load(mapped[i] + FULL + k));
+                }
+            }
+    }
+}
+
+/* grad_of_center: zeros. */
+void nodes_backward(const nodes_t *o, const float *grad_source, const float *grad_target,
+                    float *grad_bond, float *grad_of_center, int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t start = 0; start < o->bonds; start += BLOCK) {
+        float padded[BLOCK * HALF], mapped[BLOCK][2 * FULL];
+        int count = o->bonds - start < BLOCK ? (int)(o->bonds - start) : BLOCK;
+        memset(mapped, 0, sizeof mapped);
+        for (int i = 0; i < count; i++)
+            for (int side = 0; side < 2; side++) {
+                int64_t node = o->nodes_of_bond[2 * (start + i) + side];
+                for (int k = 0; k < FULL; k += LANES) {
+                    add(mapped[i] + k, load(grad_source + node * FULL + k));
+                    add(mapped[i] + FULL + k, load(grad_target + node * FULL + k));
+                }
+            }
+        float *to = grad_bond + start * HALF;
+        multiply(BLOCK, mapped[0], 2 * FULL, 2 * FULL, o->map_back, HALF, ZEROS, FROM_ZERO,
+                 count < BLOCK ? padded : to, HALF);
+        if (count < BLOCK) memcpy(to, padded, count * HALF * sizeof *to);
+    }
+    for (int64_t node = 0; node < o->nodes; node++)
+        for (int k = 0; k < FULL; k += LANES)
+            add(grad_of_center + o->center[node] * FULL + k, load(grad_source + node * FULL + k));
 }

@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vitrion.potential.graph import Adjacency, Graph
-from vitrion.potential.operators import GatedMLP
+from vitrion.potential.network import Network
+from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
 
 logger = logging.getLogger("vitrion")
 
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-fopenmp")
 _FEATURES = 64
+_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 # mallopt's M_MMAP_THRESHOLD (32 MB is the most that it takes), M_TRIM_THRESHOLD and M_TOP_PAD.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20))
 
@@ -47,17 +50,44 @@ def available() -> bool:
     return True
 
 
-def support(gated_mlp: GatedMLP) -> bool:
-    """Whether the fused operators cover this gated MLP (64 features, float32, CPU)."""
+def support(network: Network) -> bool:
+    """Whether the fused operators cover a network (64 features, float32, CPU)."""
+    return (
+        network.device.type == "cpu"
+        and network.dtype == torch.float32
+        and all(map(_supports, network.gated_mlps))
+        and all(node_map.weight.shape == (256, 64) for node_map in network.node_maps)
+        and all(len(b.frequencies) in (32, 64) for b in (network.radial, network.radial_short))
+        and len(network.angular.frequencies) <= 64
+    )
+
+
+def _supports(gated_mlp: GatedMLP) -> bool:
     edge_map, hidden = gated_mlp.edge_map, gated_mlp.hidden
     return (
         gated_mlp.scale.shape == (2, _FEATURES)
-        and gated_mlp.scale.dtype == torch.float32
-        and gated_mlp.scale.device.type == "cpu"
         and edge_map.shape in {(2 * _FEATURES, n) for n in (32, 64)}
         and edge_map.is_contiguous()
         and (hidden is None or hidden[0].shape == (2, _FEATURES, _FEATURES))
     )
+
+
+def radial_basis(basis: RadialBasis, lengths_A: Tensor) -> Tensor:
+    """See `operators.radial_basis`."""
+    return _Radial.apply(basis, lengths_A)
+
+
+def angular_basis(basis: AngularBasis, angles: Adjacency, directions: Tensor) -> Tensor:
+    """See `operators.angular_basis`."""
+    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
+    return _Angular.apply(basis, rows, directions)
+
+
+def node_features(
+    node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See `operators.node_features`."""
+    return _NodeFeatures.apply(node_map, graph, bond, of_center)
 
 
 def edge_messages(
@@ -118,6 +148,11 @@ class _Rows:
     source: Tensor
     target: Tensor
 
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of angles; 0 for bonds."""
+        return 0 if self.groups is None else len(self.groups) - 1
+
     def parts(self, threads: int) -> int:
         """How many pieces of work there are.
 
@@ -126,11 +161,11 @@ class _Rows:
         """
         if self.groups is None:
             return min(max(len(self.source) // 512, 1), 8)
-        return 1 if threads == 1 else min(len(self.groups) - 1, 8 * threads)
+        return 1 if threads == 1 else min(self.n_groups, 8 * threads)
 
 
 class _Fused(torch.autograd.Function):
-    """All operators; messages have a weight, edges have rows without groups."""
+    """All messages and updates; messages have a weight, edges have rows without groups."""
 
     @staticmethod
     def forward(
@@ -146,15 +181,14 @@ class _Fused(torch.autograd.Function):
         weight = None if weight is None else weight.contiguous()
         ctx.gated_mlp, ctx.rows = gated_mlp, rows
         ctx.save_for_backward(source, target, edge, weight)
-        threads = torch.get_num_threads()
-        parts = rows.parts(threads)
+        parts = rows.parts(torch.get_num_threads())
         if weight is None:
             out = source.new_empty((1, len(rows.source), _FEATURES))
         else:
             tables = parts if rows.groups is None else 1
             out = source.new_zeros((tables, rows.nodes, _FEATURES))
         operator = _operator(gated_mlp, rows, source, target, edge, weight)
-        _library().forward(ctypes.byref(operator), out.data_ptr(), parts, threads)
+        _call("forward", operator, out, parts)
         return out[0]
 
     @staticmethod
@@ -163,10 +197,9 @@ class _Fused(torch.autograd.Function):
         gated_mlp, rows = ctx.gated_mlp, ctx.rows
         source, target, edge, weight = ctx.saved_tensors
         grad_output = grad_output.contiguous()
-        threads = torch.get_num_threads()
-        parts = rows.parts(threads)
+        parts = rows.parts(torch.get_num_threads())
         tables = parts if rows.groups is None else 1
-        # The first atom features depend on no position.
+        # The first features of atoms do not depend on positions.
         grad_source, grad_target = (
             source.new_zeros((tables, *source.shape)) if needed else None
             for needed in ctx.needs_input_grad[2:4]
@@ -177,7 +210,7 @@ class _Fused(torch.autograd.Function):
             *map(_pointer, (grad_output, grad_source, grad_target, grad_edge, grad_weight))
         )
         operator = _operator(gated_mlp, rows, source, target, edge, weight)
-        _library().backward(ctypes.byref(operator), ctypes.byref(gradients), parts, threads)
+        _call("backward", operator, ctypes.byref(gradients), parts)
         return (
             None,
             None,
@@ -188,27 +221,119 @@ class _Fused(torch.autograd.Function):
         )
 
 
-class _Operator(ctypes.Structure):
+class _Radial(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, basis: RadialBasis, lengths_A: Tensor) -> Tensor:
+        lengths_A = lengths_A.contiguous()
+        ctx.basis = basis
+        ctx.save_for_backward(lengths_A)
+        out = torch.empty((len(lengths_A), len(basis.frequencies)), dtype=torch.float32)
+        _call("radial_forward", _radial(basis), len(lengths_A), lengths_A, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        (lengths_A,) = ctx.saved_tensors
+        grad = torch.empty_like(lengths_A)
+        rows, grad_output = len(lengths_A), grad_output.contiguous()
+        _call("radial_backward", _radial(ctx.basis), rows, lengths_A, grad_output, grad)
+        return None, grad
+
+
+class _Angular(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, basis: AngularBasis, rows: _Rows, directions: Tensor) -> Tensor:
+        directions = directions.contiguous()
+        ctx.basis, ctx.rows = basis, rows
+        ctx.save_for_backward(directions)
+        out = torch.empty((len(rows.source), basis.width), dtype=torch.float32)
+        _call("angular_forward", _angular(basis, rows, directions), out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        (directions,) = ctx.saved_tensors
+        grad, grad_output = torch.zeros_like(directions), grad_output.contiguous()
+        parts = ctx.rows.parts(torch.get_num_threads())
+        angular = _angular(ctx.basis, ctx.rows, directions)
+        _call("angular_backward", angular, grad_output, grad, parts)
+        return None, None, grad
+
+
+class _NodeFeatures(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        bond, of_center = bond.contiguous(), of_center.contiguous()
+        ctx.node_map, ctx.graph = node_map, graph
+        ctx.sizes = bond.shape, of_center.shape
+        source = bond.new_empty((len(graph.node_bond), 2 * _FEATURES))
+        target = torch.empty_like(source)
+        _call("nodes_forward", _nodes(node_map, graph), bond, of_center, source, target)
+        return source, target
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        source, target = (grad.contiguous() for grad in grad_outputs)
+        bond, of_center = source.new_empty(ctx.sizes[0]), source.new_zeros(ctx.sizes[1])
+        nodes = _nodes(ctx.node_map, ctx.graph)
+        _call("nodes_backward", nodes, source, target, bond, of_center)
+        return None, None, bond, of_center
+
+
+def _fields(types: Sequence[tuple[type, str]]) -> tuple[tuple[str, type], ...]:
+    """Fields of a C structure: names by type, in order."""
+    return tuple((name, type_) for type_, names in types for name in names.split())
+
+
+class _OperatorC(ctypes.Structure):
     """`operator_t` of kernels.c."""
 
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("nodes", "rows", "groups")),
-        *((name, ctypes.c_void_p) for name in ("group_rows", "source_node", "target_node")),
-        *((name, ctypes.c_void_p) for name in ("source", "target", "edge")),
-        ("features", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("edge_map", "edge_map_back", "weight")),
-        *((name, ctypes.c_void_p) for name in ("hidden", "hidden_back", "hidden_bias")),
-        *((name, ctypes.c_void_p) for name in ("scale", "shift")),
-        ("epsilon", ctypes.c_float),
+    _fields_ = _fields(
+        (
+            (_INT, "nodes rows groups"),
+            (_POINTER, "group_rows source_node target_node source target edge"),
+            (_INT, "features"),
+            (_POINTER, "edge_map edge_map_back weight hidden hidden_back hidden_bias scale shift"),
+            (ctypes.c_float, "epsilon"),
+        )
     )
 
 
 class _Gradients(ctypes.Structure):
     """`gradients_t` of kernels.c."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_void_p) for name in ("output", "source", "target", "edge", "weight")
+    _fields_ = _fields(((_POINTER, "output source target edge weight"),))
+
+
+class _RadialC(ctypes.Structure):
+    """`radial_t` of kernels.c."""
+
+    _fields_ = _fields(
+        ((_POINTER, "frequencies"), (_INT, "n power"), (ctypes.c_double, "cutoff norm"))
     )
+
+
+class _AngularC(ctypes.Structure):
+    """`angular_t` of kernels.c."""
+
+    _fields_ = _fields(
+        (
+            (_POINTER, "frequencies"),
+            (_INT, "order columns rows groups"),
+            (_POINTER, "group_rows source_node target_node directions"),
+        )
+    )
+
+
+class _NodesC(ctypes.Structure):
+    """`nodes_t` of kernels.c."""
+
+    _fields_ = _fields(((_INT, "bonds nodes"), (_POINTER, "nodes_of_bond center map map_back")))
 
 
 def _operator(
@@ -218,13 +343,13 @@ def _operator(
     target: Tensor,
     edge: Tensor,
     weight: Tensor | None,
-) -> _Operator:
+) -> _OperatorC:
     hidden, hidden_bias = gated_mlp.hidden or (None, None)
     edge_map = gated_mlp.edge_map
-    return _Operator(
+    return _OperatorC(
         rows.nodes,
         len(rows.source),
-        0 if rows.groups is None else len(rows.groups) - 1,
+        rows.n_groups,
         *map(_pointer, (rows.groups, rows.source, rows.target, source, target, edge)),
         edge_map.shape[1],
         *map(_pointer, (gated_mlp.edge_map_transposed, edge_map, weight)),
@@ -232,6 +357,37 @@ def _operator(
         *map(_pointer, (gated_mlp.scale, gated_mlp.shift)),
         gated_mlp.epsilon,
     )
+
+
+def _radial(basis: RadialBasis) -> _RadialC:
+    frequencies = basis.frequencies
+    return _RadialC(
+        frequencies.data_ptr(), len(frequencies), basis.power, basis.cutoff_A, basis.norm
+    )
+
+
+def _angular(basis: AngularBasis, rows: _Rows, directions: Tensor) -> _AngularC:
+    sizes = len(basis.frequencies), basis.width, len(rows.source), rows.n_groups
+    tensors = (rows.groups, rows.source, rows.target, directions)
+    return _AngularC(basis.padded_frequencies.data_ptr(), *sizes, *map(_pointer, tensors))
+
+
+def _nodes(node_map: NodeMap, graph: Graph) -> _NodesC:
+    tensors = (graph.nodes_of_bond, graph.node_center, node_map.transposed, node_map.weight)
+    return _NodesC(graph.n_short, len(graph.node_bond), *map(_pointer, tensors))
+
+
+def _call(name: str, structure: ctypes.Structure, *arguments: object) -> None:
+    """A function of kernels.c; its last argument is the number of threads."""
+    converted = (
+        _POINTER(argument.data_ptr())
+        if isinstance(argument, Tensor)
+        else _INT(argument)
+        if isinstance(argument, int)
+        else argument
+        for argument in (*arguments, torch.get_num_threads())
+    )
+    getattr(_library(), name)(ctypes.byref(structure), *converted)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -256,9 +412,6 @@ def _library() -> ctypes.CDLL:
             _compile(compiler, path, library)
     _keep_freed_memory()
     loaded = ctypes.CDLL(str(library))
-    for function in (loaded.forward, loaded.backward):
-        function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
-        function.restype = None
     return loaded
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -39,7 +38,7 @@ from torch.nn.functional import linear, pad
 
 from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
-from vitrion.potential.operators import GatedMLP
+from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
 
 # Arguments of chgnet's constructor, with the values that these equations cover.
 ARCHITECTURE = {
@@ -70,8 +69,8 @@ class Network:
 
     Attributes:
         cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
-        operators: module of the two message operators.
-        gated_mlps: of all layers.
+        operators: module of the operators.
+        gated_mlps, node_maps, radial, radial_short, angular: what the operators work with.
 
     Raises:
         InputError: an architecture that these equations do not cover.
@@ -100,11 +99,16 @@ class Network:
         self._reference = cast(AtomRef | None, model.composition_model)
 
         bond_basis = model.bond_basis_expansion
-        self._radial = _RadialBasis(bond_basis.rbf_expansion_ag)
-        self._radial_short = _RadialBasis(bond_basis.rbf_expansion_bg)
-        self._angular = cast(Tensor, model.angle_basis_expansion.fourier_expansion.frequencies)
+        self.radial = _radial(bond_basis.rbf_expansion_ag, dtype)
+        self.radial_short = _radial(bond_basis.rbf_expansion_bg, dtype)
         self._embed_bond = _padded(model.bond_embedding.weight)
         self._embed_angle = _padded(model.angle_embedding.weight)
+        fourier = model.angle_basis_expansion.fourier_expansion
+        self.angular = AngularBasis(
+            frequencies=cast(Tensor, fourier.frequencies).double(),
+            width=self._embed_angle.shape[1],
+            dtype=dtype,
+        )
         self._weigh_bond = _padded(model.bond_weights_ag.weight)
         self._weigh_short = _padded(model.bond_weights_bg.weight)
 
@@ -137,7 +141,8 @@ class Network:
             for c, embed in zip(angle_updates, embeds, strict=False)
         ]
         layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
-        self.gated_mlps = [layer.gated_mlp for layer in layers]
+        self.gated_mlps = [layer.gated_mlp for layer in layers] + self._long_gated_mlps
+        self.node_maps = [layer.node_map for layer in (*self._bond_layers, *self._angle_layers)]
         self._readout = nn.Sequential(cast(nn.Module, model.readout_norm), model.mlp)
 
     def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
@@ -180,22 +185,22 @@ class Network:
     def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the atoms before and after the last convolution, (n, 64) each."""
         operators, angles, n_short = self.operators, graph.angles, graph.n_short
-        node_bond = graph.bond[graph.node_edge]
-        center = graph.edges.source[graph.node_edge]
 
         lengths = vectors_A.norm(dim=1)
-        radial = self._radial(lengths).to(self.dtype)
+        radial = operators.radial_basis(self.radial, lengths)
         weight = linear(radial, self._weigh_bond)
-        radial_short = self._radial_short(lengths[:n_short]).to(self.dtype)
+        radial_short = operators.radial_basis(self.radial_short, lengths[:n_short])
         weight_short = linear(radial_short, self._weigh_short)
-        node_weight = weight_short.index_select(0, node_bond)
+        node_weight = weight_short.index_select(0, graph.node_bond)
         v = atoms
         short, long = radial.split((n_short, len(radial) - n_short))
         e = linear(short, self._embed_bond)
-        directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(0, node_bond)
+        directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(
+            0, graph.node_bond
+        )
         directions = directions * graph.sign[graph.node_edge, None]
         # Angle features at depth 0 are the basis, whose embedding is part of the layers' maps.
-        basis = self._fourier(directions, graph)
+        basis = operators.angular_basis(self.angular, angles, directions)
         a = basis
 
         for depth, layer in enumerate(self._atom_layers):
@@ -215,7 +220,7 @@ class Network:
 
             if depth < len(self._bond_layers):
                 layer = self._bond_layers[depth]
-                source, target = self._of_nodes(layer, v, e, center, node_bond)
+                source, target = self._of_nodes(layer, graph, v, e)
                 message = operators.angle_messages(
                     layer.gated_mlp, angles, source, target, a, node_weight
                 )
@@ -225,7 +230,7 @@ class Network:
 
             if depth < len(self._angle_layers):
                 layer = self._angle_layers[depth]
-                source, target = self._of_nodes(layer, v, e, center, node_bond)
+                source, target = self._of_nodes(layer, graph, v, e)
                 update = operators.angle_updates(layer.gated_mlp, angles, source, target, a)
                 a = (linear(basis, self._embed_angle) if depth == 0 else a) + update
 
@@ -251,49 +256,10 @@ class Network:
         """`energies_eV` with its small operations fused, for graphs of any size."""
         return torch.compile(self.energies_eV, dynamic=True, fullgraph=True)
 
-    @staticmethod
-    def _of_nodes(
-        layer: _Layer, v: Tensor, e: Tensor, center: Tensor, node_bond: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """First linear map of (e_ij, v_i) and of e_ik on each node."""
-        of_source, of_target, _, of_center = layer.first
-        source = linear(e, of_source).index_select(0, node_bond)
-        source = source + linear(v, of_center, layer.bias).index_select(0, center)
-        return source, linear(e, of_target).index_select(0, node_bond)
-
-    def _fourier(self, directions: Tensor, graph: Graph) -> Tensor:
-        """1/√2, sin(f θ), cos(f θ) over √π of each angle, and zeros, (angles, angular)."""
-        angles = graph.angles
-        cosine = directions.index_select(0, angles.source) * directions.index_select(
-            0, angles.target
-        )
-        # chgnet's guard of acos at 0 and π; part of the function.
-        theta = torch.acos(cosine.sum(1) * (1 - 1e-6))[:, None].to(self.dtype)
-        phase = theta * self._angular
-        constant = torch.full_like(theta, 1 / math.sqrt(2))
-        parts = [constant, phase.sin(), phase.cos()]
-        padding = self._embed_angle.shape[1] - 1 - 2 * phase.shape[1]
-        if padding:
-            parts.append(theta.new_zeros((len(theta), padding)))
-        return torch.cat(parts, dim=1) / math.sqrt(math.pi)
-
-
-class _RadialBasis:
-    """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper), (bonds, radial).
-
-    In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which was the
-    largest error of the energy. Frequencies of 0 give the padding.
-    """
-
-    def __init__(self, basis: RadialBessel) -> None:
-        self._basis = basis
-        self._frequencies = _padded(cast(Tensor, basis.frequencies).double())
-
-    def __call__(self, lengths_A: Tensor) -> Tensor:
-        r, basis = lengths_A[:, None], self._basis
-        scaled = r * basis.inv_cutoff
-        envelope = cutoff_polynomial(scaled, basis.smooth_cutoff.p)
-        return basis.norm_const * envelope / r * torch.sin(scaled * self._frequencies)
+    def _of_nodes(self, layer: _Layer, graph: Graph, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """First linear map of (e_ij, v_i) and of e_ik on each node of the angles."""
+        of_center = linear(v, layer.first[3], layer.bias)
+        return self.operators.node_features(layer.node_map, graph, e, of_center)
 
 
 class _Layer:
@@ -347,12 +313,20 @@ class _Layer:
         )
         self.out = out or nn.Identity()
 
+    @functools.cached_property
+    def node_map(self) -> NodeMap:
+        """Of a layer of angles, whose first two inputs are bonds."""
+        return NodeMap(torch.cat(self.first[:2]))
 
-def cutoff_polynomial(scaled: Tensor, power: float) -> Tensor:
-    """1 at 0, and 0 with two derivatives at 1 (Gasteiger et al., ICLR 2020); 0 beyond."""
-    a, b, c = -(power + 1) * (power + 2) / 2, power * (power + 2), -power * (power + 1) / 2
-    value = 1 + scaled**power * (a + scaled * (b + scaled * c))
-    return torch.where(scaled < 1, value, torch.zeros_like(value))
+
+def _radial(basis: RadialBessel, dtype: torch.dtype) -> RadialBasis:
+    return RadialBasis(
+        frequencies=_padded(cast(Tensor, basis.frequencies).double()),
+        cutoff_A=1 / basis.inv_cutoff,
+        norm=basis.norm_const,
+        power=int(basis.smooth_cutoff.p),
+        dtype=dtype,
+    )
 
 
 def _padded(weight: Tensor) -> Tensor:

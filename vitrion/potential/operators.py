@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear, silu
+from torch.nn.functional import layer_norm, linear, pad, silu
 
 from vitrion.potential.graph import Adjacency, Graph
 
@@ -57,6 +58,112 @@ class GatedMLP:
         core = layer_norm(core, size, self.scale[0], self.shift[0], self.epsilon)
         gate = layer_norm(gate, size, self.scale[1], self.shift[1], self.epsilon)
         return silu(core) * torch.sigmoid(gate)
+
+
+@dataclass(frozen=True)
+class RadialBasis:
+    """sin(f r / r_c) / r with its smooth cutoff (eq. 3 of the paper).
+
+    In double precision: phases reach 100 rad, where single precision leaves 4e-6 rad, which was the
+    largest error of the energy. Frequencies of 0 fill the basis up to its width.
+
+    Attributes:
+        frequencies: (width) float64.
+        cutoff_A: r_c.
+        norm: of the functions.
+        power: of the smooth cutoff.
+        dtype: of the result.
+    """
+
+    frequencies: Tensor
+    cutoff_A: float
+    norm: float
+    power: int
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class AngularBasis:
+    """1/√2, sin(f θ), cos(f θ) over √π, and zeros up to the width.
+
+    Attributes:
+        frequencies: (order) float64.
+        width: at least 1 + 2 × order.
+        dtype: of the result.
+    """
+
+    frequencies: Tensor
+    width: int
+    dtype: torch.dtype
+
+    @functools.cached_property
+    def padded_frequencies(self) -> Tensor:
+        """With zeros up to a multiple of 8."""
+        return pad(self.frequencies, (0, -len(self.frequencies) % 8))
+
+
+def radial_basis(basis: RadialBasis, lengths_A: Tensor) -> Tensor:
+    """The radial functions of each length, (bonds, width)."""
+    r = lengths_A[:, None]
+    scaled = r / basis.cutoff_A
+    envelope = cutoff_polynomial(scaled, basis.power)
+    wave = basis.norm * envelope / r * torch.sin(scaled * basis.frequencies)
+    return wave.to(basis.dtype)
+
+
+def cutoff_polynomial(scaled: Tensor, power: float) -> Tensor:
+    """1 at 0, and 0 with two derivatives at 1 (Gasteiger et al., ICLR 2020); 0 beyond."""
+    a, b, c = -(power + 1) * (power + 2) / 2, power * (power + 2), -power * (power + 1) / 2
+    value = 1 + scaled**power * (a + scaled * (b + scaled * c))
+    return torch.where(scaled < 1, value, torch.zeros_like(value))
+
+
+def angular_basis(basis: AngularBasis, angles: Adjacency, directions: Tensor) -> Tensor:
+    """The angular functions of each angle, (angles, width); directions are (nodes, 3) float64."""
+    cosine = directions.index_select(0, angles.source) * directions.index_select(0, angles.target)
+    # chgnet's guard of acos at 0 and π; part of the function.
+    theta = torch.acos(cosine.sum(1) * (1 - 1e-6))[:, None]
+    phase = theta * basis.frequencies
+    constant = torch.full_like(theta, 1 / math.sqrt(2))
+    padding = theta.new_zeros((len(theta), basis.width - 1 - 2 * phase.shape[1]))
+    waves = torch.cat((constant, phase.sin(), phase.cos(), padding), dim=1) / math.sqrt(math.pi)
+    return waves.to(basis.dtype)
+
+
+@dataclass(frozen=True)
+class NodeMap:
+    """First linear map of the bond features that angles take from their nodes.
+
+    Attributes:
+        weight: (256, 64), to what a node gives as source (128) and as target (128).
+    """
+
+    weight: Tensor
+
+    @functools.cached_property
+    def transposed(self) -> Tensor:
+        """(64, 256)."""
+        return self.weight.T.contiguous()
+
+
+def node_features(
+    node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
+) -> tuple[Tensor, Tensor]:
+    """First linear map of the features of the nodes of angles, as source and as target.
+
+    Args:
+        node_map: of the features of bonds.
+        graph: the nodes.
+        bond: (n_short, 64) features of short bonds.
+        of_center: (atoms, 128) first linear map of the features of central atoms, part of the
+            source's.
+
+    Returns:
+        Two tables (nodes, 128).
+    """
+    mapped = linear(bond, node_map.weight).index_select(0, graph.node_bond)
+    source, target = mapped.chunk(2, dim=1)
+    return source + of_center.index_select(0, graph.node_center), target
 
 
 def edge_messages(
