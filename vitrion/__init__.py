@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from vitrion.trajectory.sources import read_files
     from vitrion.transport.analyze import Roles, transport_tables
 
+import os
+import sys
+
+if "torch" not in sys.modules:
+    # Threads that wait for work must sleep: on a shared machine those that spin take the processor
+    # from the thread they wait for, which made two threads ten times slower than one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"
 __all__ = [
     "CHGNetCalculator",

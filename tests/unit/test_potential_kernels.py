@@ -142,8 +142,8 @@ def agree(compute: Callable[[ModuleType, torch.dtype], Sequence[Tensor]], atol: 
 
 
 @needs_compiler
-@pytest.mark.parametrize("power", [5, 8])
-def test_radial_basis(power: int) -> None:
+@pytest.mark.parametrize("power", [5.0, 8.0])
+def test_radial_basis(power: float) -> None:
     """Also beyond the cutoff, where it and its gradient are exactly zero."""
     lengths_A = torch.linspace(0.4, 7.0, 203, dtype=torch.float64)
     frequencies = torch.cat((torch.arange(1, 32).double() * 3.1416, torch.zeros(1)))

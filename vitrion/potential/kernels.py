@@ -58,6 +58,7 @@ def support(network: Network) -> bool:
         and all(map(_supports, network.gated_mlps))
         and all(node_map.weight.shape == (256, 64) for node_map in network.node_maps)
         and all(len(b.frequencies) in (32, 64) for b in (network.radial, network.radial_short))
+        and all(b.power == int(b.power) for b in (network.radial, network.radial_short))
         and len(network.angular.frequencies) <= 64
     )
 
@@ -362,7 +363,7 @@ def _operator(
 def _radial(basis: RadialBasis) -> _RadialC:
     frequencies = basis.frequencies
     return _RadialC(
-        frequencies.data_ptr(), len(frequencies), basis.power, basis.cutoff_A, basis.norm
+        frequencies.data_ptr(), len(frequencies), int(basis.power), basis.cutoff_A, basis.norm
     )
 
 

@@ -324,7 +324,7 @@ def _radial(basis: RadialBessel, dtype: torch.dtype) -> RadialBasis:
         frequencies=_padded(cast(Tensor, basis.frequencies).double()),
         cutoff_A=1 / basis.inv_cutoff,
         norm=basis.norm_const,
-        power=int(basis.smooth_cutoff.p),
+        power=float(basis.smooth_cutoff.p),
         dtype=dtype,
     )
 

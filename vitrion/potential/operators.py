@@ -71,14 +71,14 @@ class RadialBasis:
         frequencies: (width) float64.
         cutoff_A: r_c.
         norm: of the functions.
-        power: of the smooth cutoff.
+        power: of the smooth cutoff, a whole number.
         dtype: of the result.
     """
 
     frequencies: Tensor
     cutoff_A: float
     norm: float
-    power: int
+    power: float
     dtype: torch.dtype
 
 
