@@ -28,8 +28,13 @@ def test_precision_of_the_engine(tmp_path: Path, monkeypatch, capsys) -> None:
 def test_speed_of_the_engine(tmp_path: Path, replicas: int) -> None:
     out = tmp_path / "md.json"
     options = ["--atoms", "21", "--repeats", "1", "--replicas", str(replicas)]
+    options += [] if replicas == 1 else ["--model", "0.3.0"]
     assert main(["bench", "md", *options, "--json", str(out)]) == 0
-    (row,) = json.loads(out.read_text())
+    *others, row = json.loads(out.read_text())
+    assert [other["model"] for other in others] == ["shipped"] * (replicas == 1)
+    assert row["model"] == "0.3.0"
+    assert row["ps_per_hour"] == pytest.approx(3600 * row["steps_per_s"] * 0.002)
+    assert row["ns_per_day"] == pytest.approx(row["ps_per_hour"] * 24 / 1000)
     assert row["replicas"] == replicas
     assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["reference_steps_per_s"])
     assert row["energy_difference_eV_atom"] < 1e-5

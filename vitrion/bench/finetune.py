@@ -19,7 +19,7 @@ from chgnet.trainer.trainer import CombinedLoss
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.units import EV_A3_TO_GPA
-from vitrion.bench.md import MODEL, packed
+from vitrion.bench.md import packed
 from vitrion.config import LossWeights
 from vitrion.potential import CHGNetCalculator, load_model
 from vitrion.potential.engine import choose_device
@@ -27,6 +27,7 @@ from vitrion.potential.network import Network
 from vitrion.training.batches import TrainingFrame, builder_for, training_frames
 from vitrion.training.objective import Objective, Step, trainable
 
+MODEL = "0.3.0"  # where trainings start
 LABELS = "r2scan"  # of the frames; any other model would do
 
 # Loss and gradients of all weights for one batch; the loss.

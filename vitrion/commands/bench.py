@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of speed, the errors of single precision, ours and chgnet's",
     )
     md.add_argument(
+        "--model",
+        default="shipped,0.3.0",
+        help="shipped, 0.3.0, r2scan or .safetensors files [%(default)s]",
+    )
+    md.add_argument(
         "--replicas", type=int, default=1, help="systems of each size that step together [1]"
     )
 
@@ -149,10 +154,14 @@ def _md(args: argparse.Namespace) -> list[dict[str, object]]:
     from vitrion.bench.md import bench_md, bench_precision
 
     sizes = _sizes(args, "replicas")
+    models = args.model.split(",")
     if args.precision:
-        return [asdict(row) for row in bench_precision(sizes, device=args.device)]
-    rows = bench_md(sizes, device=args.device, repeats=args.repeats, replicas=args.replicas)
-    return [asdict(row) for row in rows]
+        rows = bench_precision(sizes, model=models[0], device=args.device)
+        return [asdict(row) for row in rows]
+    speeds = bench_md(
+        sizes, models=models, device=args.device, repeats=args.repeats, replicas=args.replicas
+    )
+    return [asdict(row) for row in speeds]
 
 
 def _finetune(args: argparse.Namespace) -> list[dict[str, object]]:
