@@ -167,7 +167,7 @@ def onsager(
     slope = slope_weights(lags, first.n_frames, walkers=1) * scale
     own_slopes = np.stack(
         [
-            (slope_weights if one is None or one.diffusive else late_weights)(
+            (slope_weights if one is None or not one.transient else late_weights)(
                 lags, first.n_frames, m.n_atoms
             )
             * scale
@@ -234,7 +234,7 @@ def _self_covariance(
             charge2[a] * charge2[b] * share * (slopes[a] @ (kernel * errors_A4) @ slopes[b])
         )
     for a, of in enumerate(self_diffusion):
-        if not of.diffusive:
+        if of.transient:
             found[a, a] += (charge2[a] * of.transient_A2_ps) ** 2
     return found
 

@@ -27,9 +27,9 @@ RELAXATION_TIMES = (1 / 40, 1 / 20, 1 / 10)
 RELAXATION_EXCESS = 0.3
 # Fewer lags show no curvature.
 LEAST_LAGS = 4
-# Standard errors by which a slope may fall with the lag (one-sided 95 %), and by which it may rise,
+# Standard errors by which a slope may fall with the lag (one-sided 97 %), and by which it may rise,
 # or differ between the halves of the trajectory (two-sided 99 %).
-LARGEST_FALL = 1.645
+LARGEST_FALL = 1.85
 LARGEST_CHANGE = 2.576
 
 
@@ -132,6 +132,8 @@ class Diffusion:
         fall_err_A2_ps: one standard error of it.
         loglog_slope: d ln MSD / d ln lag in the later half of the window.
         diffusive: whether slope/6 is a diffusion coefficient.
+        transient: whether it certainly is not: by more than a fall of the slope that is significant
+            at 3 % alone.
     """
 
     select: slice
@@ -144,14 +146,17 @@ class Diffusion:
     fall_err_A2_ps: float
     loglog_slope: float
     diffusive: bool
+    transient: bool
 
     @property
     def transient_A2_ps(self) -> float:
-        """How much of the late slope may not last, where there is no diffusion.
+        """How much of the late slope may not last; zero unless `transient`.
 
         All of it where the slope falls with certainty. Otherwise the difference between the slope
         of all and of late lags.
         """
+        if not self.transient:
+            return 0.0
         lag_dependence = abs(self.slope_A2_ps - self.late_slope_A2_ps)
         if self.fall_A2_ps > LARGEST_CHANGE * self.fall_err_A2_ps:
             return max(lag_dependence, abs(self.late_slope_A2_ps))
@@ -206,6 +211,13 @@ def diffusion(
     by_half = moments.by_block.mean(halves())[:, select] @ weights * scale
     change = abs(float(by_half[1] - by_half[0]))
     loglog, loglog_err = _loglog_slope(lags, msd_A2, covariance)
+    moves = bool(
+        msd_A2[-1] >= least_displacement_A**2
+        and slope_A2_ps > 0
+        # Each half has twice the variance, and so has their difference again.
+        and change <= LARGEST_CHANGE * 2 * slope_err_A2_ps
+        and abs(loglog - 1) <= tolerance + loglog_err
+    )
     return Diffusion(
         select=select,
         fit_start_ps=float(lags[0]) * frame_interval_ps,
@@ -216,14 +228,8 @@ def diffusion(
         fall_A2_ps=fall_A2_ps,
         fall_err_A2_ps=fall_err_A2_ps,
         loglog_slope=loglog,
-        diffusive=bool(
-            msd_A2[-1] >= least_displacement_A**2
-            and slope_A2_ps > 0
-            and is_linear(fall_A2_ps, fall_err_A2_ps)
-            # Each half has twice the variance, and so has their difference again.
-            and change <= LARGEST_CHANGE * 2 * slope_err_A2_ps
-            and abs(loglog - 1) <= tolerance + loglog_err
-        ),
+        diffusive=moves and is_linear(fall_A2_ps, fall_err_A2_ps),
+        transient=not (moves and abs(fall_A2_ps) <= LARGEST_CHANGE * fall_err_A2_ps),
     )
 
 
