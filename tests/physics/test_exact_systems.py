@@ -60,7 +60,9 @@ def check(name: str, found: pd.DataFrame, *, few_refused: float = 0.15) -> None:
             file.write(text + "\n")
     assert (found["refused"] <= few_refused).all()
     assert (found["bias"].abs() < 3.5).all()
-    assert found["ratio"].between(0.75, 1.35).all()
+    # Where an element is refused by chance, sums over elements have a wider bound for it.
+    of_sums = found.index.str.endswith(":nernst_einstein")
+    assert found["ratio"].between(0.75, np.where(of_sums, 1.55, 1.35)).all()
     assert found["within_1"].between(0.5, 0.87).all()
     assert (found["within_2"] > 0.86).all()
 
