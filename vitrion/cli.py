@@ -53,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"vitrion {args.command}: {error}", file=sys.stderr)
         return 2
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # A path that was given to write to, such as --out or --json.
+        if error.filename is None:
+            raise
+        print(
+            f"vitrion {args.command}: {error.filename}: {error.strerror}; name another path",
+            file=sys.stderr,
+        )
+        return 2
     except PotentialError as error:
         print(f"vitrion {args.command}: {error}", file=sys.stderr)
         return 1

@@ -125,6 +125,14 @@ def test_overlay_replaces_compositions_and_merges_sections() -> None:
         ({"production": {"frame_interval_ps": 0.001}}, "multiple of dynamics.timestep_fs (0.002)"),
         ({"transport": {"discard_ps": 10_000}}, "less than production.length_ps (10000)"),
         ({"campaign": "../elsewhere"}, "campaign = '../elsewhere'"),
+        ({"campaign": ".."}, "campaign = '..'"),
+        ({"transport": {"cutoffs_A": {"AlCl": 2.9}}}, "write AlCl as two elements"),
+        ({"temperatures_K": 600}, "temperatures_K = 600: give a list"),
+        ({"dynamics": None}, "dynamics = None: give the keys of the section, or leave it out"),
+        ({"production": {"length_ps": float("inf")}}, "production.length_ps = inf"),
+        ({"quench": {"melt_ps": float("nan")}}, "quench.melt_ps = nan"),
+        ({"quench": {"melt_temperature_K": 300}}, "above quench.glass_temperature_K (300)"),
+        ({"quench": {"limits": {"density_ratio": [1.3, 0.5]}}}, "give the smaller number first"),
         ({"seed": -1}, "seed = -1"),
         ({"replicas": 0}, "replicas = 0"),
         (
@@ -195,10 +203,10 @@ def test_element_without_charge_is_refused(tmp_path: Path) -> None:
         campaign_compositions(Config(campaign="x"), table)
 
 
-@pytest.mark.parametrize("text", ["campaign: [", "- a\n- b\n"])
-def test_not_a_configuration(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"campaign: [", b"- a\n- b\n", b"campaign: caf\xe9\n"])
+def test_not_a_configuration(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(InputError, match="configfile"):
         load_config(path)
 

@@ -11,7 +11,7 @@ from workflow import PAPER, ROOT, TOY
 
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
-from vitrion.campaign import layout
+from vitrion.campaign import layout, opening
 from vitrion.campaign.opening import (
     choose,
     contents,
@@ -58,6 +58,15 @@ def test_config_beside_the_snakefile_is_the_base(folder: Path) -> None:
     assert list(open_campaign([TOY])[1]) == ["LiAlCl", "NaGaBr", "KInI"]  # beside the Snakefile
 
 
+def test_config_of_a_checkout_behind_a_link_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "link").symlink_to(ROOT)
+    monkeypatch.setattr(opening, "WORKFLOW", folder / "link")
+    monkeypatch.chdir(ROOT)
+    assert not unread_config([])
+
+
 def test_file_of_the_working_folder_comes_first(folder: Path) -> None:
     assert locate("resources/dft") == ROOT / "resources/dft"
     (folder / "resources/dft").mkdir(parents=True)
@@ -78,6 +87,8 @@ def test_contents_do_not_depend_on_the_place(folder: Path) -> None:
     assert digest([folder / "a/dft"]) == digest([ROOT / "resources/dft"])
     (folder / "b").mkdir()
     shutil.copytree(folder / "a/dft", folder / "b/dft")
+    (folder / "b/dft/.more.txt.swp").write_text("1")
+    assert digest([folder / "b/dft"]) == digest([folder / "a/dft"])
     (folder / "b/dft/more.txt").write_text("1")
     assert digest([folder / "b/dft"]) != digest([folder / "a/dft"])
     for name, text in (("x", "1"), ("y", "2")):

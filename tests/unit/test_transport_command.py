@@ -109,8 +109,12 @@ BAD_OPTIONS = {
     "ligand is mobile": ({"ligands": "Li,Cl"}, "ligands = ['Li', 'Cl']", "different elements"),
     "bridge is no ligand": ({"bridges": "O"}, "bridges = ['O']", "among the ligands"),
     "cutoff malformed": ({"cutoffs_A": "Al-Cl"}, "cutoffs-A = 'Al-Cl'", "for example Al-Cl=2.9"),
+    "cutoff of no pair": ({"cutoffs_A": "AlCl=2.9"}, "cutoffs-A = 'AlCl=2.9'", "Al-Cl=2.9"),
+    "cutoff of no atoms": ({"cutoffs_A": "Al-O=2.1"}, "cutoffs-A = 'Al-O=2.1'", "trajectory"),
+    "ligand twice": ({"ligands": "Cl,Cl"}, "ligands = ['Cl', 'Cl']", "each element once"),
     "g(r) to no number": ({"rdf_cutoff_A": "nan"}, "rdf-cutoff-A = nan", "above 0"),
     "out is a file": ({"out": "run.extxyz"}, "out = 'run.extxyz'", "name a folder"),
+    "out in a file": ({"out": "run.extxyz/a"}, "run.extxyz/a: Not a directory", "another path"),
 }
 
 

@@ -39,7 +39,7 @@ def open_config(configfiles: Sequence[Path | str]) -> Config:
 def unread_config(configfiles: Iterable[Path | str]) -> str:
     """A warning of a `config.yaml` in the working folder that is not named; else empty."""
     here, base = Path("config.yaml").resolve(), WORKFLOW / "config.yaml"
-    if not here.is_file() or here in {base, *(Path(file).resolve() for file in configfiles)}:
+    if not here.is_file() or here in {Path(file).resolve() for file in (base, *configfiles)}:
         return ""
     return f"{here} is not read; lay it over {base} with --configfile config.yaml"
 
@@ -99,7 +99,7 @@ def contents(paths: Iterable[Path | str]) -> list[tuple[str, str]]:
     """Name and SHA-256 of each file at some paths and in the folders among them.
 
     Names count from the parent of the path, so that they do not depend on where a folder lies.
-    Compiled Python is left out.
+    Compiled Python is left out, and so are hidden files such as editors write beside an open one.
     """
     found = []
     for path in map(Path, paths):
@@ -107,7 +107,7 @@ def contents(paths: Iterable[Path | str]) -> list[tuple[str, str]]:
         found += [
             (p.relative_to(path.parent).as_posix(), sha256(p.resolve()))
             for p in files
-            if p.is_file() and p.suffix != ".pyc"
+            if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")
         ]
     return found
 

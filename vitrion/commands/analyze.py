@@ -104,6 +104,14 @@ def run(args: argparse.Namespace) -> None:
         unwrapped=args.unwrapped,
         cell_volume_A3=args.cell_volume_A3,
     )
+    for pair in settings.cutoffs_A:
+        elements = pair.split("-")
+        if len(elements) != 2 or not set(elements) <= set(source.symbols):
+            raise InputError(
+                "cutoffs-A",
+                args.cutoffs_A,
+                f"{pair} is not two elements of the trajectory; write for example Al-Cl=2.9",
+            )
     roles = Roles(
         mobile=args.mobile, center=args.center, ligands=ligands, bridges=names(args.bridges)
     )

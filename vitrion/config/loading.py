@@ -29,6 +29,13 @@ RETIRED_VALUES = {
     "production.stop_when.quantities": {"D_alkali": "D_mobile"},
 }
 
+# For errors that pydantic describes in terms of Python.
+_REMEDIES = {
+    "tuple_type": "give a list",
+    "model_type": "give the keys of the section, or leave it out",
+    "dict_type": "give keys and values",
+}
+
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one configuration over another as Snakemake does: dictionaries merge, others replace.
@@ -58,8 +65,8 @@ def load_config(*paths: Path | str) -> Config:
         if not path.is_file():
             raise InputError("configfile", str(path), "no such file")
         try:
-            read = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
+            read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError("configfile", str(path), f"is not YAML: {error}") from error
         if not isinstance(read, Mapping):
             raise InputError("configfile", str(path), "must hold keys and values")
@@ -96,7 +103,8 @@ def _remedy(error: Mapping[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         renamed = RETIRED_VALUES.get(path, {})
         return next(
-            (f"is now called {renamed[v]}" for v in renamed if v == error["input"]), error["msg"]
+            (f"is now called {renamed[v]}" for v in renamed if v == error["input"]),
+            _REMEDIES.get(error["type"], error["msg"]),
         )
     if path in RETIRED:
         return f"is now called {RETIRED[path]}"

@@ -16,10 +16,11 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from vitrion.base.errors import InputError
@@ -36,10 +37,26 @@ Temperature = Annotated[float, Field(ge=50, le=5000)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
 
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("give the smaller number first")
+    return bounds
+
+
+def _of_pairs(cutoffs: dict[str, float]) -> dict[str, float]:
+    for pair in cutoffs:
+        if not re.fullmatch(r"[A-Z][a-z]?-[A-Z][a-z]?", pair):
+            raise ValueError(f"write {pair} as two elements, for example Al-Cl")
+    return cutoffs
+
+
+Bounds = Annotated[tuple[Positive, Positive], AfterValidator(_in_order)]
+
+
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def kind(cls, key: str) -> Kind:
@@ -179,7 +196,7 @@ class Dataset(Section):
         description="frames further from their composition's median energy, or after alignment "
         "from the potential, are left out",
     )
-    label_slope: tuple[Positive, Positive] | None = Field(
+    label_slope: Bounds | None = Field(
         (0.3, 3.0),
         description="least and largest slope of energies, forces and stresses on the start "
         "model's; outside it their unit, sign or order is wrong; null does not compare them",
@@ -211,7 +228,7 @@ class Validation(Section):
         None,
         description="largest mean force error on held-out frames; null for no such limit",
     )
-    force_parity_slope: tuple[Positive, Positive] = Field(
+    force_parity_slope: Bounds = Field(
         (0.97, 1.03),
         description="smallest and largest slope of predicted over true forces, held-out frames",
     )
@@ -363,7 +380,7 @@ class GlassLimits(Section):
         0.05,
         description="largest relative drift of the density over the last half of the NPT stage",
     )
-    density_ratio: tuple[Positive, Positive] = Field(
+    density_ratio: Bounds = Field(
         (0.5, 1.3),
         description="smallest and largest final density over the composition's density guess",
     )
@@ -478,7 +495,7 @@ class Transport(Section):
         description="formal charges in e; those in a composition's row take precedence",
     )
     rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
-    cutoffs_A: dict[str, Positive] = Field(
+    cutoffs_A: Annotated[dict[str, Positive], AfterValidator(_of_pairs)] = Field(
         {},
         description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; first minimum of g(r) for the "
         "others",
@@ -506,7 +523,7 @@ class Config(Section):
 
     campaign: str = Field(
         "paper",
-        pattern=r"^[A-Za-z0-9_.-]+$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         description="name; results are written to results/<campaign>",
     )
     seed: Annotated[int, Field(ge=0)] = Field(
@@ -542,6 +559,14 @@ class Config(Section):
             raise InputError(
                 key, rounds, "choose what labels its frames: dataset.label.engine gpaw, vasp or ase"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_melt_is_hotter(self) -> Config:
+        key, melt_K = "quench.melt_temperature_K", self.quench.melt_temperature_K
+        glass_K = self.quench.glass_temperature_K
+        if melt_K <= glass_K:
+            raise InputError(key, melt_K, f"above quench.glass_temperature_K ({glass_K:g})")
         return self
 
     def sampling(self, generation: str) -> Sample:

@@ -74,7 +74,7 @@ def quench_glass(
     attempts: list[_Attempt] = []
     for number in range(settings.attempts):
         attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
-        packing = ionic_packing(counts, volume_A3, attempt_seed, charges=composition.charges)
+        # Before the packing, which takes a while: the log reads the model, which may be wrong.
         checkpoints = engine.checkpoint_log(
             out / f"attempt-{number}",
             {
@@ -85,6 +85,7 @@ def quench_glass(
                 "charges": composition.charges,
             },
         )
+        packing = ionic_packing(counts, volume_A3, attempt_seed, charges=composition.charges)
         title = f"quench {composition.composition}, attempt {number + 1}"
         state, blow_up = _melt_and_quench(packing, stages, engine, checkpoints, attempt_seed, title)
         samples = checkpoints.samples(len(packing))

@@ -47,6 +47,8 @@ class Roles:
         for key, element in named:
             if element not in present:
                 raise InputError(key, element, f"not in the trajectory; it has {present}")
+        if len(set(self.ligands)) < len(self.ligands):
+            raise InputError("ligands", list(self.ligands), "name each element once")
         unknown = set(self.bridges) - set(self.ligands)
         if unknown:
             raise InputError("bridges", sorted(unknown), "must be among the ligands")
