@@ -5,7 +5,7 @@
 rule quench_glass:
     input:
         model="<potential>/model.safetensors",
-        accepted=validation(),
+        validated=validation(),
     output:
         **outputs("quench_glass"),
     log:

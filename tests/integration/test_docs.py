@@ -70,7 +70,7 @@ def parses(command: str, folder: Path) -> None:
 
 
 def dry_run(command: str, folder: Path) -> None:
-    """Snakemake or make, told to say what it would do."""
+    """Snakemake or make with the option that prints what it would do."""
     option = " --dry-run" if "--dry-run" not in command else ""
     ended = run(command + option, folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -109,7 +109,7 @@ def names_files(command: str, folder: Path) -> None:
 
 
 def selects_tests(command: str, folder: Path) -> None:
-    """pytest, told to list what it would run."""
+    """pytest with the option that lists what it would run."""
     ended = run(f"{command} --collect-only -q", folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

@@ -205,7 +205,7 @@ def test_vasp_settings_and_the_second_try_reach_the_incar(glass, tmp_path, monke
     assert not (tmp_path / "KPOINTS").exists()  # KSPACING stands for it
 
 
-# VASP's licence lets nobody ship a POTCAR; this is the least that pymatgen takes for one.
+# VASP's licence forbids shipping a POTCAR; this is the least that pymatgen takes for one.
 POTCAR = """\
   PAW_PBE {symbol} 01Jan2000
    7.000000000000

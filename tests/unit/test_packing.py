@@ -75,7 +75,7 @@ def test_ionic_packing_puts_cations_beside_anions(seed):
     atoms = ionic_packing(COUNTS, 560.0, seed, charges=CHARGES)
     assert atoms.symbols.formula.count() == COUNTS
     assert atoms.get_volume() == pytest.approx(560.0)
-    # Every metal has its nearest ligand nearer than any cation, and no halogens touch.
+    # Every central cation has its nearest ligand nearer than any cation, and no halogens touch.
     ligand = np.minimum(
         nearest_A(atoms, "Al", "Cl").min(axis=1), nearest_A(atoms, "Al", "O").min(axis=1)
     )

@@ -112,7 +112,7 @@ def test_unreadable(tmp_path: Path) -> None:
 
 def test_reference_is_what_the_schema_says() -> None:
     assert (ROOT / "docs/tables.md").read_text() == tables_reference(), (
-        "write it anew: vitrion tables > docs/tables.md"
+        "write it again: vitrion tables > docs/tables.md"
     )
 
 

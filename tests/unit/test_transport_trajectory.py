@@ -204,7 +204,7 @@ def test_segments_join_and_their_errors_are_named(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(monkeypatch):
-    """What stays in memory are cells, 72 bytes a frame, not positions."""
+    """What stays in memory are cells, 72 bytes per frame, not positions."""
     monkeypatch.setattr(module, "BLOCK_VALUES", 40_000)
 
     def peak_bytes(n_chunks: int) -> int:

@@ -135,7 +135,7 @@ def _mdanalysis(positions_A: np.ndarray) -> np.ndarray:
 
 
 def _freud(positions_A: np.ndarray) -> np.ndarray:
-    """Of every path on its own, so that the sum can be told from the ions."""
+    """Of every path on its own, so that the sum is distinct from the ions."""
     import freud
 
     found = freud.msd.MSD(mode="window").compute(_with_sum(positions_A)).particle_msd

@@ -151,8 +151,8 @@ def with_angle_cutoff(model: CHGNet, cutoff_A: float) -> CHGNet:
     """The same weights, where bonds up to another length make angles: a start for a training.
 
     CHGNet 0.3.0 weighs angles by a smooth cutoff at 3 Å, of which a twentieth is left at 2.75 Å, so
-    angles around a metal among iodides hardly count. The radial functions of these bonds keep their
-    values at each length, except for the smooth cutoff.
+    angles around a central cation among iodides hardly count. The radial functions of these bonds
+    keep their values at each length, except for the smooth cutoff.
 
     Args:
         model: not changed.

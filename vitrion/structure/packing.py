@@ -77,7 +77,7 @@ def ionic_packing(
 ) -> Atoms:
     """Pack atoms at random and pre-relax them as rigid ions, so that cations neighbour anions.
 
-    A random packing has halogen-halogen and metal-metal contacts, which hot dynamics with a
+    A random packing has halide-halide and cation-cation contacts, which hot dynamics with a
     universal potential may keep as molecules. Here the random packing is relaxed, run for 0.5 ps
     at 3000 K and relaxed again with the rigid-ion model (`IonicModel`), before any other potential
     is used.

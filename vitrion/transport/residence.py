@@ -63,7 +63,7 @@ def residence(
     Args:
         intervals: of contact between centres and mobile ions.
         environment_of: name of each environment code.
-        tolerance_ps: longest absence that does not end a stay.
+        tolerance_ps: longest absence that does not end a residence.
         frame_interval_ps: time between frames.
 
     Returns:
