@@ -23,7 +23,7 @@ SHIFTS = dict(Li=-1.0, Na=2.0, K=0.3, Al=-4.0, Ga=1.1, In=0.0, Cl=7.0, Br=-2.0, 
 def test_alignment_removes_what_the_compositions_determine():
     residual = [np.mean([SHIFTS[s] for s in glass]) for glass in GLASSES]
     alignment = fit_alignment(GLASSES, residual)
-    # 10 elements, but every glass has the same share of mobile ion, central cation, halide and oxygen.
+    # 10 elements, but all glasses have the same shares of mobile, central, halide and oxide ions.
     assert alignment.rank == 7
     assert alignment.residual_max_eV_atom < 1e-12
     for glass, value in zip(GLASSES, residual, strict=True):
