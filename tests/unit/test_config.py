@@ -89,6 +89,16 @@ def test_keys_are_selected_one_by_one() -> None:
             Config().select(key)
 
 
+def test_order_of_names_changes_no_value() -> None:
+    cutoffs_A = {"Al-O": 2.4, "Al-Cl": 2.9}
+    one, other = (
+        validate_config(merge(PAPER, {"transport": {"cutoffs_A": dict(items)}}))
+        for items in (cutoffs_A.items(), reversed(cutoffs_A.items()))
+    )
+    key = "transport.cutoffs_A"
+    assert str(one.select(key)) == str(other.select(key))
+
+
 def test_schema_refuses_unknown_keys() -> None:
     schema = json.loads(config_schema())
     assert schema["additionalProperties"] is False

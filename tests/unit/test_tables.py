@@ -108,6 +108,8 @@ def test_unreadable(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 cut short")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_table(path)
+    with pytest.raises(InputError, match=r"absent.parquet'?: no such file"):
+        read_table(tmp_path / "absent.parquet")
 
 
 def test_reference_is_what_the_schema_says() -> None:

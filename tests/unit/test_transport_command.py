@@ -10,9 +10,11 @@ from ase import Atoms
 from ase.io import write
 from trajectory_files import FORMATS, write_trajectory
 
+from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table
+from vitrion.trajectory.sources import read_files
 
 CELL_A = 12.0
 
@@ -148,6 +150,12 @@ def test_options_that_no_parser_takes_end_the_same_way(good, capsys, changes, ex
         main(["analyze", good, *options(**changes)])
     assert stop.value.code == 2
     assert expected in message(capsys.readouterr().err)
+
+
+def test_one_file_needs_no_list(good):
+    assert read_files(good, frame_interval_ps=0.1).name == good
+    with pytest.raises(InputError, match="at least one file"):
+        read_files([], frame_interval_ps=0.1)
 
 
 def no_cell():

@@ -187,6 +187,8 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
         load_model(checkpoint)
     with pytest.raises(InputError, match="not a plain chgnet checkpoint"):
         import_chgnet(checkpoint)
+    with pytest.raises(InputError, match="no such file"):
+        import_chgnet(tmp_path / "absent.pth.tar")
     assert not sprung.exists()
     # The trap does work where files are unpickled without care.
     torch.load(checkpoint, weights_only=False)

@@ -7,6 +7,7 @@ inside `run`, so that `vitrion --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,19 @@ def add_configfile(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="configuration: each file is laid over the one before, and all over config.yaml",
     )
+
+
+def add_directory(
+    parser: argparse.ArgumentParser, help: str = "where results/ lies (default: here)"
+) -> None:
+    """The option of commands that look at the results of a campaign, as Snakemake has it."""
+    parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help=help)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write what a command found as JSON; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

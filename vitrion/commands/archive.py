@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, add_directory
 
 HELP = "copy a finished campaign into one folder with checksums and metadata"
 EXAMPLE = "vitrion archive --configfile tests/toy/config.yaml --out toy-archive"
@@ -20,13 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_configfile(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="where results/ lies (default: here)",
-    )
+    add_directory(parser)
     parser.add_argument("--trajectories", action="store_true", help="copy the trajectories too")
     parser.add_argument(
         "--unfinished", action="store_true", help="archive what is there although files are missing"

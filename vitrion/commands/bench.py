@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from vitrion.base.errors import InputError
+from vitrion.commands import write_json
 
 HELP = "measure the engine or the analysis beside its peers"
 EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
@@ -96,10 +97,9 @@ def run(args: argparse.Namespace) -> None:
         "analyze": _analyze,
         "crystals": _crystals,
     }[args.kind](args)
-    text = json.dumps(figures, indent=2)
-    print(text)
+    print(json.dumps(figures, indent=2))
     if args.json is not None:
-        args.json.write_text(text + "\n")
+        write_json(args.json, figures)
 
 
 def _whole_numbers(option: str, text: str, example: str) -> list[int]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, add_directory
 
 HELP = "whether this machine can run a campaign"
 EXAMPLE = "vitrion doctor --configfile tests/toy/config.yaml"
@@ -15,13 +14,7 @@ EXAMPLE = "vitrion doctor --configfile tests/toy/config.yaml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_configfile(parser)
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="where results will be written (default: here)",
-    )
+    add_directory(parser, help="where results will be written (default: here)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, write_json
 
 HELP = "costs of a campaign, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
@@ -64,8 +63,7 @@ def run(args: argparse.Namespace) -> None:
     device = args.device or config.dynamics.device
     plan = make_plan(config, compositions, steps_per_s=steps_per_s, on_gpu=device != "cpu")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(plan.to_dict(), indent=1) + "\n")
+        write_json(args.json, plan.to_dict())
     print(plan.to_text())
     if args.against:
         from vitrion.campaign.status import compare, read_status

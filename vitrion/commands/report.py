@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, add_directory
 
 HELP = "figures and report of a campaign, from its tables alone"
 EXAMPLE = "vitrion report --configfile tests/toy/config.yaml"
@@ -14,13 +13,7 @@ EXAMPLE = "vitrion report --configfile tests/toy/config.yaml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_configfile(parser)
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="where results/ lies (default: here)",
-    )
+    add_directory(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, add_directory, write_json
 
 HELP = "progress of a campaign, and the time left"
 EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
@@ -15,13 +14,7 @@ EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_configfile(parser)
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="where results/ lies (default: here)",
-    )
+    add_directory(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the status as JSON as well"
     )
@@ -35,6 +28,5 @@ def run(args: argparse.Namespace) -> None:
     config, compositions = open_campaign(args.configfile)
     status = read_status(config, compositions, args.directory)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(status.to_dict(), indent=1) + "\n")
+        write_json(args.json, status.to_dict())
     print(status.to_text())

@@ -72,7 +72,10 @@ class Section(BaseModel):
         return next((a for a in found if issubclass(a, Section)), None)
 
     def values(self, *kinds: Kind) -> dict[str, Any]:
-        """The values of some kinds of keys, as JSON holds them; sections are nested."""
+        """The values of some kinds of keys, as JSON holds them; sections are nested.
+
+        Names within a value are in alphabetical order, so that their order in a file reruns no job.
+        """
         values = self.model_dump(mode="json")
         for key in type(self).model_fields:
             inner = getattr(self, key)
@@ -80,6 +83,8 @@ class Section(BaseModel):
                 del values[key]
             elif isinstance(inner, Section) and self.kind(key) == "physics":
                 values[key] = inner.values(*kinds)
+            elif isinstance(inner, dict):
+                values[key] = dict(sorted(values[key].items()))
         return values
 
 

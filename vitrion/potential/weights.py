@@ -94,6 +94,8 @@ def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> C
         InputError: not such a checkpoint, or one that needs more than tensors and containers.
     """
     name = os.fspath(path)
+    if not Path(name).is_file():
+        raise InputError("model", name, "no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)["model"]
         arguments, state = dict(content["model_args"]), content["state_dict"]

@@ -97,6 +97,8 @@ def _damage_named(path: Path | str) -> Iterator[None]:
     # Damage to a file's metadata also shows as text or JSON that cannot be decoded.
     try:
         yield
+    except FileNotFoundError:
+        raise InputError("table", str(path), "no such file") from None
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "table",

@@ -212,13 +212,11 @@ def _read_frame_times(path: Path) -> _FrameTimes:
 def _read_frames(path: Path, rows: np.ndarray) -> Iterator[Frames]:
     """Some frames of a file, a few at a time, in whole chunks so that none is read twice."""
     with _opened(path) as file:
-        values = file["particles/all/position/value"]
-        n_frames, stored = len(values), (values.chunks or (1,))[0]
-    step = max(stored, READ_FRAMES // stored * stored)
-    with _opened(path) as file:
         group = file["particles/all"]
         values, edges = group["position/value"], group["box/edges"]
-        for first in range(0, n_frames, step):
+        stored = (values.chunks or (1,))[0]
+        step = max(stored, READ_FRAMES // stored * stored)
+        for first in range(0, len(values), step):
             own = rows[(rows >= first) & (rows < first + step)] - first
             if len(own):
                 positions_A = values[first : first + step]

@@ -19,7 +19,7 @@ LAMMPS_DUMP = "lammps-dump-text"
 
 
 def read_files(
-    paths: Sequence[Path | str],
+    paths: Path | str | Sequence[Path | str],
     *,
     frame_interval_ps: float,
     topology: Path | None = None,
@@ -29,7 +29,8 @@ def read_files(
     """Any trajectory that ASE or MDAnalysis reads; several files are consecutive pieces.
 
     Args:
-        paths: extxyz, .traj, XDATCAR, LAMMPS dump, .h5 and more; XTC, TRR or DCD with `topology`.
+        paths: one or more files: extxyz, .traj, XDATCAR, LAMMPS dump, .h5 and others; XTC, TRR or
+            DCD with `topology`.
         frame_interval_ps: time between frames.
         topology: file with the elements, for formats without.
         unwrapped: positions are never folded back into the cell.
@@ -38,7 +39,9 @@ def read_files(
     Raises:
         InputError: files that are missing, cannot be read, or do not fit each other.
     """
-    files = [Path(path) for path in paths]
+    files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    if not files:
+        raise InputError("trajectory", [], "give at least one file")
     for path in files:
         if not path.is_file():
             raise InputError("trajectory", str(path), "no such file")
