@@ -152,6 +152,20 @@ def test_options_that_no_parser_takes_end_the_same_way(good, capsys, changes, ex
     assert expected in message(capsys.readouterr().err)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("count", [2, 100])
+def test_an_ion_that_never_leaves_gives_no_numerical_warning(tmp_path, monkeypatch, count):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    places_A = [[0.0, 0, 0], [2.0, 0, 0], *([2.0, 0, 0] + 1.6 * np.eye(3)), [2.0, -1.6, 0]]
+    atoms = [
+        Atoms("LiAlCl4", places_A + rng.normal(0, 0.03, (6, 3)), cell=[9.0] * 3, pbc=True)
+        for _ in range(count)
+    ]
+    write("bound.extxyz", atoms)
+    assert main(["analyze", "bound.extxyz", *options()]) == 0
+
+
 def test_one_file_needs_no_list(good):
     assert read_files(good, frame_interval_ps=0.1).name == good
     with pytest.raises(InputError, match="at least one file"):

@@ -121,6 +121,8 @@ class Displacements:
         """
         found = []
         for column, series_A2 in self.in_time_A2.items():
+            if self.lags[column] >= self.n_frames // 2:
+                continue
             expected_A4 = 2 / 3 * self.single_err_A2[column] * other.single_err_A2[column]
             # The mean of each half takes part in the fluctuation.
             lag = self.lags[column : column + 1]

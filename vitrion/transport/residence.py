@@ -186,9 +186,10 @@ def _residence(
         P = (weights @ continuous[0]) / (weights @ continuous[1])
         C = (weights @ intermittent[0]) / (weights @ intermittent[1])
         level = (weights @ intermittent[2]) / (weights @ intermittent[1][:, 0])
+        excess = (C - level[:, None]) / (1 - level[:, None])
     times_ps = lags * frame_interval_ps
     tau, model = _integral(times_ps, P)
-    relaxed, _ = _integral(times_ps, (C - level[:, None]) / (1 - level[:, None]))
+    relaxed, _ = _integral(times_ps, excess)
     if n_events < LEAST_EVENTS:
         tau = relaxed = np.full(len(tau), np.nan)
         model = f"too few events (fewer than {LEAST_EVENTS})"
