@@ -61,6 +61,10 @@ def test_decision_is_kept_as_json(tmp_path: Path) -> None:
     read = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert read["relative_errors"] == {"D_mobile": pytest.approx(0.3), "sigma_einstein": None}
     assert Decision.read(path) == decision
+    for content in (path.read_bytes()[:20], b"[]", b'{"until": {}}', b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"decision = .*remove it"):
+            Decision.read(path)
 
 
 def test_segments_follow_from_the_decisions(tmp_path: Path) -> None:

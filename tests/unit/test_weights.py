@@ -165,6 +165,13 @@ def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
+def test_a_damaged_card_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"model_ha')
+    with pytest.raises(InputError, match=r"model card = .*mine.json.*cannot be read as JSON"):
+        read_card(tmp_path / "mine.safetensors")
+    assert read_card(tmp_path / "other.safetensors") == {}
+
+
 class _Trap:
     """Unpickling this writes a file."""
 

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, whatever ends the writer, and checksums of files."""
+"""Files that appear whole or not at all, whatever ends the writer; checksums, and JSON."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -10,6 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitrion.base.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 # A partial file of another machine may have a living writer. It is removed when it is this old.
 LEFTOVER_AGE_S = 24 * 3600.0
@@ -81,6 +88,26 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path | Traversable, key: str) -> dict[str, Any]:
+    """The names and values that a file of JSON holds.
+
+    Args:
+        path: the file.
+        key: what the file is, for the message.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("no names and values")
+    except ValueError as error:
+        remedy = f"cannot be read as JSON ({error}); remove it or copy it again"
+        raise InputError(key, str(path), remedy) from error
+    return values
 
 
 def _sync(path: Path) -> None:

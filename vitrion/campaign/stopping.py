@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from vitrion.base.files import whole_file
+from vitrion.base.errors import InputError
+from vitrion.base.files import read_json, whole_file
 from vitrion.campaign import layout
 from vitrion.config import Production, StopWhen
 
@@ -57,8 +58,15 @@ class Decision:
 
     @classmethod
     def read(cls, path: Path | str) -> Decision:
-        """A decision that was written."""
-        return cls(**json.loads(Path(path).read_text()))
+        """A decision that was written.
+
+        Raises:
+            InputError: a damaged file, or one of an earlier version.
+        """
+        values = read_json(Path(path), "decision")
+        if values.keys() != cls.__dataclass_fields__.keys():
+            raise InputError("decision", str(path), "is of another version; remove it")
+        return cls(**values)
 
     def write(self, path: Path) -> None:
         """Write it as JSON; the file appears whole or not at all."""

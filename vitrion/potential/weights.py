@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vitrion.base.errors import InputError
-from vitrion.base.files import whole_file
+from vitrion.base.files import read_json, whole_file
 
 PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
@@ -135,7 +135,7 @@ def read_card(model: str | os.PathLike[str]) -> dict[str, Any]:
     """The model card of a name or file that `load_model` takes; empty where there is none."""
     name = os.fspath(model)
     card = _shipped(".json") if name == SHIPPED else Path(name).with_suffix(".json")
-    return json.loads(card.read_text()) if card.is_file() else {}
+    return read_json(card, "model card") if card.is_file() else {}
 
 
 def _shipped(suffix: str) -> Traversable:

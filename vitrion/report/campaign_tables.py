@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from vitrion.base.files import read_json
 from vitrion.statistics.differences import by_composition
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table
@@ -44,7 +44,7 @@ class CampaignTables:
     def card(self) -> dict[str, Any]:
         """The model card of the potential; empty where there is none."""
         path = self.potential_folder / "model.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_json(path, "model card") if path.is_file() else {}
 
     def glasses(self, name: str) -> pd.DataFrame:
         """A table of every glass, one below the other, with columns composition and replica."""
