@@ -25,6 +25,7 @@ from vitrion.campaign import layout
 from vitrion.campaign.figures import FIGURES
 from vitrion.campaign.opening import (
     campaign_compositions,
+    check_files,
     contents,
     digest,
     identify,
@@ -40,9 +41,7 @@ try:
     CAMPAIGN = validate_config(config)
     COMPOSITIONS = campaign_compositions(CAMPAIGN)
     SOURCES = [str(locate(source)) for source in CAMPAIGN.dataset.sources]
-    for source in SOURCES:
-        if not Path(source).exists():
-            raise InputError("dataset.sources", source, "no such file or folder")
+    check_files(CAMPAIGN)
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 

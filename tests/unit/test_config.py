@@ -137,6 +137,7 @@ def test_overlay_replaces_compositions_and_merges_sections() -> None:
         ({"campaign": "../elsewhere"}, "campaign = '../elsewhere'"),
         ({"campaign": ".."}, "campaign = '..'"),
         ({"transport": {"cutoffs_A": {"AlCl": 2.9}}}, "write AlCl as two elements"),
+        ({"dataset": {"label": {"engine": "ase"}}}, "dataset.label.ase.calculator = '': name one"),
         ({"temperatures_K": 600}, "temperatures_K = 600: give a list"),
         ({"dynamics": None}, "dynamics = None: give the keys of the section, or leave it out"),
         ({"production": {"length_ps": float("inf")}}, "production.length_ps = inf"),

@@ -13,6 +13,7 @@ from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.campaign import layout, opening
 from vitrion.campaign.opening import (
+    check_files,
     choose,
     contents,
     digest,
@@ -79,6 +80,18 @@ def test_composition_that_is_not_in_the_table() -> None:
     assert choose("KInI", compositions).mobile == "K"
     with pytest.raises(InputError, match="composition = 'LiAlBr': use one of LiAlCl"):
         choose("LiAlBr", compositions)
+
+
+@pytest.mark.parametrize("key", ["finetune.model", "finetune.start", "dataset.sources"])
+def test_files_that_are_not_there(folder: Path, key: str) -> None:
+    check_files(Config())
+    section, name = key.split(".")
+    value = ["mine.safetensors"] if name == "sources" else "mine.safetensors"
+    config = Config.model_validate({section: {name: value}})
+    with pytest.raises(InputError, match=f"{key} = 'mine.safetensors': no such file"):
+        check_files(config)
+    (folder / "mine.safetensors").touch()
+    check_files(config)
 
 
 def test_contents_do_not_depend_on_the_place(folder: Path) -> None:

@@ -90,6 +90,20 @@ def locate(path: Path | str) -> Path:
     return beside if beside.exists() and not Path(path).exists() else Path(path)
 
 
+def check_files(config: Config) -> None:
+    """Refuse a configuration that names data sets or models that are not there.
+
+    Raises:
+        InputError: names the key and the file.
+    """
+    for source in config.dataset.sources:
+        if not locate(source).exists():
+            raise InputError("dataset.sources", source, "no such file or folder")
+    for key, model in config.select("finetune.model", "finetune.start").items():
+        if model.endswith(".safetensors") and not Path(model).is_file():
+            raise InputError(key, model, "no such file")
+
+
 def identify(model: str) -> str:
     """What a model is, wherever its file lies: the SHA-256 of the file, or the name of a model."""
     return sha256(Path(model).resolve()) if Path(model).is_file() else model

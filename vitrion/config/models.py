@@ -567,6 +567,14 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_calculator_is_named(self) -> Config:
+        label = self.dataset.label
+        if label.engine == "ase" and not label.ase.calculator:
+            key = "dataset.label.ase.calculator"
+            raise InputError(key, "", "name one, for example ase.calculators.emt:EMT")
+        return self
+
+    @model_validator(mode="after")
     def _the_melt_is_hotter(self) -> Config:
         key, melt_K = "quench.melt_temperature_K", self.quench.melt_temperature_K
         glass_K = self.quench.glass_temperature_K
