@@ -138,7 +138,7 @@ def test_another_family_needs_two_files(checkout: Path) -> None:
     results = checkout / "results/yttrium"
     tables = {path.stem: read_table(path) for path in (results / "summary").glob("*.parquet")}
     keys = tables["trajectories"][["composition", "mobile", "center", "ligands"]].drop_duplicates()
-    assert keys.to_numpy().tolist() == [["LiYClO", "Li", "Y", "Cl"]]
+    assert keys.to_numpy().tolist() == [["LiYClO", "Li", "Y", "Cl,O"]]
     assert set(tables["diffusion"]["species"]) == {"Li", "Y", "Cl", "O"}
     assert set(tables["rdf"]["species"]) == {"Li", "Y", "Cl", "O"}
     assert tables["coordination"]["environment"].str.fullmatch(r"(Cl\d+)?(O\d+)?|bare").all()
