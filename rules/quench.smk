@@ -58,6 +58,7 @@ rule check_glass:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("trajectory"),
         columns=columns("mobile", "center", "density_guess_g_cm3", "coordination"),
         limits=CAMPAIGN.quench.limits.model_dump(mode="json"),
     script:

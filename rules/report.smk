@@ -18,7 +18,7 @@ rule summarize_campaign:
         mem_mb=4000,
         runtime=60,
     params:
-        code=code("statistics", "paper"),
+        code=code("statistics", "paper", "trajectory"),
         columns=all_columns("mobile", "center", "density_guess_g_cm3", "coordination"),
         settings=settings("report.exclude_flagged"),
         limits=CAMPAIGN.quench.limits.model_dump(mode="json"),

@@ -251,3 +251,10 @@ def test_radial_functions_of_short_bonds_stay_but_for_their_smooth_end() -> None
 def test_angles_beyond_all_bonds_are_refused(cutoff_A: float) -> None:
     with pytest.raises(InputError, match="at most 6 Å"):
         with_angle_cutoff(load_model("0.3.0"), cutoff_A)
+
+
+def test_equal_models_make_equal_files(tmp_path: Path) -> None:
+    model = load_model("0.3.0")
+    for name in "abcd":
+        save_model(model, tmp_path / f"{name}.safetensors", {})
+    assert len({path.read_bytes() for path in tmp_path.glob("*.safetensors")}) == 1

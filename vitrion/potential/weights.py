@@ -122,7 +122,8 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     state = {
         key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
     }
-    metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model)), "format": "pt"}
+    # One entry alone: safetensors writes several in random order. Equal models make equal files.
+    metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model))}
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
     with whole_file(path) as partial:
         # `save_file` would make a file that only its owner may read.
