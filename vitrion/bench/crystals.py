@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import nan
 from pathlib import Path
 
 import ase.io
@@ -146,6 +146,5 @@ def _bulk_modulus_GPa(relaxed: Atoms, calculator: Calculator, largest_force_eV_A
         strained = relaxed.copy()
         strained.set_cell(strained.cell * (1 + change) ** (1 / 3), scale_atoms=True)
         found = _relaxed(strained, calculator, largest_force_eV_A, cell=False)
-        pressures_GPa.append(inf if found is None else _pressure_GPa(found))
-    slope = (pressures_GPa[0] - pressures_GPa[1]) / (2 * VOLUME_STEP)
-    return slope if np.isfinite(slope) else nan
+        pressures_GPa.append(nan if found is None else _pressure_GPa(found))
+    return (pressures_GPa[0] - pressures_GPa[1]) / (2 * VOLUME_STEP)
