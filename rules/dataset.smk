@@ -69,6 +69,8 @@ rule prepare_dataset:
             "dataset.max_force_eV_A",
             "dataset.max_energy_deviation_eV_atom",
             "dataset.label_slope",
+            "dataset.dispersion",
+            "dataset.functional",
             "dataset.split.held_out",
             "dataset.split.validation_fraction",
         ),

@@ -93,6 +93,8 @@ MATRIX: list[tuple] = [
     ("dataset.max_force_eV_A", 20.0, DATASET),
     ("dataset.max_energy_deviation_eV_atom", 0.5, DATASET),
     ("dataset.label_slope", [0.2, 4.0], DATASET),
+    ("dataset.dispersion", "none", DATASET),
+    ("dataset.functional", "PBE", DATASET),
     ("dataset.sample.frames_per_composition", 2, SAMPLES),
     ("dataset.sample.large_frames", 0, SAMPLES),
     ("dataset.sample.formula_units", 8, SAMPLES),

@@ -25,6 +25,7 @@ dataset:
     temperatures_K: [1500.0]
     steps_per_temperature: 20
     frame_interval: 5
+  functional: PBE
   label:
     engine: ase
     ase:

@@ -40,6 +40,20 @@ def test_alignment_reports_what_is_left():
     assert alignment.total_shift_eV(GLASSES[0]) == pytest.approx(0.5 * 21)
 
 
+def test_other_frames_determine_only_what_the_first_leave_open():
+    glasses = [np.mean([SHIFTS[s] for s in glass]) for glass in GLASSES]
+    crystals = [["Li", "Cl"], ["Li", "Li", "O"], ["Al", "Cl", "Cl", "Cl"], ["Li", "Al", "O", "O"]]
+    # A potential that is off by 0.1 eV/atom for crystals.
+    off = [0.1 + np.mean([SHIFTS[s] for s in crystal]) for crystal in crystals]
+    first = [True] * len(glasses) + [False] * len(crystals)
+    alignment = fit_alignment(GLASSES + crystals, glasses + off, first)
+    assert alignment.rank == 9  # of 10 elements; every cell is neutral
+    for glass, value in zip(GLASSES, glasses, strict=True):
+        assert alignment.total_shift_eV(glass) / len(glass) == pytest.approx(value, abs=1e-9)
+    alike = fit_alignment(GLASSES + crystals, glasses + off)
+    assert abs(alike.total_shift_eV(GLASSES[0]) / len(GLASSES[0]) - glasses[0]) > 1e-3
+
+
 def test_alignment_finds_the_shifts_of_free_compositions():
     rng = np.random.default_rng(1)
     cells = [rng.choice(list(SHIFTS), size=20).tolist() for _ in range(60)]
@@ -117,7 +131,11 @@ def test_trajectories_may_be_numbered(tmp_path):
         frames.append(atoms)
     write_frames(tmp_path / "a.extxyz", frames)
     table = prepare_dataset(
-        [tmp_path / "a.extxyz"], tmp_path / "out", settings=Dataset(), model="0.3.0", seed=1
+        [tmp_path / "a.extxyz"],
+        tmp_path / "out",
+        settings=Dataset(functional="PBE"),
+        model="0.3.0",
+        seed=1,
     )
     assert table["split"].value_counts().to_dict() == {"train": 3, "val": 3}
 

@@ -22,7 +22,7 @@ from vitrion.dataset.read import import_frames
 from vitrion.potential import CHGNetCalculator
 
 VASP = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
-SETTINGS = Dataset(split=Split(held_out=()))
+SETTINGS = Dataset(functional="PBE", split=Split(held_out=()))
 
 
 def labelled(name: str, count: int, shift_eV_atom: float = 0.0) -> list[Atoms]:
@@ -104,7 +104,7 @@ def test_files_of_levels_eV_apart_end_the_preparation_with_both_named(tmp_path: 
     write_frames(tmp_path / "second.extxyz", distinct(labelled("LiCl", 6, shift_eV_atom=0.8)))
     with pytest.raises(InputError) as caught:
         prepare(tmp_path)
-    assert caught.value.value == str(tmp_path)
+    assert caught.value.value == f"{tmp_path} + D3(BJ)"
     for name in ("first.extxyz (-", "second.extxyz (+", "give each its own `level`"):
         assert name in caught.value.remedy
 

@@ -150,7 +150,7 @@ def test_check_and_preparation_end_on_wrong_units(
     settings = Dataset(split=Split(held_out=()))
     with pytest.raises(InputError, match="Hartree/Bohr"):
         prepare_dataset([path], tmp_path / "out", settings=settings, model="0.3.0", seed=1)
-    trusting = settings.model_copy(update={"label_slope": None})
+    trusting = settings.model_copy(update={"label_slope": None, "dispersion": "none"})
     table = prepare_dataset([path], tmp_path / "out", settings=trusting, model="0.3.0", seed=1)
     assert (table["flags"] == "").all()
     assert math.isclose(

@@ -15,6 +15,7 @@ from vitrion.cli import main
 from vitrion.config import Dataset, Split
 from vitrion.dataset import import_frames, prepare_dataset
 from vitrion.dataset.collect import collect_frames
+from vitrion.dataset.dispersion import dispersion
 from vitrion.dataset.frame import Frame, read_labelled_frames, write_frames
 from vitrion.dataset.labels import PRESSURE_ONLY
 from vitrion.dataset.plausibility import predict_frames
@@ -38,6 +39,16 @@ def toy_frames():
         for name in TOY
         for atoms in [a for a in frames if a.info["composition"] == name and len(a) == 21][:4]
     ]
+
+
+@pytest.fixture(scope="module")
+def with_dispersion(toy_frames):
+    """Energy, forces and stress of each, with the dispersion that the preparation adds."""
+    labels = {}
+    for atoms in toy_frames:
+        added = dispersion(atoms, "PBE")
+        labels[atoms.info["frame_id"]] = {k: atoms.calc.results[k] + v for k, v in added.items()}
+    return labels
 
 
 @pytest.fixture(scope="module")
@@ -78,35 +89,35 @@ def test_test_energies_are_on_the_zero_though_training_has_not_their_elements(pr
         assert abs(atoms.get_potential_energy() - energy) / len(atoms) < 0.2
 
 
-def test_labels_are_moved_to_the_potentials_zero_and_nothing_else_changes(prepared, toy_frames):
+def test_labels_are_moved_to_the_potentials_zero_and_nothing_else_changes(
+    prepared, toy_frames, with_dispersion
+):
     alignment = json.loads((prepared / "alignment.json").read_text())
     (level,) = alignment["levels"]
-    assert level == toy_frames[0].info["level"]
+    assert level == f"{toy_frames[0].info['level']} + D3(BJ)"
     shift_eV = alignment["levels"][level]["shift_eV"]
     assert alignment["levels"][level]["residual_rms_eV_atom"] < 0.1
-    labels = {atoms.info["frame_id"]: atoms for atoms in toy_frames}
     network = load_model("0.3.0")
     for atoms in read(prepared, "train"):
-        label = labels[atoms.info["frame_id"]]
-        removed = label.get_potential_energy() - atoms.get_potential_energy()
+        label = with_dispersion[atoms.info["frame_id"]]
+        removed = label["energy"] - atoms.get_potential_energy()
         assert removed == pytest.approx(sum(shift_eV[s] for s in atoms.symbols), abs=1e-6)
-        assert np.allclose(atoms.get_forces(), label.get_forces(), atol=1e-7)
-        assert np.allclose(atoms.get_stress(), label.get_stress(), atol=1e-8)
+        assert np.allclose(atoms.get_forces(), label["forces"], atol=1e-7)
+        assert np.allclose(atoms.get_stress(), label["stress"], atol=1e-8)
         potential = CHGNetPotential(network, atoms.numbers)
         energy = potential.compute(atoms.positions, atoms.cell.array).energy_eV
         assert abs(atoms.get_potential_energy() - energy) / len(atoms) < 0.2
 
 
-def test_table_has_every_frame(prepared, toy_frames):
+def test_table_has_every_frame(prepared, toy_frames, with_dispersion):
     table = read_table(prepared / "dataset.parquet")
     assert set(table["frame_id"]) == {atoms.info["frame_id"] for atoms in toy_frames}
     assert (table["flags"] == "").all()
     row, atoms = table.iloc[0], toy_frames[0]
-    assert row["energy_eV_atom"] == pytest.approx(atoms.get_potential_energy() / len(atoms))
-    assert row["max_force_eV_A"] == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max())
-    assert row["pressure_GPa"] == pytest.approx(
-        -atoms.get_stress()[:3].mean() * 160.21766, rel=1e-6
-    )
+    label = with_dispersion[atoms.info["frame_id"]]
+    assert row["energy_eV_atom"] == pytest.approx(label["energy"] / len(atoms))
+    assert row["max_force_eV_A"] == pytest.approx(np.linalg.norm(label["forces"], axis=1).max())
+    assert row["pressure_GPa"] == pytest.approx(-label["stress"][:3].mean() * 160.21766, rel=1e-6)
     assert row["density_g_cm3"] == pytest.approx(atoms.info["density_g_cm3"], rel=1e-3)
     assert set(table.loc[table["composition"] == "KInI", "split"]) == {"test"}
 
@@ -116,7 +127,7 @@ def test_two_levels_of_theory_get_a_zero_each(toy_frames, tmp_path):
     for atoms in toy_frames:
         other = atoms.copy()
         other.rattle(0.02, seed=3)
-        other.info |= {"frame_id": f"{atoms.info['frame_id']}-b", "level": "another"}
+        other.info |= {"frame_id": f"{atoms.info['frame_id']}-b", "level": "another PBE"}
         other.calc = SinglePointCalculator(
             other,
             energy=atoms.get_potential_energy() + 5.0 * len(atoms),

@@ -333,6 +333,7 @@ def test_training_learns_and_documents_itself(data: Path, trained: Path) -> None
     assert card["start_model_hash"] == model_hash("0.3.0")
     assert card["model_hash"] == model_hash(str(trained / "model.safetensors"))
     assert card["dataset"]["train"]["n_frames"] == 5
+    assert sum(card["dataset"]["train"]["levels"].values()) == 5
     # The best epoch's recorded error is the error of the weights that were kept.
     evaluate(
         {"fine-tuned": str(trained / "model.safetensors")},

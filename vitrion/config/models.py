@@ -206,6 +206,16 @@ class Dataset(Section):
         description="least and largest slope of energies, forces and stresses on the start "
         "model's; outside it their unit, sign or order is wrong; null does not compare them",
     )
+    dispersion: Literal["d3bj", "none"] = Field(
+        "d3bj",
+        description="what is added to energies, forces and stresses of labels without dispersion: "
+        "DFT-D3 with Becke-Johnson damping, or none",
+    )
+    functional: Literal["PBE", "PBEsol", "revPBE", "RPBE", "SCAN", "r2SCAN"] | None = Field(
+        None,
+        description="functional of labels whose level of theory does not name one, for the "
+        "parameters of the dispersion",
+    )
     sample: Sample = Sample()
     label: Label = Label()
     split: Split = Split()

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+# Singular values below this share of the largest are zero.
+RCOND = 1e-6
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -34,7 +37,11 @@ class Alignment:
     as_dict = asdict
 
 
-def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[float]) -> Alignment:
+def fit_alignment(
+    symbols: Sequence[Sequence[str]],
+    residual_eV_atom: Sequence[float],
+    first: Sequence[bool] | None = None,
+) -> Alignment:
     """Least squares of the residual on element fractions, of minimum norm.
 
     All glasses share one stoichiometry, so their fractions have a lower rank than there are
@@ -44,11 +51,25 @@ def fit_alignment(symbols: Sequence[Sequence[str]], residual_eV_atom: Sequence[f
     Args:
         symbols: elements of the atoms of each frame.
         residual_eV_atom: label minus potential for each frame.
+        first: frames that the shift is fitted on; the others determine what these leave open. None
+            fits it on all alike. A potential is off by other amounts for crystals than for glasses,
+            and the glasses of two levels must not get different zeros because one level also has
+            crystals.
     """
     elements = sorted({str(s) for frame in symbols for s in frame})
     fractions = _fractions(symbols, elements)
     residual = np.asarray(residual_eV_atom, dtype=np.float64)
-    shift, _, rank, _ = np.linalg.lstsq(fractions, residual, rcond=1e-6)
+    is_first = np.ones(len(residual), dtype=bool) if first is None else np.array(first, dtype=bool)
+    shift, _, rank, _ = np.linalg.lstsq(fractions[is_first], residual[is_first], rcond=RCOND)
+    if not is_first.all():
+        # Along the directions that the first frames do not reach.
+        _, _, directions = np.linalg.svd(fractions[is_first])
+        open_directions = directions[rank:].T
+        left = residual[~is_first] - fractions[~is_first] @ shift
+        more, _, more_rank, _ = np.linalg.lstsq(
+            fractions[~is_first] @ open_directions, left, rcond=RCOND
+        )
+        shift, rank = shift + open_directions @ more, rank + more_rank
     left = residual - fractions @ shift
     return Alignment(
         shift_eV=dict(zip(elements, shift.tolist(), strict=True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_alignment, is_determined
 from vitrion.dataset.check import check_frames
+from vitrion.dataset.dispersion import add_dispersion
 from vitrion.dataset.frame import Frame, write_frames, write_json
 from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
 from vitrion.dataset.levels import require_single_levels
@@ -39,7 +40,7 @@ def prepare_dataset(
     seed: int,
     compositions: Mapping[str, Composition] | None = None,
 ) -> pd.DataFrame:
-    """Read, check, align and split labelled frames.
+    """Read, check, align and split labelled frames, and add dispersion to their labels.
 
     Writes train.extxyz, val.extxyz and test.extxyz (labels on the potential's energy zero), the
     table dataset.parquet with every frame and why it was left out, and alignment.json with the
@@ -57,8 +58,8 @@ def prepare_dataset(
         The table.
 
     Raises:
-        InputError: a source that is not there, no usable frame, none to train or validate on, or
-            frames of two levels of theory under one name.
+        InputError: a source that is not there, no usable frame, none to train or validate on,
+            frames of two levels of theory under one name, or of a functional that is not known.
     """
     frames = [frame for source in sources for frame in import_frames(source)]
     check_frames(
@@ -77,7 +78,10 @@ def prepare_dataset(
     if settings.label_slope is not None:
         reject_implausible_labels(frames, predictions, settings.label_slope)
         _require_usable(frames, sources)
-    alignments, aligned_eV = align_energies(frames, names, settings, predictions)
+    add_dispersion(frames, settings)
+    alignments, aligned_eV = align_energies(
+        frames, names, settings, predictions, first=set(compositions or {})
+    )
     require_single_levels(
         frames,
         alignments,
@@ -105,7 +109,7 @@ def prepare_dataset(
         write_frames(
             out / f"{part}.extxyz",
             [
-                _aligned(frames[index], names[index], aligned_eV[index])
+                aligned_frame(frames[index], names[index], aligned_eV[index])
                 for index in usable
                 if split[index] == part
             ],
@@ -139,6 +143,8 @@ def align_energies(
     names: Sequence[str],
     settings: Dataset,
     predictions: Mapping[int, PotentialResult],
+    *,
+    first: Collection[str] = (),
 ) -> tuple[dict[str, Alignment], list[float]]:
     """Shift the energies of each level of theory to the potential's zero.
 
@@ -146,6 +152,14 @@ def align_energies(
     test. Held-out frames take part only where the others do not determine their shift (an element
     of no other composition, for example). The frame farthest from the potential after the fit is
     rejected where it exceeds the limit, and the fit is repeated without it.
+
+    Args:
+        frames: imported frames, checked.
+        names: composition of each frame.
+        settings: held-out compositions and the limit.
+        predictions: of the potential, for usable frames by their index.
+        first: compositions that the shift is fitted on; those of other names determine what these
+            leave open (`fit_alignment`).
 
     Returns:
         The alignment of each level, and each frame's aligned energy in eV (NaN for rejected ones).
@@ -161,6 +175,10 @@ def align_energies(
     levels: dict[str, list[int]] = defaultdict(list)
     for index in residual:
         levels[frames[index].atoms.info["level"]].append(index)
+
+    def is_mixed(members: Sequence[int]) -> bool:
+        return 0 < sum(names[i] in first for i in members) < len(members)
+
     aligned_eV = [float("nan")] * len(frames)
     alignments: dict[str, Alignment] = {}
     for level, members in levels.items():
@@ -172,7 +190,11 @@ def align_energies(
                 n for n, example in held_out.items() if not is_determined(example, trained)
             }
             fitted += [i for i in members if names[i] in undetermined]
-            fit = fit_alignment([symbols[i] for i in fitted], [residual[i] for i in fitted])
+            fit = fit_alignment(
+                [symbols[i] for i in fitted],
+                [residual[i] for i in fitted],
+                [names[i] in first for i in fitted] if is_mixed(fitted) else None,
+            )
             deviation = {
                 i: residual[i] - fit.total_shift_eV(symbols[i]) / len(symbols[i]) for i in members
             }
@@ -265,7 +287,14 @@ def _require_usable(frames: Sequence[Frame], sources: Sequence[Path | str]) -> N
     )
 
 
-def _aligned(frame: Frame, name: str, energy_eV: float) -> Atoms:
+def aligned_frame(frame: Frame, name: str, energy_eV: float) -> Atoms:
+    """A frame as the splits hold it.
+
+    Args:
+        frame: imported frame with its labels.
+        name: its composition.
+        energy_eV: energy on the potential's zero.
+    """
     atoms = frame.atoms
     aligned = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     aligned.info = {

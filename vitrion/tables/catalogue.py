@@ -275,7 +275,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "split": _text("train, val, test or none (left out)"),
         "n_atoms": _count("atoms"),
         "density_g_cm3": _real("g/cm³", "density"),
-        "energy_eV_atom": _real("eV/atom", "label as read"),
+        "energy_eV_atom": _real("eV/atom", "label, with the dispersion that was added"),
         "aligned_energy_eV_atom": _real("eV/atom", "label after alignment"),
         "max_force_eV_A": _real("eV/Å", "largest force on an atom"),
         "pressure_GPa": _real("GPa", "minus the mean of the diagonal stress"),

@@ -14,6 +14,7 @@ import logging
 import math
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -103,7 +104,11 @@ def finetune(
         "start_model": settings.start,
         "start_model_hash": model_hash(settings.start),
         "dataset": {
-            split: {"sha256": sha256(path), "n_frames": len(frames[split])}
+            split: {
+                "sha256": sha256(path),
+                "n_frames": len(frames[split]),
+                "levels": dict(Counter(str(f.info.get("level", "")) for f in frames[split])),
+            }
             for split, path in (("train", train), ("val", val))
         },
         # `model` names the model of a campaign; it is not a setting of the training.
