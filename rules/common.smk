@@ -17,7 +17,6 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")]))
 )
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from vitrion.base.errors import InputError
@@ -25,7 +24,6 @@ from vitrion.campaign import layout
 from vitrion.campaign.figures import FIGURES
 from vitrion.campaign.opening import (
     campaign_compositions,
-    check_files,
     contents,
     digest,
     identify,
@@ -34,16 +32,22 @@ from vitrion.campaign.opening import (
     unread_config,
 )
 from vitrion.campaign.stopping import Decision
-from vitrion.config import validate_config
+from vitrion.commands import check_campaign
+from vitrion.config import read_yaml, validate_config
 from vitrion.tables import SUMMARY_TABLES
 
 try:
+    for file in workflow.configfiles:
+        read_yaml(file)  # Snakemake takes the last of two equal keys
     CAMPAIGN = validate_config(config)
     COMPOSITIONS = campaign_compositions(CAMPAIGN)
     SOURCES = [str(locate(source)) for source in CAMPAIGN.dataset.sources]
-    check_files(CAMPAIGN)
+    if workflow.is_main_process:
+        check_campaign(CAMPAIGN, COMPOSITIONS)
 except InputError as error:
-    raise WorkflowError(f"configuration: {error}") from None
+    # As every command: the message alone, and exit code 2. Snakemake would add lines of rules.
+    print(f"configuration: {error}", file=sys.stderr)
+    sys.exit(2)
 
 if workflow.is_main_process and (message := unread_config(workflow.configfiles)):
     logger.warning(message)

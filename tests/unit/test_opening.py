@@ -7,12 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from workflow import PAPER, ROOT, TOY
 
 from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.campaign import layout, opening
 from vitrion.campaign.opening import (
+    campaign_compositions,
+    check_calculator,
     check_files,
     choose,
     contents,
@@ -25,7 +30,7 @@ from vitrion.campaign.opening import (
     unread_config,
 )
 from vitrion.cli import build_parser
-from vitrion.commands import with_device
+from vitrion.commands import check_campaign, with_device
 from vitrion.config import Config, load_config
 
 
@@ -85,6 +90,10 @@ def test_composition_that_is_not_in_the_table() -> None:
 @pytest.mark.parametrize("key", ["finetune.model", "finetune.start", "dataset.sources"])
 def test_files_that_are_not_there(folder: Path, key: str) -> None:
     check_files(Config())
+    if key != "dataset.sources":
+        wrong = Config.model_validate({"finetune": {key.split(".")[1]: "CHGNet"}})
+        with pytest.raises(InputError, match=f"{key} = 'CHGNet': use .*0.3.0, r2scan, or a"):
+            check_files(wrong)
     section, name = key.split(".")
     value = ["mine.safetensors"] if name == "sources" else "mine.safetensors"
     config = Config.model_validate({section: {name: value}})
@@ -92,6 +101,31 @@ def test_files_that_are_not_there(folder: Path, key: str) -> None:
         check_files(config)
     (folder / "mine.safetensors").touch()
     check_files(config)
+
+
+@pytest.mark.parametrize("path", ["ase.calculators.emt", "nowhere.module:EMT", ":EMT", "1:2", "."])
+def test_calculator_that_is_not_there(path: str) -> None:
+    check_calculator("ase", "ase.calculators.emt:EMT")
+    with pytest.raises(InputError, match="no such module; write it as ase"):
+        check_calculator("ase", path)
+
+
+def test_held_out_composition_that_is_not_there(folder: Path) -> None:
+    """Names of the campaign and of the paper are known; others must be in the data."""
+    frames = [Atoms("LiF", cell=[4, 4, 4], pbc=True), Atoms("LiI", cell=[4, 4, 4], pbc=True)]
+    frames[0].info["composition"] = "mine"
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=[[0.0] * 3] * 2)
+    write("mine.extxyz", frames)
+    compositions = campaign_compositions(load_config(PAPER, TOY))
+
+    def check(*held_out: str) -> None:
+        dataset = {"sources": ["mine.extxyz"], "split": {"held_out": held_out}}
+        check_campaign(Config.model_validate({"dataset": dataset}), compositions)
+
+    check("LiAlCl", "KInBr", "mine", "ILi")
+    with pytest.raises(InputError, match=r"held_out = 'LiAlF': no labelled frame .* ILi or mine"):
+        check("LiAlF")
 
 
 def test_contents_do_not_depend_on_the_place(folder: Path) -> None:

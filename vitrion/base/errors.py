@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Characters of a value in a message.
+MOST_SHOWN = 500
+
 
 class InputError(Exception):
     """Bad input, as one message: which key, which value, what to do.
@@ -16,7 +19,10 @@ class InputError(Exception):
 
     def __init__(self, key: str, value: object, remedy: str) -> None:
         self.key, self.value, self.remedy = key, value, remedy
-        super().__init__(f"{key} = {value!r}: {remedy}")
+        shown = repr(value)
+        if len(shown) > MOST_SHOWN:
+            shown = f"{shown[:MOST_SHOWN]}..."
+        super().__init__(f"{key} = {shown}: {remedy}")
 
 
 class PotentialError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,17 @@ from pathlib import Path
 from vitrion.base.errors import InputError
 from vitrion.base.files import sha256
 from vitrion.base.seeds import derive_seed
-from vitrion.config import Config, load_config
-from vitrion.structure.compositions import Composition, check_charges, read_compositions, table_path
+from vitrion.config import NAMED_MODELS, Config, load_config
+from vitrion.structure.compositions import (
+    SHIPPED,
+    Composition,
+    check_charges,
+    read_compositions,
+    table_path,
+)
 
+# More is a mistake: CHGNet holds about 8 MB per atom, and Snakemake some kB per job.
+MOST_ATOMS, MOST_JOBS = 30_000, 200_000
 WORKFLOW = Path(__file__).parents[2]  # the folder of the Snakefile
 
 
@@ -55,17 +64,57 @@ def campaign_compositions(config: Config, path: Path | None = None) -> dict[str,
 
     Raises:
         InputError: a table that cannot be read, charges that are missing or do not add up to zero,
-            or a number of formula units that does not give whole atoms.
+            a number of formula units that does not give whole atoms, a campaign that no computer
+            could run, or a cutoff that no composition has a use for.
     """
     path, charges = path or compositions_path(config), config.transport.charges
     compositions = read_compositions(path)
     for composition in compositions.values():
         check_charges(composition, charges, path)
         composition.counts(config.formula_units)
+    _check_size(config, compositions)
+    _check_cutoffs(config, compositions)
     return {
         name: replace(composition, charges=composition.all_charges(charges))
         for name, composition in compositions.items()
     }
+
+
+def _check_size(config: Config, compositions: Mapping[str, Composition]) -> None:
+    for name, composition in compositions.items():
+        atoms = sum(composition.counts(config.formula_units).values())
+        if atoms > MOST_ATOMS:
+            raise InputError(
+                "formula_units",
+                config.formula_units,
+                f"makes {atoms} atoms of {name}; at most {MOST_ATOMS} fit on a large GPU",
+            )
+    trajectories = len(compositions) * config.replicas * len(config.temperatures_K)
+    segments = trajectories * config.production.segments
+    if segments > MOST_JOBS:
+        raise InputError(
+            "replicas",
+            config.replicas,
+            f"makes {trajectories} trajectories and {segments} segments; at most {MOST_JOBS} jobs "
+            "are possible, so take fewer replicas or a longer production.segment_ps",
+        )
+
+
+def _check_cutoffs(config: Config, compositions: Mapping[str, Composition]) -> None:
+    used = {
+        frozenset(pair)
+        for row in compositions.values()
+        for pair in (
+            *((row.center, neighbor) for neighbor in (*row.ligands, row.mobile)),
+            *((row.mobile, ligand) for ligand in row.ligands),
+        )
+    }
+    for pair, cutoff_A in config.transport.cutoffs_A.items():
+        if frozenset(pair.split("-")) not in used:
+            known = ", ".join(sorted("-".join(sorted(pair)) for pair in used))
+            raise InputError(
+                f"transport.cutoffs_A.{pair}", cutoff_A, f"no composition uses it; used are {known}"
+            )
 
 
 def compositions_path(config: Config) -> Path:
@@ -91,7 +140,7 @@ def locate(path: Path | str) -> Path:
 
 
 def check_files(config: Config) -> None:
-    """Refuse a configuration that names data sets or models that are not there.
+    """Refuse a configuration that names data sets, models or a calculator that are not there.
 
     Raises:
         InputError: names the key and the file.
@@ -99,9 +148,53 @@ def check_files(config: Config) -> None:
     for source in config.dataset.sources:
         if not locate(source).exists():
             raise InputError("dataset.sources", source, "no such file or folder")
-    for key, model in config.select("finetune.model", "finetune.start").items():
-        if model.endswith(".safetensors") and not Path(model).is_file():
-            raise InputError(key, model, "no such file")
+    check_model("finetune.model", config.finetune.model, "train", "pretrained")
+    check_model("finetune.start", config.finetune.start)
+    label = config.dataset.label
+    if label.engine == "ase":
+        check_calculator("dataset.label.ase.calculator", label.ase.calculator)
+
+
+def unlisted_held_out(config: Config, compositions: Mapping[str, Composition]) -> list[str]:
+    """Held-out compositions that are neither the campaign's nor among the paper's 27."""
+    listed = {*compositions, *read_compositions(SHIPPED)}
+    return [name for name in config.dataset.split.held_out if name not in listed]
+
+
+def check_model(key: str, model: str, *others: str) -> None:
+    """Refuse a model that is neither one of those with a name nor a file.
+
+    Args:
+        key: the key or option that names it.
+        model: the name or path.
+        others: further names that the key takes.
+
+    Raises:
+        InputError: names the key, the model and the remedy.
+    """
+    known = (*others, *NAMED_MODELS)
+    if model in known:
+        return
+    if not model.endswith(".safetensors"):
+        raise InputError(key, model, f"use {', '.join(known)}, or a .safetensors file")
+    if not Path(model).is_file():
+        raise InputError(key, model, "no such file")
+
+
+def check_calculator(key: str, path: str) -> None:
+    """Refuse an import path whose module is not there.
+
+    Raises:
+        InputError: names the key, the path and the remedy.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = bool(module and name) and importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        remedy = "no such module; write it as ase.calculators.emt:EMT, and install its package"
+        raise InputError(key, path, remedy)
 
 
 def identify(model: str) -> str:

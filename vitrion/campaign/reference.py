@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 
 from vitrion.campaign.jobs import campaign_jobs
 from vitrion.config import Config, Finetune, Section
-from vitrion.config.yaml_text import flow, mark
+from vitrion.config.wording import describe
+from vitrion.config.yaml_text import flow, mark, plain
 from vitrion.structure.compositions import COLUMNS, Composition
 from vitrion.tables import TABLES, TRAJECTORY_KEY
 
@@ -56,17 +57,12 @@ def _chapter(section: type[Section], path: str, note: str = "") -> Iterator[str]
         yield "| key | default | value | meaning |\n| --- | --- | --- | --- |"
         for key in rows:
             field = section.model_fields[key]
-            default = "" if field.is_required() else f"`{flow(_plain(defaults[key]))}`"
+            default = "" if field.is_required() else f"`{flow(plain(defaults[key]))}`"
             meaning = (field.description or "") + mark(section, key)
-            yield f"| `{key}` | {default} | {_value(schema[key])} | {meaning} |"
+            yield f"| `{key}` | {default} | {describe(schema[key])} | {meaning} |"
         yield ""
     for key, found in inner.items():
         yield from _chapter(found, f"{path}.{key}".strip("."), mark(section, key))
-
-
-def _plain(value: object) -> object:
-    """A default as YAML writes it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _columns() -> Iterator[str]:
@@ -76,33 +72,6 @@ def _columns() -> Iterator[str]:
     yield "| column | meaning |\n| --- | --- |"
     for name, meaning in COLUMNS.items():
         yield f"| `{name}` | {meaning} |"
-
-
-_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-
-
-def _value(schema: dict) -> str:
-    """What a key takes, in words, from its JSON schema."""
-    if "anyOf" in schema:
-        return " or ".join(map(_value, schema["anyOf"]))
-    if "$ref" in schema:
-        return "table"
-    if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    match schema.get("type"):
-        case "array" if "prefixItems" in schema:
-            return f"{len(schema['prefixItems'])} × {_value(schema['prefixItems'][0])}"
-        case "array":
-            return f"list of {_value(schema['items'])}"
-        case "object" if isinstance(schema.get("additionalProperties"), dict):
-            return f"table of {_value(schema['additionalProperties'])}"
-        case "object":
-            return "table"
-        case kind:
-            words = {"integer": "whole number", "string": "text", "boolean": "true or false"}
-            words["null"] = "`null`"
-            limits = [f"{sign} {schema[key]:g}" for key, sign in _LIMITS.items() if key in schema]
-            return " ".join([words.get(str(kind), str(kind)), ", ".join(limits)]).strip()
 
 
 def tables_reference() -> str:

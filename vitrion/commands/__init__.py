@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vitrion.config import Config
+    from vitrion.structure.compositions import Composition
 
 
 def add_configfile(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,21 @@ def add_directory(
 ) -> None:
     """The option of commands that look at the results of a campaign, as Snakemake has it."""
     parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help=help)
+
+
+def check_campaign(config: Config, compositions: Mapping[str, Composition]) -> None:
+    """What is refused before a campaign is planned or run: names of things that do not exist.
+
+    Raises:
+        InputError: names the key, what it names and the remedy.
+    """
+    from vitrion.campaign.opening import check_files, unlisted_held_out
+
+    check_files(config)
+    if unlisted := unlisted_held_out(config, compositions):
+        from vitrion.dataset.held_out import check_held_out
+
+        check_held_out("dataset.split.held_out", unlisted, config.dataset.sources, compositions)
 
 
 def write_json(path: Path, value: object) -> None:

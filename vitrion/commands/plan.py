@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vitrion.commands import add_configfile, write_json
+from vitrion.commands import add_configfile, check_campaign, write_json
 
 HELP = "costs of a campaign, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.campaign.plan import make_plan, n_atoms
 
     config, compositions = open_campaign(args.configfile)
+    check_campaign(config, compositions)
     steps_per_s = args.steps_per_s
     for option, value in (("--steps-per-s", steps_per_s), ("--calibrate", args.calibrate)):
         if value is not None and not value > 0:

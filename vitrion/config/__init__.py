@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from vitrion.config.loading import load_config, merge, validate_config
+from vitrion.config.loading import (
+    input_error,
+    load_config,
+    merge,
+    read_yaml,
+    validate_config,
+)
 from vitrion.config.models import (
+    NAMED_MODELS,
     AseCalculator,
     Config,
     Dataset,
@@ -28,6 +35,7 @@ from vitrion.config.models import (
 )
 
 __all__ = [
+    "NAMED_MODELS",
     "AseCalculator",
     "Config",
     "Dataset",
@@ -48,8 +56,10 @@ __all__ = [
     "Transport",
     "Validation",
     "Vasp",
+    "input_error",
     "load_config",
     "merge",
+    "read_yaml",
     "validate_config",
     "whole_multiple",
 ]

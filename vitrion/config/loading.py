@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import functools
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 
 from vitrion.base.errors import InputError
 from vitrion.config.models import Config, Section
+from vitrion.config.wording import request
+from vitrion.config.yaml_text import flow, plain
 
 # Keys and values of earlier versions, each with the one that took its place.
 RETIRED = {
@@ -29,12 +33,8 @@ RETIRED_VALUES = {
     "production.stop_when.quantities": {"D_alkali": "D_mobile"},
 }
 
-# For errors that pydantic describes in terms of Python.
-_REMEDIES = {
-    "tuple_type": "give a list",
-    "model_type": "give the keys of the section, or leave it out",
-    "dict_type": "give keys and values",
-}
+# One message lists so many errors at most.
+MOST_ERRORS = 20
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,17 +61,61 @@ def load_config(*paths: Path | str) -> Config:
         InputError: a missing file, bad YAML, or anything that the models refuse.
     """
     merged: dict[str, Any] = {}
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise InputError("configfile", str(path), "no such file")
-        try:
-            read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError("configfile", str(path), f"is not YAML: {error}") from error
-        if not isinstance(read, Mapping):
-            raise InputError("configfile", str(path), "must hold keys and values")
-        merged = merge(merged, read)
+    for path in paths:
+        merged = merge(merged, read_yaml(path))
     return validate_config(merged)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The keys and values of one file.
+
+    Raises:
+        InputError: a missing or unreadable file, bad YAML, or a key that is there twice.
+    """
+    path = Path(path)
+    try:
+        read = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except FileNotFoundError:
+        raise InputError("configfile", str(path), "no such file") from None
+    except OSError as error:
+        raise InputError("configfile", str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError("configfile", str(path), "is not text; save it as UTF-8") from None
+    except _Twice as twice:
+        raise InputError("configfile", str(path), str(twice)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(
+            "configfile", str(path), f"is not YAML{where}: {error.problem or error.context}"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError("configfile", str(path), f"is not YAML: {reason}") from None
+    if not isinstance(read or {}, dict):
+        raise InputError("configfile", str(path), "must hold keys and values, such as seed: 1")
+    return read or {}
+
+
+class _Twice(Exception):
+    """A key that is there twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key of a table is there twice: the last one would win unnoticed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in lines:
+                    raise _Twice(
+                        f"has the key {key.value} twice, in lines {lines[key.value]} and {line}; "
+                        "remove one"
+                    )
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def validate_config(values: Mapping[str, Any]) -> Config:
@@ -80,38 +124,157 @@ def validate_config(values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: names each offending key with its value and the remedy.
     """
+    values = merge({}, {key: values[key] for key in values if key != "pathvars"})
+    _refuse_odd_keys(values)
     try:
-        return Config.model_validate({key: values[key] for key in values if key != "pathvars"})
+        return Config.model_validate(values)
     except ValidationError as error:
-        raise _as_input_error(error) from None
+        raise input_error(error, values) from None
 
 
-def _as_input_error(error: ValidationError) -> InputError:
-    """The first error as an InputError, whose remedy lists the others."""
-    found = [
-        (".".join(map(str, each["loc"])), each["input"], _remedy(each)) for each in error.errors()
-    ]
-    key, value, remedy = found[0]
-    for other_key, other_value, other_remedy in found[1:]:
-        remedy += f"\n{other_key} = {other_value!r}: {other_remedy}"
+def input_error(
+    error: ValidationError, values: Mapping[str, Any], section: type[Section] = Config
+) -> InputError:
+    """The first error as an InputError, whose remedy lists the others.
+
+    Args:
+        error: of the validation.
+        values: what was validated.
+        section: the model that validated it.
+    """
+    found: dict[str, tuple[object, str]] = {}
+    for each in error.errors():
+        key, value, remedy = _explain(each, values, section)
+        found.setdefault(key, (value, remedy))
+    # An entry that is wrong also makes its list too short.
+    entries = {key.partition(" (entry ")[0] for key in found if " (entry " in key}
+    found = {key: found[key] for key in found if key not in entries}
+    (key, (value, remedy)), *others = found.items()
+    for other_key, (other_value, other_remedy) in others[: MOST_ERRORS - 1]:
+        remedy += f"\n{InputError(other_key, other_value, other_remedy)}"
+    if len(found) > MOST_ERRORS:
+        remedy += f"\n... and {len(found) - MOST_ERRORS} more"
     return InputError(key, value, remedy)
 
 
-def _remedy(error: Mapping[str, Any]) -> str:
-    """What to write instead of one wrong key or value."""
-    path = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
-    if error["type"] != "extra_forbidden":
-        renamed = RETIRED_VALUES.get(path, {})
-        return next(
-            (f"is now called {renamed[v]}" for v in renamed if v == error["input"]),
-            _REMEDIES.get(error["type"], error["msg"]),
-        )
-    if path in RETIRED:
-        return f"is now called {RETIRED[path]}"
-    section: type[Section] = Config
-    for part in error["loc"][:-1]:
-        section = section.inner(str(part)) or section
-    name = str(error["loc"][-1])
-    close = difflib.get_close_matches(name, section.model_fields, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(section.model_fields)}"
-    return f"unknown key; {hint}"
+def _refuse_odd_keys(values: Mapping[Any, Any], path: str = "") -> None:
+    """YAML reads some words as other things, such as `no` as false."""
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise InputError(
+                f"{path}{key}", value, "this key is not read as text; write it in quotes"
+            )
+        if isinstance(value, Mapping):
+            _refuse_odd_keys(value, f"{path}{key}.")
+
+
+def _explain(
+    error: Mapping[str, Any], values: Mapping[str, Any], section: type[Section]
+) -> tuple[str, object, str]:
+    """Key, value and remedy of one error.
+
+    The location of an error goes through sections to the field, then through the entries of its
+    value, then may name the kind of value that was tried.
+    """
+    *_, last = loc = error["loc"]
+    path: list[str] = []
+    value: Any = values
+    schema: dict[str, Any] | None = None
+    field = None
+    for part in loc:
+        if schema is None:
+            path.append(str(part))
+            if part not in section.model_fields:
+                return ".".join(path), error["input"], _unknown_key(path, error["input"], section)
+            field = section.model_fields[part]
+            value = value.get(part) if isinstance(value, Mapping) else None
+            if (inner := section.inner(part)) and part != last:
+                section = inner
+            else:
+                schema = _schema(section)["properties"][part]
+            continue
+        kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+        if len(kinds) > 1 or part == "[key]":
+            break
+        (schema,) = kinds
+        if isinstance(part, int) and isinstance(value, list | tuple) and part < len(value):
+            path[-1] += f" (entry {part + 1})"
+            value, field = value[part], None
+            schema = schema.get("items") or schema["prefixItems"][part]
+        elif isinstance(part, str) and isinstance(value, Mapping) and part in value:
+            path.append(part)
+            value, field = value[part], None
+            schema = schema["additionalProperties"]
+        else:
+            break
+    key = ".".join(path)
+    renamed = RETIRED_VALUES.get(re.sub(r" \(entry \d+\)", "", key), {})
+    if isinstance(value, str) and value in renamed:
+        return key, value, f"is now called {renamed[value]}"
+    if key in RETIRED:
+        return key, value, f"is now called {RETIRED[key]}"
+    if error["type"] == "value_error" and not isinstance(value, bool):
+        return key, value, error["msg"].removeprefix("Value error, ")
+    inner_section = section.inner(str(last)) if last in section.model_fields else None
+    if inner_section and error["type"] in ("model_type", "model_attributes_type"):
+        some = ", ".join(list(inner_section.model_fields)[:3])
+        return key, value, f"give the keys of the section ({some}, ...), or leave it out"
+    remedy = request(schema or {})
+    if "items" in (schema or {}) and isinstance(value, str | int | float):
+        return key, value, f"write a list: [{value}]"
+    if error["type"] == "missing" and value is None:
+        return key, value, f"is missing; {remedy}"
+    if error["type"] == "string_pattern_mismatch":
+        remedy = "use letters, digits, _, - and ., a letter or digit first, 100 at most"
+    default = None if field is None or field.is_required() else field.get_default()
+    if default not in (None, (), {}, ""):
+        remedy += f", for example {flow(plain(default))}"
+    return key, value, remedy
+
+
+@functools.cache
+def _schema(section: type[Section]) -> dict[str, Any]:
+    return section.model_json_schema()
+
+
+def _unknown_key(path: list[str], value: object, section: type[Section]) -> str:
+    """What to write instead of an unknown key; `section` is where it was found."""
+    name = path[-1]
+    if ".".join(path) in RETIRED:
+        return f"is now called {RETIRED['.'.join(path)]}"
+    every = {".".join(found): found for found in _paths(Config)}
+    if name in every or ".".join(path) in every:  # written with dots, or a section's key outside
+        right = every.get(name) or every[".".join(path)]
+        return f"unknown key here; write it as {_nested(right, value)}"
+    homes = [found for found in every.values() if found[-1] == name]
+    if len(homes) == 1:
+        return f"unknown key here; write it as {_nested(homes[0], value)}"
+    if homes:
+        sections = " or ".join(".".join(found[:-1]) or "the top level" for found in homes)
+        return f"unknown key here; it belongs to {sections}"
+    known = {key.lower(): key for key in section.model_fields}
+    for cutoff in (0.7, 0.6):
+        if close := difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff):
+            return f"unknown key; did you mean {known[close[0]]}?"
+        elsewhere = {found[-1].lower(): found for found in every.values()}
+        if close := difflib.get_close_matches(name.lower(), elsewhere, n=1, cutoff=0.8):
+            return f"unknown key; did you mean {_nested(elsewhere[close[0]], value)}?"
+    return f"unknown key; known: {', '.join(section.model_fields)}"
+
+
+def _paths(section: type[Section], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys and sections in a section."""
+    for key in section.model_fields:
+        yield (*above, key)
+        if inner := section.inner(key):
+            yield from _paths(inner, (*above, key))
+
+
+def _nested(path: tuple[str, ...], value: object) -> str:
+    """A key in its sections, as YAML on one line."""
+    text = flow(value) if isinstance(value, bool | int | float | str | list) else "..."
+    *sections, key = path
+    inner = f"{key}: {text if len(text) < 40 else '...'}"
+    for section in reversed(sections):
+        inner = f"{section}: {{{inner}}}"
+    return inner

@@ -18,12 +18,22 @@ import json
 import math
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from ase.data import atomic_numbers
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from vitrion.base.errors import InputError
+from vitrion.structure.compositions import HEAVIEST
 
 Kind = Literal["physics", "execution", "limit"]
 # Marks of fields that are no physics.
@@ -33,7 +43,17 @@ LIMIT: JsonDict = {"kind": "limit"}
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=100_000)]
+# 10 µs of dynamics are beyond any computer; a longer time is a wrong unit.
+Time_ps = Annotated[float, Field(gt=0, le=1e7)]
+Text = Annotated[str, Field(min_length=1)]
+# Temperatures and frames have so many digits in paths.
+MOST_SEGMENTS, MOST_FRAMES = 10_000, 1000
 Temperature = Annotated[float, Field(ge=50, le=5000)]
+RelativeDensity = Annotated[float, Field(ge=0.05, le=3)]
+Kpoints = Annotated[int, Field(gt=0, le=100)]
+RelaxationTime_fs = Annotated[float, Field(ge=1, le=1e7)]
+Cutoff_A = Annotated[float, Field(ge=0.5, le=30)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,20 +63,76 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _element(symbol: str) -> str:
+    if not 0 < atomic_numbers.get(symbol, 0) <= HEAVIEST:
+        raise ValueError(f"{symbol} is no element that CHGNet knows (H to Pu); write its symbol")
+    return symbol
+
+
 def _of_pairs(cutoffs: dict[str, float]) -> dict[str, float]:
     for pair in cutoffs:
         if not re.fullmatch(r"[A-Z][a-z]?-[A-Z][a-z]?", pair):
             raise ValueError(f"write {pair} as two elements, for example Al-Cl")
+        first, second = map(_element, pair.split("-"))
+        if first != second and f"{second}-{first}" in cutoffs:
+            raise ValueError(f"give {pair} or {second}-{first}, not both")
     return cutoffs
 
 
+Element = Annotated[str, AfterValidator(_element)]
+
+
 Bounds = Annotated[tuple[Positive, Positive], AfterValidator(_in_order)]
+
+
+# This message becomes one that says what the key takes.
+NO_BOOL = "true and false are no numbers"
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(map(_takes_bool, get_args(annotation)))
+
+
+def _place_of_bool(value: Any) -> str:
+    """Where a value holds true or false, as words; empty where it holds none."""
+    if isinstance(value, bool):
+        return "not a number"
+    if isinstance(value, dict):
+        places = {str(key): entry for key, entry in value.items()}
+    elif isinstance(value, list | tuple):
+        places = {f"entry {number}": entry for number, entry in enumerate(value, start=1)}
+    else:
+        return ""
+    found = ((place, entry) for place, entry in places.items() if isinstance(entry, bool))
+    return next((f"{place} is {str(entry).lower()}" for place, entry in found), "")
 
 
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` for 1 and `false` for 0, which Python would take."""
+        key = str(info.field_name)
+        if not (where := _place_of_bool(value)):
+            return value
+        if cls.inner(key) or _takes_bool(cls.model_fields[key].annotation):
+            return value
+        raise ValueError(f"{where}; {NO_BOOL}")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _each_once(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a list that names something twice, where its length is free."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if get_origin(annotation) is tuple and get_args(annotation)[-1] is ...:
+            twice = [entry for place, entry in enumerate(value) if entry in value[:place]]
+            if twice:
+                raise ValueError(f"list each once; {twice[0]} is there twice")
+        return value
 
     @classmethod
     def kind(cls, key: str) -> Kind:
@@ -97,23 +173,25 @@ def whole_multiple(total: float, part: float) -> int | None:
 class Sample(Section):
     """Frames to label: ionic packings, melted and cooled with the current potential."""
 
-    frames_per_composition: Annotated[int, Field(ge=0)] = Field(12, description="frames to label")
-    large_frames: Annotated[int, Field(ge=0)] = Field(
+    frames_per_composition: Annotated[int, Field(ge=0, le=MOST_FRAMES)] = Field(
+        12, description="frames to label"
+    )
+    large_frames: Annotated[int, Field(ge=0, le=MOST_FRAMES)] = Field(
         1, description="how many of them come from a cell of twice the formula units"
     )
-    formula_units: PositiveInt = Field(4, description="cell size in formula units")
-    relative_densities: tuple[Positive, ...] = Field(
+    formula_units: Count = Field(4, description="cell size in formula units")
+    relative_densities: tuple[RelativeDensity, ...] = Field(
         (0.55, 0.7, 0.9),
         min_length=1,
         description="densities over the composition's density guess",
     )
-    packings_per_density: PositiveInt = Field(2, description="independent packings at each density")
+    packings_per_density: Count = Field(2, description="independent packings at each density")
     temperatures_K: tuple[Temperature, ...] = Field(
         (1500.0, 1000.0, 600.0, 300.0),
         min_length=1,
         description="MD temperatures; every packing runs through them from hot to cold",
     )
-    steps_per_temperature: PositiveInt = Field(
+    steps_per_temperature: Annotated[int, Field(gt=0, le=10_000_000)] = Field(
         100, description="MD steps of 2 fs at each temperature"
     )
     frame_interval: PositiveInt = Field(20, description="MD steps between candidate frames")
@@ -127,14 +205,16 @@ class Gpaw(Section):
         description="interpreter that has GPAW; empty for the one in use",
         json_schema_extra=EXECUTION,
     )
-    cutoff_eV: Positive = Field(500.0, description="plane-wave cutoff")
-    smearing_eV: Positive = Field(0.05, description="Fermi-Dirac width")
-    kpoints: Literal["mean_value"] | tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    cutoff_eV: Annotated[float, Field(ge=100, le=5000)] = Field(
+        500.0, description="plane-wave cutoff"
+    )
+    smearing_eV: Annotated[float, Field(gt=0, le=5)] = Field(0.05, description="Fermi-Dirac width")
+    kpoints: Literal["mean_value"] | tuple[Kpoints, Kpoints, Kpoints] = Field(
         "mean_value",
         description="mean_value (1/4, 1/4, 1/4; for nearly cubic cells), or the number of k-points "
         "along each cell vector, Gamma included",
     )
-    valence_electrons: dict[str, PositiveInt] = Field(
+    valence_electrons: dict[Element, Annotated[int, Field(gt=0, le=94)]] = Field(
         {"Li": 3, "Ga": 13},
         description="elements that need a harder PAW set than GPAW's default; generated once",
     )
@@ -143,7 +223,7 @@ class Gpaw(Section):
 class Vasp(Section):
     """DFT with the user's own VASP, with inputs as for CHGNet's training set."""
 
-    command: str = Field(
+    command: Text = Field(
         "vasp_std",
         description="runs VASP in its folder; no shell reads it, so write bash -c for shell syntax",
         json_schema_extra=EXECUTION,
@@ -177,7 +257,7 @@ class Label(Section):
 class Split(Section):
     """Which frames train, validate and test the potential."""
 
-    held_out: tuple[str, ...] = Field(
+    held_out: tuple[Text, ...] = Field(
         ("LiGaCl", "LiGaI", "NaAlBr", "NaInCl", "KAlI", "KInBr"),
         description="compositions for the test split alone; they are never trained on",
     )
@@ -189,7 +269,7 @@ class Split(Section):
 class Dataset(Section):
     """DFT data to train on."""
 
-    sources: tuple[str, ...] = Field(
+    sources: tuple[Text, ...] = Field(
         ("resources/dft",), description="files or folders of labelled frames"
     )
     compositions: Literal["all", "campaign"] = Field(
@@ -247,7 +327,7 @@ class Validation(Section):
         (0.97, 1.03),
         description="smallest and largest slope of predicted over true forces, held-out frames",
     )
-    stability_ps: NonNegative = Field(
+    stability_ps: Annotated[float, Field(ge=0, le=10_000)] = Field(
         2.0,
         description="high-temperature stability test: length of an NVE run of a small melt of "
         "every composition, at half the time step; 0 for no such test. A model that has been "
@@ -287,34 +367,59 @@ class Iterate(Section):
     rounds: Annotated[int, Field(ge=0, le=9)] = Field(
         0, description="rounds after the first training; 0 for none"
     )
-    frames_per_composition: PositiveInt = Field(
+    frames_per_composition: Annotated[int, Field(gt=0, le=MOST_FRAMES)] = Field(
         4, description="frames to label per round, those least like the labelled ones"
     )
+
+
+# Models that a name stands for: that of this package, and those published with chgnet.
+NAMED_MODELS = ("shipped", "0.3.0", "r2scan")
+# The layers of CHGNet, as chgnet names them.
+Layer = Literal[
+    "composition_model",
+    "graph_converter",
+    "atom_embedding",
+    "bond_basis_expansion",
+    "bond_embedding",
+    "bond_weights_ag",
+    "bond_weights_bg",
+    "angle_basis_expansion",
+    "angle_embedding",
+    "atom_conv_layers",
+    "bond_conv_layers",
+    "angle_layers",
+    "site_wise",
+    "readout_norm",
+    "pooling",
+    "mlp",
+]
 
 
 class Finetune(Section):
     """Fine-tuning of CHGNet."""
 
-    model: str = Field(
+    model: Text = Field(
         "shipped",
         description="shipped (the model that comes with Vitrion); train; pretrained (the start "
         "model unchanged); or a .safetensors file",
     )
-    start: str = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
-    angle_cutoff_A: Positive | None = Field(
+    start: Text = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
+    angle_cutoff_A: Annotated[float, Field(gt=0, le=6)] | None = Field(
         None,
         description="longest bond that makes angles; the start model's (3.0 in chgnet's) if not "
         "given. 3.3 to 3.6 suit bromides and iodides, and make each MD step slower",
     )
-    epochs: PositiveInt = Field(100, description="largest number of epochs")
-    patience: PositiveInt = Field(
+    epochs: Count = Field(100, description="largest number of epochs")
+    patience: Count = Field(
         20, description="epochs without a better validation force error before stopping"
     )
-    batch_size: PositiveInt = Field(4, description="frames per batch")
+    batch_size: Count = Field(4, description="frames per batch")
     optimizer: Literal["adam", "muon"] = Field(
         "adam", description="muon learns more per step in long trainings, at a rate of about 0.01"
     )
-    learning_rate: Positive = Field(1e-3, description="largest learning rate")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        1e-3, description="largest learning rate"
+    )
     warmup_epochs: NonNegative = Field(
         1.0,
         description="epochs in which the learning rate rises linearly; a cosine to zero follows",
@@ -325,7 +430,7 @@ class Finetune(Section):
         description="decay per step of the running average of the weights, which is the result; 0 "
         "for none",
     )
-    freeze: tuple[str, ...] = Field(
+    freeze: tuple[Layer, ...] = Field(
         (), description="layers of CHGNet that stay fixed, e.g. [atom_embedding, bond_embedding]"
     )
     loss: LossWeights = LossWeights()
@@ -340,25 +445,31 @@ class Dynamics(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the potential runs", json_schema_extra=EXECUTION
     )
-    threads: PositiveInt = Field(
+    threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         2, description="CPU threads of a job that runs the potential", json_schema_extra=EXECUTION
     )
     thermostat: Literal["bussi", "nose_hoover"] = Field(
         "bussi",
         description="thermostat of NVT production and equilibration; other stages use bussi",
     )
-    thermostat_tau_fs: Positive = Field(100.0, description="relaxation time of the temperature")
-    barostat_tau_fs: Positive = Field(1000.0, description="relaxation time of the pressure")
-    compressibility_1_GPa: Positive = Field(
+    thermostat_tau_fs: RelaxationTime_fs = Field(
+        100.0, description="relaxation time of the temperature"
+    )
+    barostat_tau_fs: RelaxationTime_fs = Field(
+        1000.0, description="relaxation time of the pressure"
+    )
+    compressibility_1_GPa: Annotated[float, Field(ge=1e-5, le=100)] = Field(
         0.1,
         description="compressibility that the barostat assumes; sets how fast the volume relaxes, "
         "not its mean",
     )
-    pressure_GPa: float = Field(0.0, description="pressure of NPT runs")
-    sample_interval_ps: Positive = Field(
+    pressure_GPa: Annotated[float, Field(ge=-20, le=200)] = Field(
+        0.0, description="pressure of NPT runs"
+    )
+    sample_interval_ps: Time_ps = Field(
         0.1, description="time between rows of thermo tables before production"
     )
-    checkpoint_interval_ps: Positive = Field(
+    checkpoint_interval_ps: Time_ps = Field(
         10.0,
         description="longest simulated time between checkpoints",
         json_schema_extra=EXECUTION,
@@ -416,17 +527,17 @@ class GlassLimits(Section):
 class Quench(Section):
     """From a packing of ions to a glass: pack, melt, quench and anneal."""
 
-    packing_density: Positive = Field(
+    packing_density: RelativeDensity = Field(
         0.8, description="density of the packing over the composition's density guess"
     )
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
-    melt_ps: Positive = Field(100.0, description="length of the NVT melt, at the packing density")
+    melt_ps: Time_ps = Field(100.0, description="length of the NVT melt, at the packing density")
     quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
     glass_temperature_K: Temperature = Field(
         300.0, description="temperature at which the quench ends"
     )
-    anneal_ps: Positive = Field(50.0, description="length of the NPT stage at that temperature")
-    attempts: PositiveInt = Field(
+    anneal_ps: Time_ps = Field(50.0, description="length of the NPT stage at that temperature")
+    attempts: Annotated[int, Field(gt=0, le=100)] = Field(
         3,
         description="largest number of attempts, each with a seed of its own, until a glass is "
         "within the limits; a finished glass is kept until its file is removed",
@@ -446,7 +557,7 @@ class StopWhen(Section):
     relative_error: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="largest standard error over the value, for each of the quantities"
     )
-    least_ps: Positive = Field(description="shortest length; production.length_ps is the longest")
+    least_ps: Time_ps = Field(description="shortest length; production.length_ps is the longest")
     quantities: tuple[Literal["D_mobile", "sigma_einstein"], ...] = Field(
         ("D_mobile", "sigma_einstein"),
         min_length=1,
@@ -457,11 +568,11 @@ class StopWhen(Section):
 class Production(Section):
     """NPT equilibration at each temperature, then long NVT production."""
 
-    equilibrate_ps: Positive = Field(
+    equilibrate_ps: Time_ps = Field(
         50.0,
         description="length of the NPT stage that finds the density, and of the NVT stage after it",
     )
-    length_ps: Positive = Field(
+    length_ps: Time_ps = Field(
         10_000.0,
         description="production length of one trajectory; with stop_when the largest length",
     )
@@ -471,10 +582,12 @@ class Production(Section):
         "{relative_error: 0.1, least_ps: 2000.0, quantities: [D_mobile, sigma_einstein]}; "
         "null for none",
     )
-    segment_ps: Positive = Field(1_000.0, description="length of one segment: one job, one file")
-    frame_interval_ps: Positive = Field(0.1, description="time between stored frames")
-    position_precision_A: Positive = Field(0.001, description="precision of stored positions")
-    batch: PositiveInt = Field(
+    segment_ps: Time_ps = Field(1_000.0, description="length of one segment: one job, one file")
+    frame_interval_ps: Time_ps = Field(0.1, description="time between stored frames")
+    position_precision_A: Annotated[float, Field(ge=1e-6, le=0.1)] = Field(
+        0.001, description="precision of stored positions"
+    )
+    batch: Annotated[int, Field(gt=0, le=1000)] = Field(
         1,
         description="trajectories of a composition that one job steps together, on a GPU as one "
         "evaluation; choose it before production starts, since another number makes other jobs",
@@ -505,12 +618,14 @@ class Transport(Section):
         "center_of_mass",
         description="atoms whose drift is removed; framework is all but the mobile ions",
     )
-    charges: dict[str, int] = Field(
+    charges: dict[Element, Annotated[int, Field(ge=-8, le=8)]] = Field(
         {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
         description="formal charges in e; those in a composition's row take precedence",
     )
-    rdf_cutoff_A: Positive = Field(10.0, description="largest distance of g(r)")
-    cutoffs_A: Annotated[dict[str, Positive], AfterValidator(_of_pairs)] = Field(
+    rdf_cutoff_A: Annotated[float, Field(ge=3, le=30)] = Field(
+        10.0, description="largest distance of g(r)"
+    )
+    cutoffs_A: Annotated[dict[str, Cutoff_A], AfterValidator(_of_pairs)] = Field(
         {},
         description="first-shell cutoffs by pair, e.g. {Al-Cl: 2.9}; first minimum of g(r) for the "
         "others",
@@ -533,25 +648,28 @@ class Report(Section):
     exclude_flagged: bool = Field(True, description="leave flagged trajectories out of summaries")
 
 
+CAMPAIGN_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+
+
 class Config(Section):
     """A whole campaign."""
 
     campaign: str = Field(
         "paper",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        pattern=CAMPAIGN_NAME,
         description="name; results are written to results/<campaign>",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(
+    seed: Annotated[int, Field(ge=0, le=10**15)] = Field(
         20260106, description="seed of the campaign, from which those of all jobs derive"
     )
-    compositions: str = Field(
+    compositions: Text = Field(
         "shipped",
         description="tab-separated table of the compositions; shipped: the paper's 27",
     )
-    formula_units: PositiveInt = Field(
-        248, description="formula units per glass; 248 give 1302 atoms"
+    formula_units: Count = Field(248, description="formula units per glass; 248 give 1302 atoms")
+    replicas: Annotated[int, Field(gt=0, le=1000)] = Field(
+        3, description="independent glasses of each composition"
     )
-    replicas: PositiveInt = Field(3, description="independent glasses of each composition")
     temperatures_K: tuple[Annotated[int, Field(ge=50, le=5000)], ...] = Field(
         (500, 600, 700, 800), min_length=1, description="production temperatures"
     )
@@ -585,11 +703,55 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _frames_come_from_somewhere(self) -> Config:
+        dataset, sample = self.dataset, self.dataset.sample
+        if dataset.label.engine == "none":
+            if not dataset.sources:
+                raise InputError(
+                    "dataset.sources", [], "name labelled frames; dataset.label.engine is none"
+                )
+            return self
+        key = "dataset.sample.frames_per_composition"
+        large = min(sample.large_frames, sample.frames_per_composition)
+        per_packing = len(sample.temperatures_K) * (
+            sample.steps_per_temperature // sample.frame_interval
+        )
+        packings = len(sample.relative_densities) * sample.packings_per_density
+        for wanted, candidates in (
+            (large, per_packing),
+            (sample.frames_per_composition - large, packings * per_packing),
+        ):
+            if wanted > candidates:
+                raise InputError(
+                    key,
+                    sample.frames_per_composition,
+                    f"sampling gives {candidates} candidates for {wanted} of them; sample more "
+                    "often (frame_interval), longer (steps_per_temperature) or from more packings "
+                    "(packings_per_density)",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _training_can_learn(self) -> Config:
+        finetune = self.finetune
+        if finetune.warmup_epochs > finetune.epochs:
+            key = "finetune.warmup_epochs"
+            raise InputError(
+                key, finetune.warmup_epochs, f"at most finetune.epochs ({finetune.epochs})"
+            )
+        loss = finetune.loss
+        if not (loss.energy or loss.force or loss.stress):
+            raise InputError("finetune.loss.force", 0, "give one of the losses a weight above 0")
+        return self
+
+    @model_validator(mode="after")
     def _the_melt_is_hotter(self) -> Config:
         key, melt_K = "quench.melt_temperature_K", self.quench.melt_temperature_K
         glass_K = self.quench.glass_temperature_K
         if melt_K <= glass_K:
-            raise InputError(key, melt_K, f"above quench.glass_temperature_K ({glass_K:g})")
+            raise InputError(
+                key, melt_K, f"make it higher than quench.glass_temperature_K ({glass_K:g})"
+            )
         return self
 
     def sampling(self, generation: str) -> Sample:
@@ -641,14 +803,45 @@ class Config(Section):
         ):  # fmt: skip
             if whole_multiple(total, part) is None:
                 raise InputError(key, total, f"make it a whole multiple of {part_key} ({part:g})")
-        if self.transport.discard_ps >= shortest_ps:
+        for key, most in (("segments", MOST_SEGMENTS), ("frames of a segment", 10_000_000)):
+            count = production.segments
+            if key != "segments":
+                count = whole_multiple(production.segment_ps, production.frame_interval_ps) or 0
+            if count > most:
+                raise InputError(
+                    "production.segment_ps",
+                    production.segment_ps,
+                    f"makes {count} {key}; at most {most} are possible",
+                )
+        for key, value in (
+            ("transport.discard_ps", self.transport.discard_ps),
+            ("transport.residence_tolerance_ps", self.transport.residence_tolerance_ps),
+        ):
+            if value >= shortest_ps:
+                raise InputError(
+                    key,
+                    value,
+                    f"leave something to analyse: less than {shortest_key} ({shortest_ps:g})",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_stage_is_shorter_than_a_step(self) -> Config:
+        quench, step_ps = self.quench, self.dynamics.timestep_ps
+        for key, time_ps in (
+            ("quench.melt_ps", quench.melt_ps),
+            ("quench.anneal_ps", quench.anneal_ps),
+            ("production.equilibrate_ps", self.production.equilibrate_ps),
+            ("dynamics.sample_interval_ps", self.dynamics.sample_interval_ps),
+        ):
+            if time_ps < step_ps:
+                raise InputError(key, time_ps, f"at least one time step ({step_ps:g} ps)")
+        if quench.cooling_ps < step_ps:
             raise InputError(
-                "transport.discard_ps",
-                self.transport.discard_ps,
-                f"leave something to analyse: less than {shortest_key} ({shortest_ps:g})",
+                "quench.quench_rate_K_ps",
+                quench.quench_rate_K_ps,
+                f"cools to the glass in less than one time step ({step_ps:g} ps); make it smaller",
             )
-        if len(set(self.temperatures_K)) != len(self.temperatures_K):
-            raise InputError("temperatures_K", list(self.temperatures_K), "list each once")
         return self
 
     def select(self, *keys: str) -> dict[str, Any]:

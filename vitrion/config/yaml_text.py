@@ -62,3 +62,8 @@ def flow(value: object) -> str:
     """A value on one line of YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def plain(value: object) -> object:
+    """A default as YAML writes it."""
+    return list(value) if isinstance(value, tuple) else value
