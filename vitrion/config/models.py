@@ -181,7 +181,7 @@ class Sample(Section):
     )
     formula_units: Count = Field(4, description="cell size in formula units")
     relative_densities: tuple[RelativeDensity, ...] = Field(
-        (0.55, 0.7, 0.9),
+        (0.7, 0.85, 1.0),
         min_length=1,
         description="densities over the composition's density guess",
     )
@@ -507,7 +507,7 @@ class GlassLimits(Section):
         description="largest relative drift of the density over the last half of the NPT stage",
     )
     density_ratio: Bounds = Field(
-        (0.5, 1.3),
+        (0.7, 1.3),
         description="smallest and largest final density over the composition's density guess",
     )
     energy_drift_meV_atom_ps: Positive = Field(
@@ -528,7 +528,7 @@ class Quench(Section):
     """From a packing of ions to a glass: pack, melt, quench and anneal."""
 
     packing_density: RelativeDensity = Field(
-        0.8, description="density of the packing over the composition's density guess"
+        0.9, description="density of packing and melt over the composition's density guess"
     )
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
     melt_ps: Time_ps = Field(100.0, description="length of the NVT melt, at the packing density")

@@ -38,7 +38,7 @@ logger = logging.getLogger("vitrion")
 
 FINE_TUNED = "fine-tuned"  # label of the validated model in model_metrics
 
-MELT_DENSITY = 0.85  # over the composition's density guess
+MELT_DENSITY = 0.9  # over the composition's density guess
 LEAST_ATOMS = 20
 SAMPLE_STEPS = 10
 LONGEST_PAIR_A = 4.0
