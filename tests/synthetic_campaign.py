@@ -73,9 +73,16 @@ def transport_tables(
     temperatures_K: Sequence[int] = TEMPERATURES_K,
     replicas: int = 3,
     flags: str = "",
+    flagged_replicas: Sequence[int] | None = None,
     curves: bool = True,
 ) -> dict[str, pd.DataFrame]:
-    """All tables of all trajectories; without `curves`, nothing that has a lag or a distance."""
+    """All tables of all trajectories.
+
+    Args:
+        compositions, rng, law, temperatures_K, replicas: what is simulated.
+        flags: of the trajectories of `flagged_replicas`, or of all.
+        curves: whether to write what has a lag or a distance.
+    """
     law = law or Law()
     rows: dict[str, list[dict]] = {name: [] for name in TRANSPORT_TABLES}
     for composition in compositions:
@@ -90,7 +97,8 @@ def transport_tables(
                 if curves or not {"lag_ps", "r_A"} & set(values):
                     rows[table].append({**run, **values})
 
-            _trajectory(add, law, elements, T, better, rng, flags)
+            flagged = flagged_replicas is None or replica in flagged_replicas
+            _trajectory(add, law, elements, T, better, rng, flags if flagged else "")
     return {
         name: pd.DataFrame(found, columns=list(TABLES[name])).astype(
             {key: column.dtype for key, column in TABLES[name].items()}
@@ -100,7 +108,7 @@ def transport_tables(
 
 
 def _trajectory(add, law, elements, T, better, rng, flags) -> None:
-    mobile, center, halogen, _ = elements
+    mobile, center, halogen = elements[:3]
     noise = law.noise
 
     def around(value: float) -> tuple[float, float]:
@@ -140,6 +148,8 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         add("onsager", frame="network", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
             L_distinct=value - L_self)  # fmt: skip
     shares = {f"{halogen}{4 - n}" + (f"O{n}" if n else ""): law.fourfold / 3 for n in range(3)}
+    if "O" not in elements:
+        shares = {f"{halogen}4": law.fourfold}
     for environment, fraction in {**shares, f"{halogen}3": 1 - law.fourfold}.items():
         add("coordination", environment=environment, fraction=fraction, fraction_err=0.01)
     for size, fraction in law.fragments.items():
@@ -154,12 +164,14 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             P = np.exp(-lag / tau)
             add("residence_curve", environment=environment, lag_ps=lag, P=P, P_err=0.02 * P,
                 C=np.sqrt(P), C_err=0.02)  # fmt: skip
-    for center, neighbor in itertools.product(elements, elements):
+    for origin, neighbor in itertools.product(elements, elements):
         peak = np.exp(-((R_A - 2.4) ** 2) / 0.05)
         g = 1 / (1 + np.exp(-(R_A - 3.2) / 0.2)) + 3 * peak
         for r, height, coordination in zip(R_A, g, 0.02 * np.cumsum(g * R_A**2), strict=True):
-            add("rdf", center=center, neighbor=neighbor, r_A=r, g=height, coordination=coordination)
-        add("cutoffs", center=center, neighbor=neighbor, cutoff_A=2.9, origin="g(r)")
+            add(
+                "rdf", species=origin, neighbor=neighbor, r_A=r, g=height, coordination=coordination
+            )
+        add("cutoffs", species=origin, neighbor=neighbor, cutoff_A=2.9, origin="g(r)")
     for i, j in itertools.combinations_with_replacement(elements, 2):
         for lag in LAGS_PS:
             total = 6e4 * D * lag * (1 if i == j else 0.1)

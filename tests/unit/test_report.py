@@ -22,15 +22,16 @@ from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures import MODULES, plot_figure
 from vitrion.report.figures.glass import glass_checks
 from vitrion.report.glasses import glass_model
+from vitrion.report.numbers import concise
 from vitrion.report.overview import plot_overview
 from vitrion.report.page import build_report
-from vitrion.report.style import concise
 from vitrion.structure.compositions import read_compositions
 from vitrion.tables.io import write_table
 
 ROOT = Path(__file__).parents[2]
 COMPOSITIONS = read_compositions(ROOT / "tests/toy/compositions.tsv")
 TOY = list(COMPOSITIONS.values())
+BONDS_A = {("Al", "O"): 2.2, ("Al", "Cl"): 2.9}
 
 
 def test_report_command_makes_everything_from_the_tables(tmp_path: Path, capsys) -> None:
@@ -126,7 +127,7 @@ def test_errors_in_brackets(value: float, err: float, text: str) -> None:
 
 def test_fragments_are_found_and_made_whole() -> None:
     atoms = glass(COMPOSITIONS["LiAlCl"])
-    model = glass_model(atoms, "Al", "Cl", {"O": 2.2, "Cl": 2.9})
+    model = glass_model(atoms, ["Al"], ["O"], BONDS_A)
     elements, size = np.array(model["elements"]), np.array(model["size"])
     assert (size[np.isin(elements, ["Al", "O", "Cl"])] == 2).all()
     assert (size[elements == "Li"] == 0).all()
@@ -144,7 +145,7 @@ def test_fragments_are_found_and_made_whole() -> None:
 def test_a_network_through_the_boundary_has_no_long_bond() -> None:
     chain = Atoms("AlOAlO", [(1, 1, 1), (2.7, 1, 1), (4.4, 1, 1), (6.1, 1, 1)], cell=[6.8, 9, 9],
                   pbc=True)  # fmt: skip
-    model = glass_model(chain, "Al", "Cl", {"O": 2.2, "Cl": 2.9})
+    model = glass_model(chain, ["Al"], ["O"], BONDS_A)
     assert model["size"] == [2, 2, 2, 2]
     assert len(model["bonds"]) == 3
 
@@ -183,7 +184,7 @@ def test_overview_of_one_trajectory(tmp_path: Path, empty: bool) -> None:
     plot_overview(folder, tmp_path / "overview.svg")
     svg = (tmp_path / "overview.svg").read_text()
     assert "LiAlCl, 600 K" in svg
-    assert ("D mobile" in svg) == (not empty)
+    assert ("D of the mobile ion" in svg) == (not empty)
 
 
 def test_figures_are_reproducible(tmp_path: Path) -> None:

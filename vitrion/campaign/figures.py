@@ -29,20 +29,24 @@ class FigureKind:
 _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
     "Compositions": {
         "maps": (
-            "Maps over mobile ion, central cation and ligands",
+            "Differences between compositions",
             "Diffusion of the mobile ion, Einstein conductivity extrapolated to 300 K, activation "
-            "energy of diffusion, transference number (Einstein) and Haven ratio, with the error "
-            "of the last digits in brackets. Framed: the value differs from the mean of all others "
-            "by more than the errors allow (Holm's method at 0.05). At the right: whether the "
-            "quantity depends on mobile ion, central cation and ligands (table of differences), "
-            "with the corrected probability and the largest ratio or difference. White: no value.",
+            "energy of diffusion, transference number (Einstein) and Haven ratio. Where mobile ion "
+            "A, central cation M and ligands X fill a grid, a map with the error of the last "
+            "digits in brackets (colours span at least six errors; white: no value; hatched: "
+            "flagged trajectories); else points with one standard error along the compositions. "
+            "Framed or ringed: the value differs from the mean of all others by more than the "
+            "errors allow (Holm's method at 0.05). Below: whether the quantity depends on A, M and "
+            "X, or is alike in all compositions (table of differences), with the corrected "
+            "probability and the largest ratio or difference.",
         ),
         "compositions": (
             "Compositions side by side, and experiments",
-            "The same quantities with one standard error, one line for each composition. Filled: "
-            "significant outliers. Grey line: weighted mean. Empty line: no value. Diamonds: "
-            "measured conductivities at room temperature of glasses of this family, on the "
-            "composition's own line where there is one, else below.",
+            "The same quantities with one standard error, one line for each composition. Ringed: "
+            "significant outliers. Hollow: from flagged trajectories. Grey line: weighted mean; "
+            "dashed: 1. Empty line: no value. Diamonds: measured conductivities at room "
+            "temperature of glasses of the paper's family, on the composition's own line where "
+            "there is one, else below.",
         ),
     },
     "Transport": {
@@ -53,25 +57,26 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "displacement_by_species": (
             "Displacements by species",
-            "MSD of the mobile ion, central cation, halide and oxygen at the highest temperature, "
-            "averaged over replicas. The dashed guide has the slope of diffusion.",
+            "MSD of the mobile ion, the central cation and every ligand at the highest "
+            "temperature, averaged over replicas. The dashed guide has the slope of diffusion.",
         ),
         "diffusion": (
             "Diffusion against temperature",
             "Tracer diffusion of the mobile ion, with its Arrhenius line where at least three "
             "temperatures are diffusive. Trajectories without a diffusive window have no D and "
-            "are not shown.",
+            "are not shown. Hollow: from flagged trajectories. A bar that would leave the figure "
+            "ends in an arrow.",
         ),
         "conductivity": (
             "Conductivity by three methods",
             "Ionic conductivity from tracer diffusion (Nernst-Einstein), from the diffusion of "
             "clusters, and from all correlations (Einstein), over replicas, with one standard "
-            "error.",
+            "error. An arrow: the error, or a value of zero or less, reaches beyond the axis.",
         ),
         "transference": (
             "Transference number of the mobile ion",
             "Share of the conductivity that the mobile ion carries, by the three methods, over "
-            "replicas, with one standard error.",
+            "replicas, with one standard error. Dashed: 1, the mobile ion carries all.",
         ),
         "haven_ratio": (
             "Haven ratio of the mobile ion",
@@ -108,20 +113,23 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Activation energies of diffusion and of residence",
             "Activation energy of the mobile ion's diffusion against that of its residence (over "
             "all environments), one point for each composition. On the line they are equal; the "
-            "band is the margin within which the verdict calls them equal. Open: fits with a flag.",
+            "band, 0.05 eV, is the margin within which the verdict calls them equal. Hollow: fits "
+            "with a flag, or from flagged trajectories.",
         ),
     },
     "Structure": {
         "mobile_neighbors": (
             "Neighbours of the mobile ion",
-            "g(r) around each mobile ion (above) and the number of neighbours within r (below), by "
-            "halide and oxygen, at the highest temperature. Compositions and replicas with that "
-            "ion are averaged; oxygen over all halides.",
+            "g(r) around each mobile ion (left axis) and the number of neighbours within r (thin "
+            "lines, right axis), by ligand, at the highest temperature. Compositions and replicas "
+            "with that ion are averaged.",
         ),
         "radial_distribution": (
             "Radial distribution functions",
-            "g(r) around the central cation M (oxygen, halide X) and the mobile ion A, at the "
-            "highest temperature. Replicas are averaged.",
+            "g(r) around the central cation (M) and around the mobile ion, each in its own panel, "
+            "with the number of neighbours within r (thin lines, right axis), at the highest "
+            "temperature: oxygen (O), the other ligands (X, numbered where there are several) and "
+            "M. Replicas are averaged.",
         ),
         "environments": (
             "Environments of the central cation",
@@ -130,8 +138,8 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "network": (
             "Fragments of the network",
-            "Share of the central cations in fragments of corner-sharing polyhedra, by the number "
-            "of cations in the fragment, averaged over temperatures and replicas.",
+            "Share of the central cations in fragments of polyhedra that share ligands, by the "
+            "number of cations in the fragment, averaged over temperatures and replicas.",
         ),
     },
     "Glasses": {

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from vitrion.paper.family import halide
+from vitrion.paper.family import halide, in_family
 from vitrion.statistics.arrhenius import pool_replicas
 from vitrion.statistics.differences import (
     FACTORS,
@@ -113,8 +113,10 @@ def verdict_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Args:
         tables: `pooled`, `arrhenius`, `coordination`, `network` and `onsager` of a campaign,
-            from `vitrion.statistics.summary.without_flagged`.
+            from `vitrion.statistics.summary.without_flagged`. Only glasses of the paper's family
+            count.
     """
+    tables = {name: table[in_family(table)] for name, table in tables.items() if "ligands" in table}
     return pd.DataFrame([claim.row(tables) for claim in CLAIMS])[list(TABLES["verdict"])]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vitrion.base.files import read_json
-from vitrion.statistics.differences import by_composition
+from vitrion.statistics.differences import COMPARED, by_composition
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table
 
@@ -58,9 +59,52 @@ class CampaignTables:
         empty = pd.DataFrame(columns=[*TABLES[name], "composition", "replica"])
         return pd.concat(parts, ignore_index=True) if parts else empty
 
+    def flagged(self, rows: pd.DataFrame) -> np.ndarray:
+        """Which rows of a table of the summary come from flagged trajectories.
+
+        Args:
+            rows: of any table; a row over several trajectories (`pooled`, `arrhenius`) is flagged
+                where one of them is.
+
+        Returns:
+            (n,) bool; all False where the summary leaves flagged trajectories out.
+        """
+        trajectories = self.summary("trajectories")
+        if trajectories.attrs.get("exclude_flagged"):
+            return np.zeros(len(rows), dtype=bool)
+        key = [name for name in ("composition", "temperature_K", "replica") if name in rows]
+        flagged = trajectories.loc[trajectories["flags"] != "", key]
+        return pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(flagged))
+
+    def flagged_compositions(self) -> list[str]:
+        """The compositions with a flagged trajectory whose data is shown."""
+        trajectories = self.summary("trajectories")
+        return list(trajectories.loc[self.flagged(trajectories), "composition"].unique())
+
     def compared(self) -> pd.DataFrame:
         """What is compared between compositions, as `by_composition` gives it."""
         return by_composition(self.summary("pooled"), self.summary("arrhenius"))
+
+    def why_no_value(self, compared: str, composition: str | None = None) -> str:
+        """Why a quantity that compositions are compared by has no value.
+
+        Args:
+            compared: key of `COMPARED`.
+            composition: of this composition; of all where it is None.
+        """
+        of, rows = COMPARED[compared], self.summary("trajectories")
+        fits = self.summary("arrhenius")
+        fits = fits[fits["quantity"] == of.name]
+        if composition is not None:
+            rows, fits = (t[t["composition"] == composition] for t in (rows, fits))
+        if rows.attrs.get("exclude_flagged") and (rows["flags"] != "").all():
+            return "every trajectory is flagged and left out"
+        if of.source == "pooled":
+            return "the mobile ion is not diffusive"
+        flags = sorted({flag for flags in fits["flags"] for flag in flags.split(",") if flag})
+        if fits["Ea_eV"].notna().any() and flags:
+            return f"fits are flagged: {', '.join(flags)}"
+        return "fewer than three temperatures have a value"
 
     def compositions(self) -> list[str]:
         """The compositions in the order of the campaign."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import ase.io
@@ -12,29 +14,32 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order
 
-from vitrion.paper.family import halide
+from vitrion.base.text import names
 from vitrion.structure.neighbors import neighbor_pairs
 from vitrion.transport.network import components
+from vitrion.transport.roles import Roles
 
-BRIDGE = "O"
 # Longest bond over the sum of covalent radii, where g(r) has given no cutoff.
 BOND_OVER_RADII = 1.3
 
 
 def glass_model(
-    atoms: Atoms, center: str, terminal: str, cutoffs_A: dict[str, float]
+    atoms: Atoms,
+    centers: Collection[str],
+    bridges: Collection[str],
+    cutoffs_A: Mapping[tuple[str, str], float],
 ) -> dict[str, object]:
     """A glass for the viewer.
 
-    A fragment is central cations joined by shared oxygen, with the other ligands bound to them.
+    A fragment is central cations joined by shared ligands, with the other ligands bound to them.
     Fragments are made whole across the cell's faces, so that bonds are short; a bond of a network
     that closes on itself through the boundary is left out.
 
     Args:
         atoms: the glass.
-        center: element of the central cations.
-        terminal: ligand beside oxygen.
-        cutoffs_A: longest bond of the central cation by ligand.
+        centers: elements of the central cations.
+        bridges: ligands that join central cations to fragments.
+        cutoffs_A: longest bond by central cation and ligand.
 
     Returns:
         `cell` (9 numbers, rows in Å), `elements`, `xyz` (three numbers per atom, in Å), `bonds`
@@ -42,15 +47,16 @@ def glass_model(
         outside of fragments.
     """
     symbols = np.array(atoms.get_chemical_symbols())
-    i, j, vectors_A = _bonds(atoms, symbols, center, cutoffs_A)
-    is_center = symbols == center
-    bridges = np.isin(symbols[i], [center, BRIDGE]) & np.isin(symbols[j], [center, BRIDGE])
-    n_parts, part = components(len(atoms), i[bridges], j[bridges])
+    i, j, vectors_A = _bonds(atoms, symbols, cutoffs_A)
+    is_center = np.isin(symbols, list(centers))
+    inner = is_center | np.isin(symbols, list(bridges))
+    joining = inner[i] & inner[j]
+    n_parts, part = components(len(atoms), i[joining], j[joining])
     size = np.bincount(part[is_center], minlength=n_parts)[part]
     # A terminal ligand belongs to the fragment of the nearest central cation.
     nearest = {}
     for k in np.argsort(-np.linalg.norm(vectors_A, axis=1)):
-        if symbols[i[k]] == terminal:
+        if not inner[i[k]]:
             nearest[i[k]] = j[k]
     for ligand, cation in nearest.items():
         size[ligand], part[ligand] = size[cation], part[cation]
@@ -69,13 +75,13 @@ def glass_model(
 
 
 def _bonds(
-    atoms: Atoms, symbols: np.ndarray, center: str, cutoffs_A: dict[str, float]
+    atoms: Atoms, symbols: np.ndarray, cutoffs_A: Mapping[tuple[str, str], float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds between central cations and ligands, in both directions: i, j, vectors from i to j."""
     i, j, vectors_A, _ = neighbor_pairs(atoms.positions, atoms.cell.array, max(cutoffs_A.values()))
     squared_A2 = np.einsum("px,px->p", vectors_A, vectors_A)
     bonded = np.zeros(len(i), dtype=bool)
-    for ligand, cutoff_A in cutoffs_A.items():
+    for (center, ligand), cutoff_A in cutoffs_A.items():
         near = squared_A2 <= cutoff_A**2
         bonded |= near & (symbols[i] == center) & (symbols[j] == ligand)
         bonded |= near & (symbols[j] == center) & (symbols[i] == ligand)
@@ -113,18 +119,27 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
     """
     found = []
     for row in trajectories.drop_duplicates("composition").itertuples():
+        if not row.center:
+            continue
         paths = sorted((results / f"quench/{row.composition}").glob("r*/glass.extxyz"))
         if not paths:
             continue
         (atoms,) = ase.io.iread(paths[0], index=0)
+        centers, ligands = names(row.center), names(row.ligands)
         own = cutoffs[(cutoffs["composition"] == row.composition) & cutoffs["cutoff_A"].notna()]
-        own = own[own["species"] == row.center].groupby("neighbor")["cutoff_A"].mean()
+        mean = own.groupby(["species", "neighbor"])["cutoff_A"].mean()
         cutoffs_A = {
-            ligand: float(own.get(ligand, BOND_OVER_RADII * _sum_of_radii_A(row.center, ligand)))
-            for ligand in (halide(row.ligands), BRIDGE)
+            pair: float(mean.get(pair, BOND_OVER_RADII * _sum_of_radii_A(*pair)))
+            for pair in itertools.product(centers, ligands)
         }
-        model = glass_model(atoms, row.center, halide(row.ligands), cutoffs_A)
-        named = {"name": row.composition, "replica": paths[0].parent.name, "center": row.center}
+        joining = Roles(row.mobile, row.center, ligands).joining
+        model = glass_model(atoms, centers, joining, cutoffs_A)
+        named = {
+            "name": row.composition,
+            "replica": paths[0].parent.name,
+            "centers": centers,
+            "bridges": joining,
+        }
         found.append({**named, **model})
     return found
 

@@ -9,8 +9,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vitrion.report.figures.transport import METHODS
-from vitrion.report.style import RC, color, log_axes, save, say_nothing
+from vitrion.report.figures.structure import neighbor_curves
+from vitrion.report.figures.transport import CONVERGING, METHODS
+from vitrion.report.numbers import duration, measured
+from vitrion.report.style import (
+    MARKERS,
+    RC,
+    bar_lengths,
+    color,
+    errorbars,
+    legend_below,
+    log_axes,
+    reference_line,
+    save,
+    say_nothing,
+    view,
+)
 from vitrion.tables.io import headline, read_table
 
 SHOWN_ENVIRONMENTS = 5
@@ -26,7 +40,7 @@ def plot_overview(folder: Path | str, *outputs: Path) -> None:
     """
     tables = {path.stem: read_table(path) for path in Path(folder).glob("*.parquet")}
     with plt.rc_context(RC):
-        figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), layout="constrained")
+        figure, axes = plt.subplots(2, 3, figsize=(11, 7.4), layout="constrained")
         for panel, draw in zip(axes.flat, _PANELS, strict=True):
             draw(panel, tables)
         _name(figure, tables["trajectories"].iloc[0])
@@ -36,9 +50,10 @@ def plot_overview(folder: Path | str, *outputs: Path) -> None:
 def _name(figure: Figure, run: pd.Series) -> None:
     figure.suptitle(
         f"{run['composition']}, {run['temperature_K']} K, {run['n_atoms']} atoms, "
-        f"{run['length_ps']:.4g} ps, {run['density_g_cm3']:.3g} g/cm³"
-        + (f"\nflags: {run['flags']}" if run["flags"] else ""),
+        f"{duration(run['length_ps'])}, {run['density_g_cm3']:.3g} g/cm³"
+        + (f"\nflagged, do not use: {run['flags']}" if run["flags"] else ""),
         fontsize=9,
+        color=color(1) if run["flags"] else "black",
     )
 
 
@@ -50,37 +65,36 @@ def _displacements(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         return
     for index, (species, run) in enumerate(tables["msd"].groupby("species", sort=False)):
         run, fit = run[run["lag_ps"] > 0], fits.loc[species]
-        D = f"D = {fit['D_cm2_s']:.2g} ± {fit['D_err_cm2_s']:.1g} cm²/s"
+        D = f"D = {measured(fit['D_cm2_s'], fit['D_err_cm2_s'])} cm²/s"
         label = f"{species}: {D if fit['diffusive'] else 'not diffusive'}"
         panel.plot(run["lag_ps"], run["msd_A2"], color=color(index), label=label)
         window = run[run["lag_ps"].between(fit["fit_start_ps"], fit["fit_stop_ps"])]
         if fit["diffusive"]:
             panel.plot(window["lag_ps"], window["msd_A2"], color=color(index), linewidth=3.5)
     log_axes(panel, x=True, y=True)
-    panel.legend()
+    legend_below(panel)
 
 
 def _structure(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     center = tables["trajectories"]["center"].iloc[0]
     rdf = tables["rdf"]
     around = rdf[rdf["species"] == center] if center else rdf[rdf["species"] == rdf["neighbor"]]
-    panel.set(title="g(r) (dotted: neighbours within r)", xlabel="r (Å)", ylabel="g(r), N(r)")
+    panel.set(title="g(r), neighbours within r (thin)", xlabel="r (Å)", ylabel="g(r)")
     if around.empty:
         say_nothing(panel, "no pairs to show")
         return
-    for index, (pair, curve) in enumerate(around.groupby(["species", "neighbor"], sort=False)):
-        panel.plot(curve["r_A"], curve["g"], color=color(index), label="–".join(pair))
-        near = curve[curve["coordination"] < 8]
-        panel.plot(near["r_A"], near["coordination"], color=color(index), linestyle=":")
+    pairs = around[["species", "neighbor"]].drop_duplicates().itertuples(index=False)
+    drawn = [(a, b, f"{a}–{b}", {"color": color(i)}) for i, (a, b) in enumerate(pairs)]
+    neighbor_curves(panel, around, drawn).set_ylabel("N(r)")
     panel.set_xlim(left=1)
-    panel.legend()
+    legend_below(panel, columns=3)
 
 
 def _environments(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    panel.set(title="environments of the centre", xlabel="fraction")
+    panel.set(title="environments of the central cation", xlabel="fraction")
     found = tables.get("coordination", pd.DataFrame())
     if found.empty:
-        say_nothing(panel, "no centre and ligands, or no first shell found")
+        say_nothing(panel, "no central cation and ligands,\nor no first shell found")
         return
     shown = found.nlargest(8, "fraction").iloc[::-1]
     panel.barh(
@@ -95,7 +109,9 @@ def _environments(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    panel.set(title="residence at the centre", xlabel="time (ps)", ylabel="P(t)", ylim=(0, 1.02))
+    panel.set(
+        title="residence at the central cation", xlabel="time (ps)", ylabel="P(t)", ylim=(0, 1.02)
+    )
     curves = tables.get("residence_curve", pd.DataFrame())
     if curves.empty:
         say_nothing(panel, "no residence to show")
@@ -108,9 +124,9 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         return
     for index, row in enumerate(known.itertuples()):
         curve = curves[curves["environment"] == row.environment]
-        label = f"{row.environment}: τ = {row.tau_ps:.2g} ± {row.tau_err_ps:.1g} ps"
+        label = f"{row.environment}: τ = {measured(row.tau_ps, row.tau_err_ps)} ps"
         panel.plot(curve["lag_ps"], curve["P"], color=color(index), label=label)
-    panel.legend()
+    legend_below(panel)
 
 
 def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
@@ -119,39 +135,48 @@ def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     if found.empty:
         say_nothing(panel, "the mobile ion is not diffusive:\nno conductivity")
         return
+    low, high = view([*found["sigma_mS_cm"], 0.0], [*found["sigma_err_mS_cm"], 0.0])
     panel.barh(
         found["method"].map(METHODS).str.replace(" ", "\n"),
         found["sigma_mS_cm"],
-        xerr=found["sigma_err_mS_cm"],
+        xerr=bar_lengths(found["sigma_mS_cm"], found["sigma_err_mS_cm"], (low, high)),
+        height=0.45,
         color=color(2),
     )
     for place, row in enumerate(found.itertuples()):
-        text = f"  t = {row.t_mobile:.2f} ± {row.t_mobile_err:.1g}"
-        panel.text(0, place, text, va="center", color="white", fontsize=8)
+        sigma = measured(row.sigma_mS_cm, row.sigma_err_mS_cm)
+        text = f"{sigma} mS/cm, t = {measured(row.t_mobile, row.t_mobile_err)}"
+        panel.text(max(low, 0.0), place + 0.3, text, va="bottom", fontsize=7.5)
+    panel.set(xlim=(low, high), ylim=(-0.5, len(found) - 0.3))
     panel.grid(axis="y", visible=False)
 
 
 def _convergence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    panel.set(title="convergence with length", xlabel="length used (ps)", ylabel="value / last")
+    panel.set(title="convergence with length", xlabel="length used (ps)", ylabel="value over last")
     data = tables["convergence"].dropna(subset=["value"])
-    wanted = ("D_mobile", "sigma_nernst_einstein", "sigma_einstein", "haven_ratio")
-    for index, quantity in enumerate(wanted):
+    limits = (-0.2, 2.2)
+    for index, (quantity, name) in enumerate(CONVERGING.items()):
         parts = data[data["quantity"] == quantity].sort_values("length_ps")
         if not parts.empty:
             last = parts["value"].iloc[-1]
-            panel.errorbar(
-                parts["length_ps"] * (1 + 0.01 * index),
-                parts["value"] / last,
-                yerr=(parts["err"] / abs(last)).fillna(0),
-                marker="o",
+            place, values = parts["length_ps"] * (1 + 0.01 * index), parts["value"] / last
+            panel.plot(place, values, color=color(index), linewidth=0.9)
+            errorbars(
+                panel,
+                place,
+                values,
+                parts["err"] / abs(last),
+                limits=limits,
+                marker=MARKERS[index],
                 color=color(index),
-                label=quantity.replace("_", " "),
+                label=name,
             )
     if panel.lines:
-        panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
-        panel.legend()
+        reference_line(panel, 1.0)
+        panel.set_ylim(limits)
+        legend_below(panel, columns=2)
     else:
-        say_nothing(panel, "nothing that could converge")
+        say_nothing(panel, "no part of it gives a value")
 
 
 _PANELS = (_displacements, _structure, _environments, _residence, _conductivity, _convergence)

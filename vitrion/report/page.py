@@ -6,7 +6,9 @@ import base64
 import importlib.resources
 import json
 import platform
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,14 @@ import yaml
 
 from vitrion import __version__
 from vitrion.base.files import whole_file
+from vitrion.base.text import names
 from vitrion.campaign.figures import FIGURES, FORMATS, GROUPS
+from vitrion.paper.family import in_family
 from vitrion.paper.published import conductivities, statements
+from vitrion.paper.verdict import NOT_DECIDED
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.glasses import read_glasses
-from vitrion.report.style import concise
+from vitrion.report.numbers import duration, measured
 from vitrion.tables import TABLES
 from vitrion.tables.io import headline
 
@@ -39,6 +44,14 @@ SHOWN = {
     "network": "Fragments",
     "trajectories": "Trajectories",
 }
+KEY_NUMBERS = {
+    "D": ("D", "cm²/s"),
+    "sigma_300K": ("σ(300 K)", "mS/cm"),
+    "Ea": ("Ea", "eV"),
+    "t_mobile": ("t", ""),
+    "haven_ratio": ("H_R", ""),
+}
+FEW = 4
 PACKAGES = ("numpy", "scipy", "pandas", "ase", "torch", "chgnet", "snakemake", "matplotlib")
 
 
@@ -60,13 +73,15 @@ def build_report(
         undefined=jinja2.StrictUndefined,
     )
     trajectories = tables.summary("trajectories")
-    verdict = tables.summary("verdict")
+    belongs = bool(in_family(trajectories).any())
     text = environment.get_template("page.html.j2").render(
         campaign=trajectories.attrs.get("campaign", results.name),
         version=__version__,
         facts=_facts(tables),
-        verdict=[_judged(row) for row in verdict.to_dict("records")],
-        counts=verdict["outcome"].value_counts().to_dict(),
+        subject=_subject(trajectories),
+        banner=_banner(trajectories),
+        numbers=_key_numbers(tables),
+        verdict=_verdict(tables.summary("verdict")) if belongs else None,
         groups=_groups(results),
         formats=[kind for kind in FORMATS if kind != "svg"],
         glasses=_json(read_glasses(results, trajectories, tables.summary("cutoffs"))),
@@ -74,8 +89,8 @@ def build_report(
         provenance=_provenance(tables),
         flagged=trajectories[trajectories["flags"] != ""].to_dict("records"),
         failed_checks=_failed_checks(tables),
-        reference=conductivities().to_dict("records"),
-        statements=statements().to_dict("records"),
+        reference=conductivities().to_dict("records") if belongs else [],
+        statements=statements().to_dict("records") if belongs else [],
         config=_config(config),
         downloads=sorted(path.name for path in (results / "summary").glob("*.parquet")),
         viewer=(importlib.resources.files("vitrion.report") / "assets/3Dmol-min.js").read_text(
@@ -98,8 +113,111 @@ def _groups(results: Path) -> dict[str, list[dict[str, Any]]]:
     for name, kind in FIGURES.items():
         image = (results / f"report/figures/{name}.svg").read_bytes()
         data = "data:image/svg+xml;base64," + base64.b64encode(image).decode()
-        groups[kind.group].append({"name": name, "kind": kind, "image": data})
+        (width_pt,) = re.findall(rb'<svg[^>]* width="([0-9.]+)pt"', image)
+        width_px = round(float(width_pt) * 96 / 72)
+        groups[kind.group].append({"name": name, "kind": kind, "image": data, "width_px": width_px})
     return groups
+
+
+def _subject(trajectories: pd.DataFrame) -> str:
+    """What the campaign is about: Li in LiAlCl; or its number of glasses and its mobile ions."""
+    key = trajectories.drop_duplicates("composition")
+    if len(key) <= FEW:
+        pairs = zip(key["mobile"], key["composition"], strict=True)
+        return ", ".join(f"{mobile.replace(',', ' and ')} in {name}" for mobile, name in pairs)
+    ions = dict.fromkeys(key["mobile"].map(names).explode())
+    return f"{', '.join(ions)} in {len(key)} compositions"
+
+
+def _banner(trajectories: pd.DataFrame) -> dict[str, Any] | None:
+    """What a reader must know before the first number; None where no trajectory is flagged.
+
+    Returns:
+        `text`, `details`, and `severe`: whether numbers that are shown are affected.
+    """
+    flagged = trajectories[trajectories["flags"] != ""]
+    n, of = len(flagged), len(trajectories)
+    if not n:
+        return None
+    checks = Counter(flag for flags in flagged["flags"] for flag in flags.split(","))
+    named = [f"{check.replace('_', ' ')} ({count})" for check, count in checks.most_common(FEW)]
+    more = len(checks) - len(named)
+    details = f"Failed most often: {', '.join(named)}" + (f" and {more} more." if more else ".")
+    come = f"{n} of {of} trajectories come" if n < of else f"all {of} trajectories come"
+    come = "the only trajectory comes" if of == 1 else come
+    why = f"{come[0].upper()}{come[1:]} from glasses or runs that failed their checks"
+    left_out = bool(trajectories.attrs.get("exclude_flagged"))
+    if not left_out:
+        use = "do not use these numbers"
+        if n < of:
+            use = f"do not use the numbers of {_listed(flagged['composition'].unique())}"
+        shown = "They are shown because report.exclude_flagged is false: points of flagged data "
+        shown += "are hollow, panels of curves are marked."
+        return {"text": f"{why}: {use}.", "details": f"{details} {shown}", "severe": True}
+    text = f"{why} and {'are' if of > 1 else 'is'} left out"
+    text += ", so that there is no number." if n == of else "."
+    return {"text": text, "details": details, "severe": n == of}
+
+
+def _listed(found: Sequence[str], most: int = 9) -> str:
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
+def _key_numbers(tables: CampaignTables) -> dict[str, Any]:
+    """Diffusion, conductivity at 300 K, activation energy, t and H_R of every composition.
+
+    Returns:
+        `columns` (symbol, unit, temperature), `rows` (composition, cells, whether flagged), and
+        `missing`: a sentence for each reason why there is no value.
+    """
+    compared, names_of = tables.compared(), tables.compositions()
+    flagged = tables.flagged_compositions()
+    columns = []
+    cells: dict[str, list[str]] = {name: [] for name in names_of}
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for quantity, (symbol, unit) in KEY_NUMBERS.items():
+        found = compared[compared["compared"] == quantity].set_index("composition")
+        at = found["at"].iloc[0] if len(found) and quantity not in ("sigma_300K", "Ea") else ""
+        columns.append({"symbol": symbol, "unit": unit, "at": f"at {at}" if at else ""})
+        for name in names_of:
+            if name in found.index:
+                row = found.loc[name]
+                cells[name].append(measured(row["value"], row["err"]))
+            else:
+                cells[name].append("–")
+                why = tables.why_no_value(quantity, name)
+                reasons.setdefault(why, {}).setdefault(symbol, []).append(name)
+    missing = [
+        f"{why[0].upper()}{why[1:]}: no "
+        + "; ".join(
+            f"{symbol} of {'any composition' if len(of) == len(names_of) else _listed(of)}"
+            for symbol, of in found.items()
+        )
+        + "."
+        for why, found in reasons.items()
+    ]
+    rows = [{"name": n, "cells": cells[n], "flagged": n in flagged} for n in names_of]
+    return {"columns": columns, "rows": rows, "missing": missing}
+
+
+def _verdict(verdict: pd.DataFrame) -> dict[str, Any]:
+    """The claims that are decided, and the others with the reasons counted."""
+    rows = [_judged(row) for row in verdict.to_dict("records")]
+    open_rows = [row for row in rows if row["outcome"] == NOT_DECIDED]
+    reasons = Counter(_reason(row["reason"]) for row in open_rows)
+    return {
+        "decided": [row for row in rows if row["outcome"] != NOT_DECIDED],
+        "open": open_rows,
+        "counts": verdict["outcome"].value_counts().to_dict(),
+        "reasons": "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common()),
+    }
+
+
+def _reason(reason: str) -> str:
+    """The kind of reason why a claim is not decided, without what is particular to the claim."""
+    first = reason.partition(";")[0]
+    return "fewer than three glasses give a value" if "give" in first else first
 
 
 def _facts(tables: CampaignTables) -> dict[str, str]:
@@ -115,7 +233,7 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
         "temperatures": ", ".join(map(str, temperatures)) + " K",
         "atoms per cell": " to ".join(map(str, dict.fromkeys((atoms[0], atoms[-1])))),
         "trajectories": f"{len(trajectories)}, {flagged} of them flagged",
-        "simulated and analysed": f"{trajectories['length_ps'].sum() / 1000:.4g} ns",
+        "simulated and analysed": duration(float(trajectories["length_ps"].sum())),
         "diffusive mobile ion": f"in {int(mobile['diffusive'].sum())} of {len(mobile)} "
         "trajectories",
     }
@@ -126,7 +244,7 @@ def _judged(row: dict[str, Any]) -> dict[str, Any]:
     unit = f" {row['unit']}" if row["unit"] else ""
     number = "–"
     if np.isfinite(row["value"]):
-        number = f"{concise(row['value'], row['err'])}{unit}"
+        number = f"{measured(row['value'], row['err'])}{unit}"
     interval = ""
     if np.isfinite(row["interval_low"]):
         interval = f"{row['interval_low']:.3g} to {row['interval_high']:.3g}{unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -20,7 +21,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+from matplotlib.transforms import BboxBase
 
 from vitrion.base.files import whole_file
 from vitrion.base.units import BOLTZMANN_eV_K
@@ -31,6 +39,7 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)
 # Okabe and Ito (2008), without yellow, which is too light for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GOOD, BAD = "#BFE3D5", "#F5CBA0"
+FLAGGED = "from flagged trajectories"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 RC: dict[Any, Any] = {
@@ -69,8 +78,15 @@ def temperature_colors(temperatures_K: Sequence[int]) -> dict[int, tuple[float, 
     }
 
 
-def panels(names: Sequence[str], *, x: str, y: str) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+def panels(
+    names: Sequence[str], *, x: str, y: str, flagged: Collection[str] = ()
+) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
     """One panel for each name, in rows, with shared axes that are named outside.
+
+    Args:
+        names: titles of the panels.
+        x, y: what the axes show.
+        flagged: names whose data comes from flagged trajectories; their titles say so.
 
     Returns:
         The figure, and the names with their axes.
@@ -95,12 +111,125 @@ def panels(names: Sequence[str], *, x: str, y: str) -> tuple[Figure, Iterator[tu
         if index + columns >= len(names):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
+    for name, axes in zip(names, grid.flat, strict=False):
+        name_panel(axes, name, flagged=name in flagged)
     return figure, zip(names, grid.flat, strict=False)
 
 
-def errorbars(axes: Axes, x: pd.Series, y: pd.Series, err: pd.Series, **style: Any) -> None:
-    """Points with one standard error; a point whose error is NaN gets no bar."""
-    axes.errorbar(x, y, yerr=err.fillna(0.0), linestyle="none", **style)
+def name_panel(axes: Axes, name: str, *, flagged: bool) -> None:
+    """The title of a panel, which says where its data comes from flagged trajectories."""
+    if flagged:
+        axes.set_title(f"{name} (flagged)", color=color(1))
+    else:
+        axes.set_title(name)
+
+
+def nothing(why: str) -> Figure:
+    """A figure that says why it is empty."""
+    figure, axes = plt.subplots(figsize=(4.2, 1.1), layout="constrained")
+    axes.axis("off")
+    say_nothing(axes, why)
+    return figure
+
+
+def view(
+    values: npt.ArrayLike,
+    errors: npt.ArrayLike,
+    *,
+    log: bool = False,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[float, float]:
+    """Limits of an axis that shows values and their errors, except for the excess of large errors.
+
+    Args:
+        values, errors: what is shown; not finite ones are ignored.
+        log: for a logarithmic axis, where an error counts up to a factor of 4.
+        within: the limits stay within these.
+    """
+    y, err = np.asarray(values, dtype=float), np.nan_to_num(np.asarray(errors, dtype=float))
+    known = np.isfinite(y) & ((y > 0) | (not log))
+    y, err = y[known], np.abs(err[known])
+    if not y.size:
+        return 0.1, 1.0
+    if log:
+        low, high = np.min(np.maximum(y - err, y / 4)), np.max(np.minimum(y + err, 4 * y))
+        margin = max((high / low) ** 0.06, 1.05)
+        return float(low / margin), float(high * margin)
+    err = np.minimum(err, max(np.ptp(y), 3 * float(np.median(err))))
+    low, high = np.clip((np.min(y - err), np.max(y + err)), *within)
+    margin = 0.06 * (high - low) or 0.06 * abs(high) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def bar_lengths(
+    values: npt.ArrayLike, errors: npt.ArrayLike, limits: tuple[float, float]
+) -> np.ndarray:
+    """(2, n) lengths of error bars down and up, each cut where it would leave the limits."""
+    value, err = np.asarray(values, dtype=float), np.nan_to_num(np.asarray(errors, dtype=float))
+    ends = np.clip((value - err, value + err), *limits)
+    return np.nan_to_num(np.abs(ends - value))
+
+
+def errorbars(
+    axes: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    err: pd.Series,
+    *,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    hollow: npt.ArrayLike = False,
+    horizontal: bool = False,
+    label: str | None = None,
+    **style: Any,
+) -> None:
+    """Points with one standard error; a point whose error is NaN gets no bar.
+
+    Args:
+        axes: where they are drawn.
+        x, y: the points.
+        err: errors of y.
+        limits: of the axis of y. A bar or a point beyond them ends there in an arrow.
+        hollow: which points are drawn hollow, because they come from flagged trajectories.
+        horizontal: draw y along the horizontal axis, and x along the vertical one.
+        label: in the legend.
+        style: of the points and bars.
+    """
+    place, value = np.asarray(x), np.asarray(y, dtype=float)
+    known = np.isfinite(value)
+    err_of = np.nan_to_num(np.asarray(err, dtype=float))
+    empty = np.broadcast_to(np.asarray(hollow, dtype=bool), value.shape)
+    lengths = bar_lengths(value, err_of, limits)
+    inside = known & (limits[0] <= value) & (value <= limits[1])
+    paint = style.get("color")
+    for chosen, face in ((inside & ~empty, paint), (inside & empty, "white")):
+        if chosen.any():
+            bar = lengths[:, chosen]
+            drawn = {"linestyle": "none", "label": label, "markerfacecolor": face, **style}
+            if horizontal:
+                axes.errorbar(value[chosen], place[chosen], xerr=bar, **drawn)
+            else:
+                axes.errorbar(place[chosen], value[chosen], yerr=bar, **drawn)
+    if (inside & empty).any():
+        axes.plot([], [], "o", color="0.35", markerfacecolor="white", label=FLAGGED)
+    for sign, markers in ((-1, "v<"), (1, "^>")):
+        edge = limits[(sign + 1) // 2]
+        cut = known & (sign * (value + sign * err_of - edge) > 0)
+        if cut.any():
+            ends = place[cut], np.full(cut.sum(), edge)
+            axes.plot(
+                *(ends[::-1] if horizontal else ends),
+                linestyle="none",
+                marker=markers[int(horizontal)],
+                markersize=4,
+                color=paint,
+                clip_on=False,
+            )
+
+
+def reference_line(axes: Axes, at: float, *, horizontal: bool = True) -> None:
+    """A dashed line at a value to compare with."""
+    draw = axes.axhline if horizontal else axes.axvline
+    draw(at, color="0.3", linestyle="--", linewidth=0.8, zorder=0)
 
 
 def straight_line(
@@ -110,18 +239,6 @@ def straight_line(
     ends = np.array([1000 / max(temperatures_K), 1000 / min(temperatures_K)])
     values = np.exp(ln_prefactor - Ea_eV * ends / 1000 / BOLTZMANN_eV_K)
     axes.plot(ends, values, linewidth=1, **style)
-
-
-def concise(value: float, err: float) -> str:
-    """1.23(4) for 1.23 ± 0.04: two digits of the error where its first is 1, else one."""
-    if not (np.isfinite(value) and np.isfinite(err) and err > 1e-6 * abs(value)):
-        return f"{value:.3g}"
-    digits = -math.floor(math.log10(err))
-    if round(err * 10**digits) < 2:
-        digits += 1
-    if digits <= 0:
-        return f"{value:.0f}({err:.0f})"
-    return f"{value:.{digits}f}({round(err * 10**digits)})"
 
 
 def log_axes(axes: Axes, *, x: bool = False, y: bool = False) -> None:
@@ -153,7 +270,57 @@ class _FewTicks(LogLocator):
         powers = np.asarray(super().tick_values(vmin, vmax))
         if np.count_nonzero((vmin <= powers) & (powers <= vmax)) >= 2:
             return list(powers)
-        return LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(vmin, vmax)
+        between = np.asarray(LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(vmin, vmax))
+        if 2 <= np.count_nonzero((vmin <= between) & (between <= vmax)) <= 6:
+            return list(between)
+        return list(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(vmin, vmax))
+
+
+def thin_ticks(figure: Figure) -> bool:
+    """Take out ticks until no label touches its neighbour; the layout must have been found.
+
+    Axes whose ticks were set one by one (names) are left as they are.
+
+    Returns:
+        Whether an axis was changed.
+    """
+    renderer, changed = FigureCanvasAgg(figure).get_renderer(), False
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axes.get_visible() or isinstance(axis.get_major_locator(), FixedLocator):
+                continue
+            ticks = [tick for tick in axis.get_major_ticks() if tick.label1.get_visible()]
+            low, high = sorted(axis.get_view_interval())
+            ticks = [t for t in ticks if low <= t.get_loc() <= high and t.label1.get_text()]
+            boxes = [tick.label1.get_window_extent(renderer) for tick in ticks]
+            step = 1
+            while any(map(_touch, boxes[::step], boxes[step::step])):
+                step += 1
+            if step > 1:
+                axis.set_major_locator(FixedLocator([tick.get_loc() for tick in ticks][::step]))
+                changed = True
+    return changed
+
+
+def fit_titles(figure: Figure) -> bool:
+    """Make the titles of panels smaller where they are wider than their panel's place.
+
+    Returns:
+        Whether a title was changed.
+    """
+    renderer, changed = FigureCanvasAgg(figure).get_renderer(), False
+    for axes in figure.axes:
+        title = axes.title.get_window_extent(renderer).width
+        room = 1.1 * axes.get_window_extent(renderer).width
+        if axes.get_visible() and title > room:
+            axes.title.set_fontsize(float(axes.title.get_fontsize()) * room / title)
+            changed = True
+    return changed
+
+
+def _touch(a: BboxBase, b: BboxBase) -> bool:
+    """Whether two labels leave less than two dots between them."""
+    return bool(a.padded(1).overlaps(b.padded(1)))
 
 
 def legend_above(figure: Figure) -> None:
@@ -165,6 +332,8 @@ def legend_above(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if FLAGGED in handles:
+        handles[FLAGGED] = handles.pop(FLAGGED)  # last
     renderer = FigureCanvasAgg(figure).get_renderer()
     for columns in range(min(len(handles), 7), 0, -1):
         legend = figure.legend(
@@ -173,6 +342,11 @@ def legend_above(figure: Figure) -> None:
         if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
             break
         legend.remove()
+
+
+def legend_below(axes: Axes, *, columns: int = 1) -> None:
+    """A legend below a panel, where it hides no curve."""
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=columns, borderaxespad=0)
 
 
 def say_nothing(axes: Axes, why: str) -> None:
@@ -201,11 +375,18 @@ def _print(figure: Figure, path: Path, kind: str) -> None:
         FigureCanvasAgg(figure).print_png(path)
 
 
+def settle(figure: Figure) -> None:
+    """Find the layout of a figure, without labels that touch, and keep it for every format."""
+    figure.draw_without_rendering()
+    if thin_ticks(figure) | fit_titles(figure):
+        figure.draw_without_rendering()
+    # `savefig` would find it again, twice for each format.
+    figure.set_layout_engine("none")
+
+
 def save(figure: Figure, outputs: Iterable[Path | str]) -> None:
     """Write a figure to each output in the format of its suffix, whole or not at all; close it."""
-    # The layout is found once; every format has the same. `savefig` would draw each twice.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    settle(figure)
     for output in map(Path, outputs):
         with whole_file(output) as partial:
             _print(figure, partial, output.suffix)

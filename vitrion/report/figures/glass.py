@@ -9,20 +9,20 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.style import BAD, GOOD, color, legend_above, panels, say_nothing
+from vitrion.report.figures.panels import composition_panels
+from vitrion.report.style import BAD, GOOD, color, legend_above, nothing, say_nothing
 
 
 def glass_checks(tables: CampaignTables) -> Figure:
     """A matrix of compositions and checks."""
     data = _by_role(tables.glasses("glass_checks"), tables)
     names, checks = tables.compositions(), list(dict.fromkeys(data["check"]))
-    passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
-    made = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="count")
+    if data.empty:
+        return nothing("no glass was checked")
     size = (0.62 * len(checks) + 1.6, 0.24 * len(names) + 1.7)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    if data.empty:
-        say_nothing(axes, "no glass was checked")
-        return figure
+    passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
+    made = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="count")
     passed, made = (table.reindex(names)[checks].fillna(0) for table in (passed, made))
     axes.imshow(
         (passed < made).to_numpy(dtype=float),
@@ -56,9 +56,13 @@ def _by_role(checks: pd.DataFrame, tables: CampaignTables) -> pd.DataFrame:
 
 def _history(tables: CampaignTables, quantity: str, label: str, target: str = "") -> Figure:
     data = tables.glasses("thermo")
-    figure, panel_list = panels(tables.compositions(), x="time (ps)", y=label)
+    if data.empty:
+        return nothing("no glass was made here")
+    figure, panel_list = composition_panels(tables, x="time (ps)", y=label)
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, "no glass was made here")
         for replica, run in chosen.groupby("replica"):
             panel.plot(
                 run["time_ps"],
@@ -77,7 +81,6 @@ def _history(tables: CampaignTables, quantity: str, label: str, target: str = ""
                 linewidth=0.8,
                 label="asked for",
             )
-        panel.set_title(composition)
     legend_above(figure)
     return figure
 

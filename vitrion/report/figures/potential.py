@@ -6,12 +6,14 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.style import color, legend_above, say_nothing
+from vitrion.report.style import color, legend_above, nothing
 
 
 def learning(tables: CampaignTables) -> Figure:
     """Errors against epoch, one panel for each of energy, forces and stress."""
     data = tables.potential("learning")
+    if data is None:
+        return nothing("the model was not trained in this campaign")
     figure, axes = plt.subplots(1, 3, figsize=(8.4, 2.7), layout="constrained")
     quantities = (
         ("energy_mae_meV_atom", "energy MAE (meV/atom)"),
@@ -19,9 +21,6 @@ def learning(tables: CampaignTables) -> Figure:
         ("stress_mae_GPa", "stress MAE (GPa)"),
     )
     for panel, (column, label) in zip(axes, quantities, strict=True):
-        if data is None:
-            say_nothing(panel, "model was not trained here")
-            continue
         for index, (split, name) in enumerate((("train", "training"), ("val", "validation"))):
             panel.plot(data["epoch"], data[f"{split}_{column}"], color=color(index), label=name)
         panel.set(xlabel="epoch", ylabel=label)
@@ -36,9 +35,7 @@ def parity(tables: CampaignTables) -> Figure:
     data = tables.potential("parity")
     metrics = tables.potential("model_metrics")
     if data is None or metrics is None:
-        figure, axis = plt.subplots(figsize=(3.2, 3.1), layout="constrained")
-        say_nothing(axis, "no evaluation to show")
-        return figure
+        return nothing("the model was not evaluated in this campaign")
     forces = data[data["quantity"] == "force"]
     splits = [split for split in ("train", "val", "test") if (forces["split"] == split).any()]
     figure, axes = plt.subplots(

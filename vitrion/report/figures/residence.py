@@ -9,16 +9,19 @@ from matplotlib.figure import Figure
 
 from vitrion.paper.verdict import CLAIMS
 from vitrion.report.campaign_tables import CampaignTables
+from vitrion.report.figures.panels import NO_TRAJECTORY, composition_panels
 from vitrion.report.figures.structure import by_role, main_environments
 from vitrion.report.style import (
     MARKERS,
+    bar_lengths,
     color,
     errorbars,
     legend_above,
     log_axes,
-    panels,
+    nothing,
     say_nothing,
     straight_line,
+    view,
 )
 
 SHOWN = 4
@@ -30,11 +33,13 @@ def residence(tables: CampaignTables) -> Figure:
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     data = data.assign(role=by_role(data["environment"], data["ligands"]))
     environments = main_environments(tables, SHOWN)
-    figure, panel_list = panels(tables.compositions(), x="time (ps)", y="P(t)")
+    if data.empty:
+        return nothing("no residence in any trajectory that is shown")
+    figure, panel_list = composition_panels(tables, x="time (ps)", y="P(t)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         if chosen.empty:
-            say_nothing(panel, "no trajectory to show")
+            say_nothing(panel, NO_TRAJECTORY)
         for index, environment in enumerate(environments):
             curve = (
                 chosen[chosen["role"] == environment]
@@ -50,7 +55,6 @@ def residence(tables: CampaignTables) -> Figure:
                 alpha=0.2,
                 linewidth=0,
             )
-        panel.set_title(composition)
     figure.axes[0].set_ylim(0, 1.02)
     legend_above(figure)
     return figure
@@ -60,10 +64,16 @@ def residence_times(tables: CampaignTables) -> Figure:
     """Residence times against 1000 K / T, one panel for each composition."""
     environments = main_environments(tables, SHOWN)
     pooled, fits = (_residence_rows(tables.summary(name)) for name in ("pooled", "arrhenius"))
-    figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="τ (ps)")
+    pooled = pooled[pooled["role"].isin(environments) & (pooled["value"] > 0)]
+    pooled = pooled.assign(flagged=tables.flagged(pooled))
+    if pooled.empty:
+        return nothing("too few departures in the time simulated")
+    figure, panel_list = composition_panels(tables, x="1000 K / T", y="τ (ps)")
+    limits = view(pooled["value"], pooled["err"], log=True)
+    figure.axes[0].set_ylim(limits)
     for composition, panel in panel_list:
-        chosen = pooled[(pooled["composition"] == composition) & (pooled["value"] > 0)]
-        chosen = chosen[chosen["role"].isin(environments)]
+        log_axes(panel, y=True)
+        chosen = pooled[pooled["composition"] == composition]
         if chosen.empty:
             say_nothing(panel, "too few departures\nin the time simulated")
         for index, environment in enumerate(environments):
@@ -75,6 +85,8 @@ def residence_times(tables: CampaignTables) -> Figure:
                 1000 / rows["temperature_K"],
                 rows["value"],
                 rows["err"],
+                limits=limits,
+                hollow=rows["flagged"],
                 marker=MARKERS[index],
                 color=color(index),
                 label=environment,
@@ -88,8 +100,6 @@ def residence_times(tables: CampaignTables) -> Figure:
                 straight_line(
                     panel, rows["temperature_K"], -row.ln_prefactor, -row.Ea_eV, color=color(index)
                 )
-        panel.set_title(composition)
-        log_axes(panel, y=True)
     legend_above(figure)
     return figure
 
@@ -109,28 +119,31 @@ def activation_energies(tables: CampaignTables) -> Figure:
     both = fits[fits["quantity"] == "D_mobile"].join(
         residence.add_suffix("_residence"), how="inner"
     )
+    if both.empty:
+        return nothing("no composition has both at three temperatures")
     figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     axes.set(xlabel="$E_a$ of residence (eV)", ylabel="$E_a$ of diffusion (eV)")
-    if both.empty:
-        say_nothing(axes, "no composition has both at\nthree temperatures")
-        return figure
-    for index, (mobile, rows) in enumerate(both.groupby("mobile", sort=False)):
-        sound = (rows["flags"] == "") & (rows["flags_residence"] == "")
-        for chosen, face in ((rows[sound], color(index)), (rows[~sound], "white")):
-            if len(chosen):
-                axes.errorbar(
-                    chosen["Ea_eV_residence"],
-                    chosen["Ea_eV"],
-                    xerr=chosen["Ea_err_eV_residence"],
-                    yerr=chosen["Ea_err_eV"],
-                    linestyle="none",
-                    marker=MARKERS[index % 7],
-                    color=color(index),
-                    markerfacecolor=face,
-                    label=mobile,
-                )
-    values = pd.concat([both["Ea_eV"], both["Ea_eV_residence"]])
-    ends = np.array([values.min() - 0.08, values.max() + 0.08])
+    values = [*both["Ea_eV"], *both["Ea_eV_residence"]]
+    low, high = view(values, [*both["Ea_err_eV"], *both["Ea_err_eV_residence"]])
+    low, high = low - 0.03, high + 0.03
+    ends = np.array([low, high])
+    flagged = both.index.isin(tables.flagged_compositions())
+    hollow = flagged | (both["flags"] != "") | (both["flags_residence"] != "")
+    for index, (mobile, rows) in enumerate(both.assign(hollow=hollow).groupby("mobile")):
+        for is_hollow, chosen in rows.groupby("hollow"):
+            axes.errorbar(
+                chosen["Ea_eV_residence"],
+                chosen["Ea_eV"],
+                xerr=bar_lengths(
+                    chosen["Ea_eV_residence"], chosen["Ea_err_eV_residence"], (low, high)
+                ),
+                yerr=bar_lengths(chosen["Ea_eV"], chosen["Ea_err_eV"], (low, high)),
+                linestyle="none",
+                marker=MARKERS[index % len(MARKERS)],
+                color=color(index),
+                markerfacecolor="white" if is_hollow else color(index),
+                label=mobile,
+            )
     margin = next(claim.high for claim in CLAIMS if claim.name == "same_activation_energy")
     axes.plot(ends, ends, color="0.3", linewidth=0.8, zorder=0)
     axes.fill_between(ends, ends - margin, ends + margin, color="0.5", alpha=0.15, linewidth=0)

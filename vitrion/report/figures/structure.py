@@ -2,128 +2,239 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from vitrion.paper.family import halide
+from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.style import color, legend_above, panels, say_nothing
+from vitrion.report.figures.panels import NO_TRAJECTORY, composition_panels, element_roles
+from vitrion.report.style import color, legend_above, name_panel, nothing, say_nothing
+
+MOST_NEIGHBORS = 10
+
+
+def neighbor_curves(
+    left: Axes, around: pd.DataFrame, drawn: Sequence[tuple[str, str, str, dict[str, Any]]]
+) -> Axes:
+    """g(r) on the left axis and the number of neighbours within r on the right one.
+
+    Args:
+        left: axes of g(r).
+        around: rows of the `rdf` table.
+        drawn: pairs of elements, their label and their style.
+
+    Returns:
+        The right axis.
+    """
+    right = left.twinx()
+    if around.empty:
+        say_nothing(left, NO_TRAJECTORY)
+    for element, neighbor, label, style in drawn:
+        pair = around[(around["species"] == element) & (around["neighbor"] == neighbor)]
+        if pair.empty:
+            continue
+        mean = pair.groupby("r_A")[["g", "coordination"]].mean()
+        near = mean[mean["coordination"] < MOST_NEIGHBORS]
+        left.plot(mean.index, mean["g"], label=label, **style)
+        right.plot(near.index, near["coordination"], alpha=0.75, **{**style, "linewidth": 0.8})
+    left.set_ylim(bottom=0)
+    right.set_ylim(0, MOST_NEIGHBORS)
+    right.set_yticks(range(0, MOST_NEIGHBORS + 1, 2))
+    right.spines["right"].set_visible(True)
+    right.grid(visible=False)
+    # The curves of g(r) above those of N(r).
+    left.set_zorder(right.get_zorder() + 1)
+    left.patch.set_visible(False)
+    return right
+
+
+def _at_highest_temperature(tables: CampaignTables, name: str) -> pd.DataFrame:
+    data = tables.summary(name)
+    return data[data["temperature_K"] == data["temperature_K"].max()]
 
 
 def mobile_neighbors(tables: CampaignTables) -> Figure:
-    """g(r) and coordination numbers, one column for each mobile ion."""
-    data = tables.summary("rdf")
-    data = data[data["species"] == data["mobile"]]
-    data = data[data["temperature_K"] == data["temperature_K"].max()]
-    mobile_ions = list(dict.fromkeys(tables.summary("trajectories")["mobile"]))
+    """g(r) and N(r), one panel for each mobile ion."""
+    data = _at_highest_temperature(tables, "rdf")
+    trajectories = tables.summary("trajectories").drop_duplicates("composition")
+    mobile_ions = list(dict.fromkeys(trajectories["mobile"].map(names).explode()))
+    anions = list(dict.fromkeys(trajectories["ligands"].map(names).explode()))
+    anions.sort(key=lambda element: element == "O")
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
     figure, grid = plt.subplots(
-        2,
+        1,
         len(mobile_ions),
-        figsize=(2.8 * len(mobile_ions) + 0.6, 4.4),
+        figsize=(2.9 * len(mobile_ions) + 0.6, 2.7),
         sharex=True,
-        sharey="row",
         squeeze=False,
         layout="constrained",
     )
-    anions = [*dict.fromkeys(tables.summary("trajectories")["ligands"].map(halide)), "O"]
-    for column, mobile in enumerate(mobile_ions):
-        around = data[data["mobile"] == mobile]
-        grid[0, column].set_title(mobile)
-        grid[1, column].set_xlabel("r (Å)")
-        if around.empty:
-            say_nothing(grid[0, column], "no trajectory to show")
-        for index, anion in enumerate(anions):
-            mean = around[around["neighbor"] == anion].groupby("r_A")[["g", "coordination"]].mean()
-            if len(mean):
-                near = mean[mean["coordination"] < 10]
-                style = {"color": color(index), "label": anion}
-                grid[0, column].plot(mean.index, mean["g"], **style)
-                grid[1, column].plot(near.index, near["coordination"], **style)
-    grid[0, 0].set_ylabel("g(r)")
-    grid[1, 0].set_ylabel("N(r)")
-    grid[0, 0].set_xlim(1, data["r_A"].max() if len(data) else 2)
-    legend_above(figure)
+    flagged = trajectories[trajectories["composition"].isin(tables.flagged_compositions())]
+    for panel, mobile in zip(grid.flat, mobile_ions, strict=True):
+        drawn = [
+            (mobile, anion, anion, {"color": color(index)}) for index, anion in enumerate(anions)
+        ]
+        neighbor_curves(panel, data, drawn)
+        is_flagged = flagged["mobile"].map(lambda ions, ion=mobile: ion in names(ions)).any()
+        name_panel(panel, mobile, flagged=bool(is_flagged))
+        panel.set_xlabel("r (Å)")
+    _name_sides(figure, grid)
     return figure
+
+
+def _name_sides(figure: Figure, grid: np.ndarray) -> None:
+    """Labels of g(r) and N(r) at the outer panels of each row, and one range of r."""
+    for row in grid:
+        row[0].set_ylabel("g(r)")
+    right = {}
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        if spec and axes not in set(grid.flat):
+            axes.tick_params(labelright=False)
+            right[spec.rowspan.start] = axes  # the last of each row
+    for axes in right.values():
+        axes.tick_params(labelright=True)
+        axes.set_ylabel("N(r), thin lines")
+    grid.flat[0].set_xlim(left=1)
+    legend_above(figure)
 
 
 def radial_distribution(tables: CampaignTables) -> Figure:
-    """g(r) by pair of roles, one panel for each composition."""
-    data = tables.summary("rdf")
-    data = data[data["temperature_K"] == data["temperature_K"].max()]
-    figure, panel_list = panels(tables.compositions(), x="r (Å)", y="g(r)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, "no trajectory to show")
-            continue
-        roles = chosen.iloc[0]
-        X = halide(roles["ligands"])
-        pairs = (
-            (roles["center"], "O", "M–O"),
-            (roles["center"], X, "M–X"),
-            (roles["mobile"], "O", "A–O"),
-            (roles["mobile"], X, "A–X"),
-            (roles["center"], roles["center"], "M–M"),
-        )
-        for index, (center, neighbor, name) in enumerate(pairs):
-            curve = (
-                chosen[(chosen["species"] == center) & (chosen["neighbor"] == neighbor)]
-                .groupby("r_A")["g"]
-                .mean()
-            )
-            panel.plot(curve.index, curve, color=color(index), label=name)
-        panel.set_title(composition)
-    if not data.empty:
-        figure.axes[0].set_xlim(1, data["r_A"].max())
-    legend_above(figure)
+    """g(r) and N(r), for each composition one panel around every cation."""
+    data = _at_highest_temperature(tables, "rdf")
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    key = tables.summary("trajectories").drop_duplicates("composition")
+    roles = {row["composition"]: element_roles(row) for _, row in key.iterrows()}
+    origins = {
+        composition: [e for e, role in found.items() if role.short[0] in "MA"][::-1]
+        for composition, found in roles.items()
+    }
+    each = max(map(len, origins.values()))
+    across = min(len(roles), max(6 // each, 1))
+    down = math.ceil(len(roles) / across)
+    figure, grid = plt.subplots(
+        down,
+        each * across,
+        figsize=(1.95 * each * across + 0.8, 1.75 * down + 0.7),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for panel in grid.flat:
+        panel.set_visible(False)
+    for index, (composition, found) in enumerate(roles.items()):
+        row, first = divmod(index, across)
+        for column, origin in enumerate(origins[composition], start=each * first):
+            panel = grid[row, column]
+            panel.set_visible(True)
+            flagged = composition in tables.flagged_compositions()
+            name_panel(panel, f"{composition}: {origin}–", flagged=flagged)
+            if index + across >= len(roles):
+                panel.set_xlabel("r (Å)")
+                panel.tick_params(labelbottom=True)
+            drawn = [
+                (origin, element, role.short, {"color": role.color, "linestyle": role.line})
+                for element, role in found.items()
+                if role.short[0] in "XO" or (role.short[0] == "M" == found[origin].short[0])
+            ]
+            neighbor_curves(panel, data[data["composition"] == composition], drawn)
+    _name_sides(figure, grid)
     return figure
 
 
-def by_role(names: pd.Series, ligands: pd.Series) -> list[str]:
+def by_role(environments: pd.Series, ligands: pd.Series) -> list[str]:
     """Environments with X for the halide: X3O1 for Cl3O1, so that compositions compare."""
     return [
         re.sub(rf"{X}(?=\d)", "X", name) if X else name
-        for name, X in zip(names, ligands.map(halide), strict=True)
+        for name, X in zip(environments, ligands.map(_one_halide), strict=True)
     ]
 
 
+@cache
+def _one_halide(ligands: str) -> str:
+    """The ligand beside oxygen; empty where there is none, or several that cannot all be X."""
+    others = [name for name in names(ligands) if name != "O"]
+    return others[0] if len(others) == 1 else ""
+
+
 def main_environments(tables: CampaignTables, most: int) -> list[str]:
-    """The most common environments of the central cations, by role, the most common first."""
+    """The most common environments of the central cations, by role, in the order X4, X3O1, X2O2."""
     table = tables.summary("coordination")
     roles = by_role(table["environment"], table["ligands"])
-    return list(table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most).index)
+    common = table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most)
+    counts = {name: _counts(name) for name in common.index}
+    usual = sum(counts[common.index[0]].values()) if len(common) else 0
+    return sorted(
+        common.index,
+        key=lambda name: (
+            abs(sum(counts[name].values()) - usual),
+            counts[name].get("O", 0),
+            name,
+        ),
+    )
+
+
+def _counts(environment: str) -> dict[str, int]:
+    """Ligands of an environment: X 3 and O 1 for X3O1."""
+    return {e: int(n) for e, n in re.findall(r"([A-Z][a-z]?)(\d+)", environment)}
 
 
 def environments(tables: CampaignTables) -> Figure:
     """Bars of the most common environments, one panel for each composition."""
     data = tables.summary("coordination")
-    figure, panel_list = panels(tables.compositions(), x="fraction of cations", y="")
+    if data.empty:
+        return nothing("no central cation with ligands in any trajectory that is shown")
+    figure, panel_list = composition_panels(tables, x="fraction of cations", y="")
+    most = 0
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
-        names = list(chosen.groupby("environment")["fraction"].sum().nlargest(8).index)
-        shares = chosen.groupby("environment")["fraction"].sum().reindex(names) / max(runs, 1)
-        panel.barh(range(len(names)), shares, color=color(0), height=0.7)
-        for row, name in enumerate(names):
-            panel.text(shares[name] + 0.01, row, name, va="center", fontsize=7.5)
-        panel.set(title=composition, yticks=[], ylim=(7.5, -0.5))
+        shares = chosen.groupby("environment")["fraction"].sum().nlargest(8) / max(runs, 1)
+        most = max(most, len(shares))
+        panel.barh(range(len(shares)), shares, color=color(0), height=0.7)
+        for row, (name, share) in enumerate(shares.items()):
+            inside = share > 0.6  # of the panel's width, where the name would leave it
+            panel.text(
+                share - 0.01 if inside else share + 0.01,
+                row,
+                str(name),
+                ha="right" if inside else "left",
+                va="center",
+                color="white" if inside else "black",
+                fontsize=7.5,
+            )
+        panel.set(yticks=[])
         panel.grid(axis="y", visible=False)
-    figure.axes[0].set_xlim(0, 1)
+    figure.axes[0].set(xlim=(0, 1), ylim=(max(most, 3) - 0.5, -0.5))
     return figure
 
 
 def network(tables: CampaignTables) -> Figure:
     """Bars of the fragment sizes, one panel for each composition."""
     data = tables.summary("network")
-    figure, panel_list = panels(tables.compositions(), x="cations per fragment", y="fraction")
+    if data.empty:
+        return nothing("no network in any trajectory that is shown")
+    figure, panel_list = composition_panels(tables, x="cations per fragment", y="fraction")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
         shares = chosen.groupby("fragment_size")["fraction"].sum() / max(runs, 1)
         panel.bar(shares.index, shares, color=color(2), width=0.8)
-        panel.set_title(composition)
+        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure

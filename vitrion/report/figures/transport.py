@@ -5,21 +5,27 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import SymmetricalLogLocator
 
-from vitrion.paper.family import halide
 from vitrion.report.campaign_tables import CampaignTables
+from vitrion.report.figures.panels import (
+    NO_TRAJECTORY,
+    NOT_DIFFUSIVE,
+    composition_panels,
+    element_roles,
+)
+from vitrion.report.numbers import concise
 from vitrion.report.style import (
     MARKERS,
-    PlainNumbers,
     color,
     errorbars,
     legend_above,
     log_axes,
-    panels,
+    nothing,
+    reference_line,
     say_nothing,
     straight_line,
     temperature_colors,
+    view,
 )
 from vitrion.tables.io import headline
 
@@ -34,8 +40,10 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
     """MSD against lag, one panel for each composition."""
     data = tables.summary("msd")
     data = data[(data["species"] == data["mobile"]) & (data["lag_ps"] > 0)]
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
     temperatures = temperature_colors(data["temperature_K"].unique())
-    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="MSD (Å²)")
+    figure, panel_list = composition_panels(tables, x="lag (ps)", y="MSD (Å²)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         for (temperature, replica), run in chosen.groupby(["temperature_K", "replica"]):
@@ -44,7 +52,7 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
             panel.plot(run["lag_ps"], run["msd_A2"], color=shade, label=label)
             panel.fill_between(
                 run["lag_ps"],
-                (run["msd_A2"] - run["msd_err_A2"]).clip(lower=1e-3),
+                (run["msd_A2"] - run["msd_err_A2"]).clip(lower=run["msd_A2"] / 4),
                 run["msd_A2"] + run["msd_err_A2"],
                 color=shade,
                 alpha=0.2,
@@ -53,8 +61,7 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
         if len(chosen):
             _guide(panel, chosen[chosen["temperature_K"] == chosen["temperature_K"].max()])
         else:
-            say_nothing(panel, "no trajectory to show")
-        panel.set_title(composition)
+            say_nothing(panel, NO_TRAJECTORY)
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
@@ -71,20 +78,18 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
     """MSD against lag by role, one panel for each composition."""
     data = tables.summary("msd")
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
-    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="MSD (Å²)")
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, x="lag (ps)", y="MSD (Å²)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         if chosen.empty:
-            say_nothing(panel, "no trajectory to show")
+            say_nothing(panel, NO_TRAJECTORY)
             continue
-        roles = chosen.iloc[0]
-        named = {"mobile": roles["mobile"], "center": roles["center"]}
-        named |= {"halide": halide(roles["ligands"]), "oxygen": "O"}
-        for index, (role, element) in enumerate(named.items()):
+        for element, role in element_roles(chosen.iloc[0]).items():
             mean = chosen[chosen["species"] == element].groupby("lag_ps")["msd_A2"].mean()
-            panel.plot(mean.index, mean, color=color(index), label=role)
-        _guide(panel, chosen[chosen["species"] == roles["mobile"]])
-        panel.set_title(composition)
+            panel.plot(mean.index, mean, color=role.color, linestyle=role.line, label=role.name)
+        _guide(panel, chosen[chosen["species"] == chosen["mobile"]])
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
@@ -93,22 +98,30 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
 def diffusion(tables: CampaignTables) -> Figure:
     """D against 1000 K / T, one panel for each composition."""
     data = headline(tables.summary("diffusion"))
-    mobile = data[data["species"] == data["mobile"]]
+    mobile = data[(data["species"] == data["mobile"]) & data["D_cm2_s"].notna()]
+    mobile = mobile.assign(flagged=tables.flagged(mobile))
+    if mobile.empty:
+        return nothing(NOT_DIFFUSIVE if len(data) else NO_TRAJECTORY)
     fits = tables.summary("arrhenius")
     fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
-    figure, panel_list = panels(tables.compositions(), x="1000 K / T", y="D (cm²/s)")
+    figure, panel_list = composition_panels(tables, x="1000 K / T", y="D (cm²/s)")
+    limits = view(mobile["D_cm2_s"], mobile["D_err_cm2_s"], log=True)
+    figure.axes[0].set_ylim(limits)
     for composition, panel in panel_list:
-        chosen = mobile[(mobile["composition"] == composition) & mobile["D_cm2_s"].notna()]
+        log_axes(panel, y=True)
+        chosen = mobile[mobile["composition"] == composition]
         if chosen.empty:
-            say_nothing(panel, "no temperature is diffusive\nin the time simulated")
-        for index, (replica, rows) in enumerate(chosen.groupby("replica")):
+            say_nothing(panel, NOT_DIFFUSIVE)
+        for replica, rows in chosen.groupby("replica"):
             errorbars(
                 panel,
                 1000 / rows["temperature_K"],
                 rows["D_cm2_s"],
                 rows["D_err_cm2_s"],
-                marker=MARKERS[index % len(MARKERS)],
-                color=color(index),
+                limits=limits,
+                hollow=rows["flagged"],
+                marker=MARKERS[replica % len(MARKERS)],
+                color=color(replica),
                 label=f"replica {replica}",
             )
         for fit in fits[fits["composition"] == composition].itertuples():
@@ -116,77 +129,103 @@ def diffusion(tables: CampaignTables) -> Figure:
             panel.text(
                 0.96,
                 0.92,
-                f"$E_a$ = {fit.Ea_eV:.2f} ± {fit.Ea_err_eV:.2f} eV",
+                f"$E_a$ = {concise(fit.Ea_eV, fit.Ea_err_eV)} eV",
                 transform=panel.transAxes,
                 ha="right",
                 fontsize=7.5,
             )
-        panel.set_title(composition)
-        log_axes(panel, y=True)
     legend_above(figure)
     return figure
 
 
-def _by_method(tables: CampaignTables, quantity: str, label: str) -> Figure:
+def _by_method(
+    tables: CampaignTables,
+    quantity: str,
+    label: str,
+    *,
+    log: bool = False,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> Figure:
     data = tables.summary("pooled").dropna(subset=["value"])
-    figure, panel_list = panels(tables.compositions(), x="temperature (K)", y=label)
+    data = data[data["quantity"].isin([f"{quantity}_{method}" for method in METHODS])]
+    data = data.assign(flagged=tables.flagged(data))
+    if data.empty:
+        return nothing(_why_no_conductivity(tables))
+    figure, panel_list = composition_panels(tables, x="temperature (K)", y=label)
+    limits = view(data["value"], data["err"], log=log, within=within)
+    figure.axes[0].set_ylim(limits)
     for composition, panel in panel_list:
+        log_axes(panel, y=log)
         chosen = data[data["composition"] == composition]
-        shown = 0
+        if chosen.empty:
+            say_nothing(panel, NOT_DIFFUSIVE)
         for index, (method, name) in enumerate(METHODS.items()):
             rows = chosen[chosen["quantity"] == f"{quantity}_{method}"]
-            shown += len(rows)
             errorbars(
                 panel,
                 rows["temperature_K"] + 8 * (index - 1),
                 rows["value"],
                 rows["err"],
+                limits=limits,
+                hollow=rows["flagged"],
                 marker=MARKERS[index],
                 color=color(index),
                 label=name,
             )
-        if not shown:
-            say_nothing(panel, "nothing to show")
-        panel.set_title(composition)
-    legend_above(figure)
     return figure
+
+
+def _why_no_conductivity(tables: CampaignTables) -> str:
+    return NOT_DIFFUSIVE if len(tables.summary("conductivity")) else NO_TRAJECTORY
 
 
 def conductivity(tables: CampaignTables) -> Figure:
     """Conductivity against temperature, one panel for each composition."""
-    figure = _by_method(tables, "sigma", "conductivity (mS/cm)")
-    figure.axes[0].set_yscale("symlog", linthresh=1.0)
-    figure.axes[0].yaxis.set_major_locator(
-        SymmetricalLogLocator(base=10, linthresh=1.0, subs=(1.0, 2.0, 5.0))
-    )
-    figure.axes[0].yaxis.set_major_formatter(PlainNumbers())
+    figure = _by_method(tables, "sigma", "conductivity (mS/cm)", log=True)
+    legend_above(figure)
     return figure
 
 
 def transference(tables: CampaignTables) -> Figure:
     """Transference number against temperature, one panel for each composition."""
-    figure = _by_method(tables, "t_mobile", "transference number")
-    low, high = figure.axes[0].get_ylim()
-    figure.axes[0].set_ylim(max(low, -1), min(high, 3))
+    figure = _by_method(tables, "t_mobile", "transference number", within=(-1, 3))
+    _compare_with_one(figure)
+    legend_above(figure)
     return figure
+
+
+def _compare_with_one(figure: Figure) -> None:
+    for panel in figure.axes:
+        if panel.axison and panel.get_visible():
+            reference_line(panel, 1.0)
 
 
 def haven_ratio(tables: CampaignTables) -> Figure:
     """Haven ratio against temperature, one panel for each composition."""
     data = tables.summary("pooled")
     data = data[(data["quantity"] == "haven_ratio") & data["value"].notna()]
-    figure, panel_list = panels(tables.compositions(), x="temperature (K)", y="Haven ratio")
+    data = data.assign(flagged=tables.flagged(data))
+    if data.empty:
+        return nothing(_why_no_conductivity(tables))
+    figure, panel_list = composition_panels(tables, x="temperature (K)", y="Haven ratio")
+    limits = view([*data["value"], 1.0], [*data["err"], 0.0], within=(-1, 4))
+    figure.axes[0].set_ylim(limits)
     for composition, panel in panel_list:
         rows = data[data["composition"] == composition]
         if rows.empty:
-            say_nothing(panel, "nothing to show")
+            say_nothing(panel, NOT_DIFFUSIVE)
         errorbars(
-            panel, rows["temperature_K"], rows["value"], rows["err"], marker="o", color=color(0)
+            panel,
+            rows["temperature_K"],
+            rows["value"],
+            rows["err"],
+            limits=limits,
+            hollow=rows["flagged"],
+            marker="o",
+            color=color(0),
         )
-        panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
-        panel.set_title(composition)
-    low, high = figure.axes[0].get_ylim()
-    figure.axes[0].set_ylim(max(low, -1), min(high, 4))
+    _compare_with_one(figure)
+    legend_above(figure)
     return figure
 
 
@@ -194,36 +233,36 @@ def correlations(tables: CampaignTables) -> Figure:
     """Correlated over self displacements against lag, one panel for each composition."""
     data = tables.summary("correlation")
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
-    figure, panel_list = panels(tables.compositions(), x="lag (ps)", y="correlated / self")
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, x="lag (ps)", y="correlated / self")
     largest = [0.1]
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         panel.axhline(0, color="0.3", linewidth=0.8)
-        panel.set_title(composition)
         log_axes(panel, x=True)
         if chosen.empty:
-            say_nothing(panel, "no trajectory to show")
+            say_nothing(panel, NO_TRAJECTORY)
             continue
-        roles = chosen.iloc[0]
+        mobile = chosen["mobile"].iloc[0]
         pair = chosen["species_i"] + "–" + chosen["species_j"]
         mean = (
             chosen.assign(pair=pair)
             .groupby(["pair", "lag_ps"])[["self_A2", "distinct_A2", "total_A2"]]
             .mean()
         )
-        mobile = roles["mobile"]
         own = mean.loc[f"{mobile}–{mobile}"]
-        others = {"center": roles["center"], "halide": halide(roles["ligands"]), "oxygen": "O"}
-        curves = {"mobile–mobile, distinct": own["distinct_A2"]}
-        for role, element in others.items():
-            for name in (f"{mobile}–{element}", f"{element}–{mobile}"):
-                if name in mean.index.get_level_values("pair"):
-                    curves[f"mobile–{role}"] = mean.loc[name, "total_A2"]
-        for index, (label, curve) in enumerate(curves.items()):
-            ratio = curve / own["self_A2"]
-            panel.plot(ratio.index, ratio, color=color(index), label=label)
-            # The longest lags are noise; the axis follows the bulk of the data.
-            largest.append(float(np.nanquantile(np.abs(ratio), 0.9)))
+        for element, role in element_roles(chosen.iloc[0]).items():
+            for name in dict.fromkeys((f"{mobile}–{element}", f"{element}–{mobile}")):
+                if name not in mean.index.get_level_values("pair"):
+                    continue
+                same = element == mobile
+                curve = mean.loc[name, "distinct_A2" if same else "total_A2"]
+                ratio = curve / own["self_A2"]
+                label = "mobile–mobile, distinct" if same else f"mobile–{role.name}"
+                panel.plot(ratio.index, ratio, color=role.color, linestyle=role.line, label=label)
+                # The longest lags are noise; the axis follows the bulk of the data.
+                largest.append(float(np.nanquantile(np.abs(ratio), 0.9)))
     figure.axes[0].set_ylim(-1.2 * max(largest), 1.2 * max(largest))
     legend_above(figure)
     return figure
@@ -242,9 +281,17 @@ def convergence(tables: CampaignTables) -> Figure:
     """Relative values against the length used, one panel for each composition."""
     data = tables.summary("convergence")
     data = data[data["temperature_K"] == data["temperature_K"].max()].dropna(subset=["value"])
-    figure, panel_list = panels(tables.compositions(), x="length used (ps)", y="value over last")
+    data = data[data["quantity"].isin(CONVERGING)]
+    if data.empty:
+        return nothing("no part of a trajectory gives a value")
+    figure, panel_list = composition_panels(tables, x="length used (ps)", y="value over last")
+    limits = (-0.2, 2.2)
+    figure.axes[0].set_ylim(limits)
     for composition, panel in panel_list:
+        log_axes(panel, x=True)
+        reference_line(panel, 1.0)
         chosen = data[data["composition"] == composition]
+        hollow = composition in tables.flagged_compositions()
         shown = 0
         for index, (quantity, name) in enumerate(CONVERGING.items()):
             parts = chosen[chosen["quantity"] == quantity].groupby("length_ps")
@@ -254,20 +301,20 @@ def convergence(tables: CampaignTables) -> Figure:
             err = parts["err"].agg(lambda e: np.sqrt(np.sum(e**2)) / len(e))
             last = mean.iloc[-1]
             shown += 1
-            panel.errorbar(
-                mean.index * (1 + 0.02 * (index - 2)),
+            place = mean.index * (1 + 0.02 * (index - 2))
+            panel.plot(place, mean / last, color=color(index), linewidth=0.9)
+            errorbars(
+                panel,
+                place,
                 mean / last,
-                yerr=(err / abs(last)).fillna(0),
+                err / abs(last),
+                limits=limits,
+                hollow=hollow,
                 marker=MARKERS[index],
                 color=color(index),
                 label=name,
-                linewidth=0.9,
             )
-        panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
-        log_axes(panel, x=True)
-        panel.set_title(composition)
         if not shown:
-            say_nothing(panel, "nothing that could converge")
-    figure.axes[0].set_ylim(-0.2, 2.2)
+            say_nothing(panel, "no part of it gives a value")
     legend_above(figure)
     return figure

@@ -75,6 +75,7 @@ function showViewer() {
   if (!viewer) { note.textContent = "This browser has no WebGL, which the 3D view needs."; return; }
   const elements = { Li: "#cc80ff", Na: "#ab5cf2", K: "#8f40d4", Al: "#8f9aa8", Ga: "#b98a6a", In: "#7f8a6d",
     Cl: "#2fae5b", Br: "#a64b2a", I: "#7d3fa0", O: "#e0201b" };
+  const shadeOf = e => elements[e] || "#" + ($3Dmol.elementColors.Jmol[e] || 0x999999).toString(16).padStart(6, "0");
   const radii = { Li: .45, Na: .6, K: .75, Al: .5, Ga: .5, In: .6, O: .4, Cl: .45, Br: .5, I: .55 };
   const shades = ["#56B4E9", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"];
   const limits = [1, 2, 4, 8, 16];
@@ -96,7 +97,7 @@ function showViewer() {
       bonds: bonds[i].map(j => number[j]).filter(j => j >= 0), bondOrder: bonds[i].map(() => 1),
       properties: { size: glass.size[i] },
     }] : []));
-    const paint = atom => fragments && atom.properties.size > 0 ? shade(atom.properties.size) : elements[atom.elem] || "#999";
+    const paint = atom => fragments && atom.properties.size > 0 ? shade(atom.properties.size) : shadeOf(atom.elem);
     viewer.setStyle({}, { sphere: { radius: .5, colorfunc: paint }, stick: { radius: .12, colorfunc: paint } });
     for (const elem of new Set(glass.elements))
       viewer.setStyle({ elem }, { sphere: { radius: radii[elem] || .5, colorfunc: paint }, stick: { radius: .12, colorfunc: paint } });
@@ -110,17 +111,17 @@ function showViewer() {
     else { viewer.zoomTo(); viewer.rotate(25, "y"); viewer.rotate(15, "x"); viewer.zoom(1.6); }
     viewer.render();
     const sizes = {};
-    const centers = glass.elements.map((e, i) => i).filter(i => glass.elements[i] === glass.center);
+    const centers = glass.elements.map((e, i) => i).filter(i => glass.centers.includes(glass.elements[i]));
     for (const i of centers) sizes[glass.size[i]] = (sizes[glass.size[i]] || 0) + 1 / glass.size[i];
     const listed = Object.entries(sizes).map(([size, n]) => `${Math.round(n)} of ${size}`).join(", ");
-    note.textContent = `${glass.name}, ${glass.replica}: ${glass.elements.length} atoms. Fragments, by their number of central cations: ${listed}.`;
+    note.textContent = `${glass.name}, ${glass.replica}: ${glass.elements.length} atoms. Fragments joined by ${glass.bridges.join(", ")}, by their number of central cations: ${listed}.`;
     legend.replaceChildren();
     const entries = fragments
       ? [...new Set(centers.map(i => shade(glass.size[i])))].map(colour => {
           const n = shades.indexOf(colour), low = n ? limits[n - 1] + 1 : 1;
           return [n === limits.length ? `over ${limits[n - 1]} cations` : low === limits[n] ? `${low} cation${low > 1 ? "s" : ""}` : `${low} to ${limits[n]} cations`, colour];
         })
-      : [...new Set(glass.elements)].map(e => [e, elements[e] || "#999"]);
+      : [...new Set(glass.elements)].map(e => [e, shadeOf(e)]);
     for (const [label, colour] of entries) {
       const entry = document.createElement("span"), dot = document.createElement("i");
       dot.style.background = colour;

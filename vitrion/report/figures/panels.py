@@ -1,0 +1,73 @@
+"""What figures with one panel for each composition share: the panels, and the roles of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vitrion.base.text import names
+from vitrion.report.campaign_tables import CampaignTables
+from vitrion.report.style import color, panels
+
+NO_TRAJECTORY = "no trajectory to show:\nall are flagged and left out"
+NOT_DIFFUSIVE = "the mobile ion is not diffusive\nin the time simulated"
+_HALOGENS = {"F", "Cl", "Br", "I"}
+_LINES = ("-", "--", ":", "-.")
+
+
+def composition_panels(
+    tables: CampaignTables, *, x: str, y: str
+) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+    """`panels` for the compositions of a campaign; those with flagged data say so."""
+    return panels(tables.compositions(), x=x, y=y, flagged=tables.flagged_compositions())
+
+
+@dataclass(frozen=True)
+class Role:
+    """What an element is in its glass, and how its curves are drawn in every figure.
+
+    Attributes:
+        name: mobile ion, central cation, halide (or ligand) or oxygen, numbered where there are
+            several.
+        short: A, M, X or O, numbered likewise.
+        color, line: of its curves.
+    """
+
+    name: str
+    short: str
+    color: str
+    line: str
+
+
+def element_roles(row: pd.Series) -> dict[str, Role]:
+    """The roles of the elements of a glass.
+
+    Args:
+        row: of a table that has `mobile`, `center` and `ligands`.
+
+    Returns:
+        Mobile ions, central cations, then ligands, oxygen last.
+    """
+    ligands = names(row["ligands"])
+    others = [element for element in ligands if element != "O"]
+    groups = (
+        ("mobile ion", "A", names(row["mobile"])),
+        ("central cation", "M", names(row["center"])),
+        ("halide" if set(others) <= _HALOGENS else "ligand", "X", others),
+        ("oxygen", "O", [element for element in ligands if element == "O"]),
+    )
+    found = {}
+    for index, (name, short, elements) in enumerate(groups):
+        for number, element in enumerate(elements, start=1):
+            several = len(elements) > 1
+            found[element] = Role(
+                f"{name} {number}" if several else name,
+                f"{short}{number}" if several else short,
+                color(index),
+                _LINES[(number - 1) % len(_LINES)],
+            )
+    return found
