@@ -26,6 +26,7 @@ if TRAINS:
                 "finetune.epochs",
                 "finetune.patience",
                 "finetune.batch_size",
+                "finetune.replay",
                 "finetune.optimizer",
                 "finetune.learning_rate",
                 "finetune.warmup_epochs",

@@ -1,15 +1,15 @@
-"""Errors of the start model and of the campaign's model on every split."""
+"""Errors of the baseline, the start model and the campaign's model on every split."""
 
 from pathlib import Path
 
 from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
-from vitrion.training import evaluate
+from vitrion.training import compared_models, evaluate
 
 config = validate_config(snakemake.config)
 with job_log(snakemake.log[0], "evaluate", gpus=snakemake.resources.get("gpu", 0)):
     evaluate(
-        {"pretrained": config.finetune.start, "fine-tuned": snakemake.input.model},
+        compared_models(config.finetune.start, **{"fine-tuned": snakemake.input.model}),
         {split: Path(snakemake.input[split]) for split in ("train", "val", "test")},
         Path(snakemake.output.metrics).parent,
         device=config.dynamics.device,

@@ -123,6 +123,7 @@ MATRIX: list[tuple] = [
     ("finetune.epochs", 3, TRAINING),
     ("finetune.patience", 3, TRAINING),
     ("finetune.batch_size", 2, TRAINING),
+    ("finetune.replay", 0.5, TRAINING),
     ("finetune.optimizer", "muon", TRAINING),
     ("finetune.learning_rate", 1e-4, TRAINING),
     ("finetune.warmup_epochs", 2.0, TRAINING),

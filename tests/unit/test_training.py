@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import ase.io
@@ -30,18 +31,19 @@ from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import PRESSURE_ONLY
-from vitrion.potential import CHGNetCalculator, load_model, model_hash
+from vitrion.potential import CHGNetCalculator, load_model, model_hash, read_card
 from vitrion.potential.network import Network
 from vitrion.tables.io import read_table
-from vitrion.training import evaluate, finetune, use_model
+from vitrion.training import compared_models, evaluate, finetune, use_model
 from vitrion.training.batches import builder_for, collate, training_frames
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
-from vitrion.training.finetune import learning_rate
+from vitrion.training.finetune import _Run, learning_rate
 from vitrion.training.objective import Objective, Step, predict, trainable
+from vitrion.training.replay import replay_frames
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
-SETTINGS = Finetune(epochs=3, batch_size=2, learning_rate=3e-4, optimizer="muon")
+SETTINGS = Finetune(start="0.3.0", epochs=3, batch_size=2, learning_rate=3e-4, optimizer="muon")
 
 
 def labelled(seed: int, calculator: CHGNetCalculator, name: str = "LiCl") -> Atoms:
@@ -447,6 +449,65 @@ def test_frozen_layers_and_reference_energies_stay(data: Path, tmp_path: Path) -
     assert "atom_conv_layers" in changed
 
 
+def test_a_training_from_the_shipped_model_replays_what_it_knows(
+    data: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"start": "shipped", "epochs": 1, "replay": 1.2, "learning_rate": 1e-4}
+    )
+    run(data, tmp_path, settings)
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["start_model_hash"] == model_hash("shipped")
+    assert card["replay"]["n_frames"] == 252
+    trained = load_model(str(tmp_path / "model.safetensors"))
+    assert trained.graph_converter.bond_graph_cutoff == 3.5
+    # Their labels are the start model's own, so that it has no error of them.
+    frames = replay_frames(settings, "cpu")
+    held_out = set(read_card("shipped")["campaign"]["split"]["held_out"])
+    names = {frame.info["composition"] for frame in frames}
+    assert len(names) == 21
+    assert not names & held_out
+    found, wanted = ours(load_model("shipped"), frames[:2])
+    for part, accuracy in (("e", 1e-5), ("f", 1e-3), ("s", 1e-3)):
+        assert torch.allclose(found[part], wanted[part], atol=accuracy)
+
+
+def test_an_epoch_is_ones_own_frames_and_a_share_of_replayed_ones(data: Path) -> None:
+    own = read_labelled_frames(data / "train.extxyz")
+    settings = SETTINGS.model_copy(update={"replay": 1.2, "batch_size": 4})
+    training = _Run(
+        load_model("0.3.0"),
+        {"train": own, "val": []},
+        [*own, *own[:4]],
+        settings=settings,
+        seed=1,
+        device=torch.device("cpu"),
+    )
+    assert training.steps_per_epoch == 3  # of 5 own frames and 6 replayed ones
+    epochs = [[id(frame) for frame in training._frames_of_epoch(number)] for number in range(1, 4)]
+    mine = {id(frame) for frame in training.frames["train"]}
+    replayed = [frame for epoch in epochs for frame in epoch if frame not in mine]
+    assert [len(epoch) for epoch in epochs] == [11, 11, 11]
+    assert all(mine <= set(epoch) for epoch in epochs)
+    # Nine frames serve the 18 of three epochs twice each.
+    assert Counter(replayed) == {id(frame): 2 for frame in training.replay}
+
+
+@pytest.mark.parametrize("settings", [{"start": "0.3.0"}, {"start": "shipped", "replay": 0}])
+def test_a_published_start_replays_nothing(settings: dict[str, object]) -> None:
+    assert replay_frames(Finetune(**settings), "cpu") == []
+
+
+def test_a_good_start_is_compared_with_the_published_model() -> None:
+    assert compared_models("shipped") == {"pretrained": "0.3.0", "start": "shipped"}
+    assert compared_models("my.safetensors", **{"fine-tuned": "x"}) == {
+        "pretrained": "0.3.0",
+        "start": "my.safetensors",
+        "fine-tuned": "x",
+    }
+    assert compared_models("r2scan") == {"pretrained": "r2scan"}
+
+
 def test_angle_cutoff_is_that_of_the_trained_model(data: Path, tmp_path: Path) -> None:
     """The start model itself is another potential then, so no hash of the two is the same."""
     wide = SETTINGS.model_copy(update={"epochs": 1, "angle_cutoff_A": 3.3})
@@ -502,7 +563,9 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[200] == pytest.approx(0, abs=1e-12)
 
 
-def test_used_model_is_the_start_model(tmp_path: Path) -> None:
+def test_pretrained_is_the_published_model(tmp_path: Path) -> None:
+    use_model(Finetune(model="pretrained"), tmp_path / "model.safetensors")
+    assert model_hash(str(tmp_path / "model.safetensors")) == model_hash("0.3.0")
     use_model(Finetune(model="pretrained", start="r2scan"), tmp_path / "model.safetensors")
     assert model_hash(str(tmp_path / "model.safetensors")) == model_hash("r2scan")
     assert json.loads((tmp_path / "model.json").read_text())["taken_from"] == "pretrained"
@@ -621,7 +684,8 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     frames = [labelled(seed, calculator, name) for name in ("LiCl", "LiF") for seed in range(4)]
     ase.io.write(tmp_path / "frames.extxyz", frames)
     (tmp_path / "config.yaml").write_text(
-        "campaign: test\nfinetune: {epochs: 2, batch_size: 2, learning_rate: 3.0e-4}\n"
+        "campaign: test\n"
+        "finetune: {start: 0.3.0, epochs: 2, batch_size: 2, learning_rate: 3.0e-4}\n"
     )
     common = ["--dataset", str(tmp_path / "frames.extxyz"), "--device", "cpu", "--threads", "1"]
     out, config = tmp_path / "model", str(tmp_path / "config.yaml")

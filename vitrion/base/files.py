@@ -84,7 +84,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path | Traversable) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

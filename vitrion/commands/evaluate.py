@@ -1,9 +1,9 @@
-"""Compare a model with labelled frames, the start model beside it.
+"""Compare a model with labelled frames, the published model beside it.
 
 Writes into DIR model_metrics.parquet (errors by split and composition), element_metrics.parquet,
 frame_errors.parquet (the worst frames first) and parity.parquet, and prints the errors over all
-compositions. The test split holds the compositions that the model was not trained on, according to
-its card.
+compositions. The test split holds the compositions that the model was not trained on, and energies
+are on the zero of the model that it was trained from, according to its card.
 """
 
 from __future__ import annotations
@@ -46,20 +46,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
     from vitrion.campaign.opening import open_config
-    from vitrion.potential import read_card
+    from vitrion.potential import is_available, read_card
     from vitrion.tables.io import read_table
-    from vitrion.training import evaluate, prepare_splits, resolve_model, with_data
+    from vitrion.training import baseline, evaluate, prepare_splits, resolve_model, with_data
 
     config = with_device(open_config(args.configfile), args)
     model = resolve_model(args.model, config.finetune.start)
+    card = read_card(model)
     held_out = args.held_out
     if held_out is None:
-        held_out = read_card(model).get("campaign", {}).get("split", {}).get("held_out")
+        held_out = card.get("campaign", {}).get("split", {}).get("held_out")
     config = with_data(config, args.dataset, held_out)
-    frames = prepare_splits(config, args.out / "dataset")
+    published = baseline(config.finetune.start)
+    zero = card.get("start_model", published)
+    frames = prepare_splits(
+        config, args.out / "dataset", model=zero if is_available(zero) else published
+    )
     if args.split is not None:
         frames = {args.split: frames[args.split]}
-    models = {"pretrained": config.finetune.start}
+    models = {"pretrained": published}
     if args.model != "pretrained":
         models[args.model] = model
     dynamics = config.dynamics

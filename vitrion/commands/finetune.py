@@ -40,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prepare the frames, train and evaluate."""
     from vitrion.campaign.opening import job_seed, open_config
-    from vitrion.training import evaluate, finetune, prepare_splits, with_data
+    from vitrion.training import (
+        compared_models,
+        evaluate,
+        finetune,
+        prepare_splits,
+        with_data,
+    )
 
     config = with_device(open_config(args.configfile), args)
     config = with_data(config, args.dataset, args.held_out)
@@ -56,8 +62,6 @@ def run(args: argparse.Namespace) -> None:
         threads=threads,
         metadata={"split": config.dataset.split.model_dump(mode="json")},
     )
-    models = {
-        "pretrained": config.finetune.start,
-        "fine-tuned": str(args.out / "model.safetensors"),
-    }
+    model = str(args.out / "model.safetensors")
+    models = compared_models(config.finetune.start, **{"fine-tuned": model})
     evaluate(models, frames, args.out, device=device, threads=threads)

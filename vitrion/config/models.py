@@ -317,7 +317,8 @@ class Validation(Section):
 
     force_mae_ratio: Positive = Field(
         0.5,
-        description="largest mean force error on held-out frames, over the start model's",
+        description="largest mean force error on held-out frames, over that of CHGNet 0.3.0 (of "
+        "r2scan where that is the start)",
     )
     force_mae_meV_A: Positive | None = Field(
         None,
@@ -400,10 +401,12 @@ class Finetune(Section):
 
     model: Text = Field(
         "shipped",
-        description="shipped (the model that comes with Vitrion); train; pretrained (the start "
-        "model unchanged); or a .safetensors file",
+        description="shipped (the model that comes with Vitrion); train; pretrained (CHGNet "
+        "0.3.0, or r2scan where that is the start); or a .safetensors file",
     )
-    start: Text = Field("0.3.0", description="0.3.0, r2scan, or a .safetensors file to start from")
+    start: Text = Field(
+        "shipped", description="model to start from: shipped, 0.3.0, r2scan, or a .safetensors file"
+    )
     angle_cutoff_A: Annotated[float, Field(gt=0, le=6)] | None = Field(
         None,
         description="longest bond that makes angles; the start model's (3.0 in chgnet's) if not "
@@ -414,6 +417,12 @@ class Finetune(Section):
         20, description="epochs without a better validation force error before stopping"
     )
     batch_size: Count = Field(4, description="frames per batch")
+    replay: Annotated[float, Field(ge=0, le=100)] = Field(
+        1.0,
+        description="frames of the shipped model's training set that are trained beside each frame "
+        "of one's own, with the start model's labels, so that it forgets nothing; 0 for none. "
+        "0.3.0 and r2scan have not learned from them and replay none",
+    )
     optimizer: Literal["adam", "muon"] = Field(
         "adam", description="muon learns more per step in long trainings, at a rate of about 0.01"
     )

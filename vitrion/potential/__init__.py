@@ -7,6 +7,7 @@ from vitrion.potential.engine import CHGNetBatch, CHGNetPotential, PotentialResu
 from vitrion.potential.weights import (
     export_chgnet,
     import_chgnet,
+    is_available,
     load_model,
     model_hash,
     read_card,
@@ -21,6 +22,7 @@ __all__ = [
     "PotentialResult",
     "export_chgnet",
     "import_chgnet",
+    "is_available",
     "load_model",
     "model_hash",
     "read_card",

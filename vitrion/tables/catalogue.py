@@ -56,7 +56,7 @@ _QUANTITIES = (
     "environment:<name> (fraction), residence:<name> (ps), D_tau:<name> (Å²)"
 )
 _EVALUATED = {
-    "model": _text("pretrained, fine-tuned, ... as named in the evaluation"),
+    "model": _text("pretrained (0.3.0 or r2scan), start, fine-tuned, ... as evaluated"),
     "split": _text("train, val or test"),
 }
 
@@ -345,9 +345,11 @@ TABLES: dict[str, dict[str, Column]] = {
     "learning": {
         "epoch": _count("epochs done; 0 is the start model"),
         "learning_rate": _real("", "learning rate at the end of the epoch"),
-        "train_energy_mae_meV_atom": _real("meV/atom", "training energy error"),
-        "train_force_mae_meV_A": _real("meV/Å", "training force error"),
-        "train_stress_mae_GPa": _real("GPa", "training stress error"),
+        "train_energy_mae_meV_atom": _real(
+            "meV/atom", "training energy error, replay included"
+        ),
+        "train_force_mae_meV_A": _real("meV/Å", "training force error, replay included"),
+        "train_stress_mae_GPa": _real("GPa", "training stress error, replay included"),
         "val_energy_mae_meV_atom": _real("meV/atom", "validation energy error"),
         "val_force_mae_meV_A": _real("meV/Å", "validation force error"),
         "val_stress_mae_GPa": _real("GPa", "validation stress error"),

@@ -47,6 +47,7 @@ from vitrion.training.checkpoint import (
     write_checkpoint,
 )
 from vitrion.training.objective import Objective, Step, trainable
+from vitrion.training.replay import replay_file, replay_frames
 
 logger = logging.getLogger("vitrion")
 
@@ -100,6 +101,7 @@ def finetune(
     if not frames["train"]:
         raise InputError("train", str(train), "no frames to train on; see the dataset's table")
     start = start_model(settings)
+    replay = replay_frames(settings, device)
     card: dict[str, object] = {
         "start_model": settings.start,
         "start_model_hash": model_hash(settings.start),
@@ -111,6 +113,7 @@ def finetune(
             }
             for split, path in (("train", train), ("val", val))
         },
+        "replay": {"sha256": sha256(replay_file()), "n_frames": len(replay)} if replay else None,
         # `model` names the model of a campaign; it is not a setting of the training.
         "settings": settings.model_dump(mode="json", exclude={"validation", "model"}),
         "seed": seed,
@@ -127,6 +130,7 @@ def finetune(
     run = _Run(
         start,
         frames,
+        replay,
         settings=settings,
         seed=seed,
         device=choose_device(device),
@@ -208,6 +212,7 @@ class _Run:
         self,
         model: CHGNet,
         frames: Mapping[str, Sequence[Atoms]],
+        replay: Sequence[Atoms] = (),
         *,
         settings: Finetune,
         seed: int,
@@ -217,6 +222,9 @@ class _Run:
         model.to(device)
         network = trainable(model, device)
         self.frames = {split: training_frames(frames[split], network) for split in frames}
+        self.replay = training_frames(replay, network)
+        own = len(frames["train"])
+        self.replayed_per_epoch = round(settings.replay * own) if replay else 0
         _freeze(model, settings.freeze)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = _optimizers(model, settings)
@@ -225,7 +233,8 @@ class _Run:
         self.objective = Objective(settings.loss, builder_for(network), settings.batch_size)
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch = _copy(model.state_dict()), 0
-        atoms = settings.epochs * sum(len(frame) for frame in frames["train"])
+        share = (own + self.replayed_per_epoch) / own
+        atoms = settings.epochs * share * sum(len(frame) for frame in frames["train"])
         self.step: Step = Network.energies_and_bond_gradients
         if atoms > COMPILE_FROM_ATOMS:
             self.step = self.objective.compiled(model, self.frames["train"][0])
@@ -269,20 +278,21 @@ class _Run:
     def measure_start(self) -> None:
         """Errors of the start model, as epoch 0."""
         started = time.monotonic()
-        errors = {split: self._errors(self.model, self._batches(split)) for split in self.frames}
+        errors = {
+            split: self._errors(self.model, self._batches(frames))
+            for split, frames in self.frames.items()
+        }
         self._record(errors, rate=0.0, wall_s=time.monotonic() - started)
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.frames["train"]) / self.settings.batch_size)
+        frames = len(self.frames["train"]) + self.replayed_per_epoch
+        return math.ceil(frames / self.settings.batch_size)
 
     def train_epoch(self, progress: Progress) -> None:
         started = time.monotonic()
         number = self.epoch + 1
-        order = torch.randperm(
-            len(self.frames["train"]),
-            generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches", number)),
-        )
+        frames = self._frames_of_epoch(number)
         step = (number - 1) * self.steps_per_epoch
         error = self.history[-1]["val_force_mae_meV_A"]
         note = f"epoch {number}, validation force error before it {error:.0f} meV/Å"
@@ -309,8 +319,8 @@ class _Run:
             progress.update(note=note)
 
         errors = {
-            "train": self._errors(self.model, self._batches("train", order.tolist()), update),
-            "val": self._errors(self.averaged_model, self._batches("val")),
+            "train": self._errors(self.model, self._batches(frames), update),
+            "val": self._errors(self.averaged_model, self._batches(self.frames["val"])),
         }
         self._record(errors, rate=rate, wall_s=time.monotonic() - started)
         scores = [row["val_force_mae_meV_A"] for row in self.history]
@@ -324,18 +334,33 @@ class _Run:
         decay = min(self.settings.ema_decay, (1 + float(number)) / (10 + float(number)))
         return torch.lerp(averaged, new, 1 - decay)
 
-    def _batches(
-        self, split: str, order: Sequence[int] | None = None
-    ) -> Iterable[list[TrainingFrame]]:
-        frames, size = self.frames[split], self.settings.batch_size
-        order = range(len(frames)) if order is None else order
-        for first in range(0, len(order), size):
-            yield [frames[index] for index in order[first : first + size]]
+    def _frames_of_epoch(self, number: int) -> list[TrainingFrame]:
+        """Training frames in random order, and among them replayed ones, other ones each epoch."""
+
+        def permuted(count: int, *key: object) -> list[int]:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, *key))
+            return torch.randperm(count, generator=generator).tolist()
+
+        frames = list(self.frames["train"])
+        if self.replayed_per_epoch:
+            first = (number - 1) * self.replayed_per_epoch
+            rounds: dict[int, list[int]] = {}
+            for position in range(first, first + self.replayed_per_epoch):
+                turn, place = divmod(position, len(self.replay))
+                if turn not in rounds:
+                    rounds[turn] = permuted(len(self.replay), "replay", turn)
+                frames.append(self.replay[rounds[turn][place]])
+        return [frames[index] for index in permuted(len(frames), "batches", number)]
+
+    def _batches(self, frames: Sequence[TrainingFrame]) -> Iterable[Sequence[TrainingFrame]]:
+        size = self.settings.batch_size
+        for first in range(0, len(frames), size):
+            yield frames[first : first + size]
 
     def _errors(
         self,
         model: CHGNet,
-        batches: Iterable[list[TrainingFrame]],
+        batches: Iterable[Sequence[TrainingFrame]],
         update: Callable[[Sequence[Tensor | None]], None] | None = None,
     ) -> dict[str, float]:
         """Mean absolute errors over batches in chgnet's units; `update` takes each gradient."""

@@ -1,21 +1,43 @@
-"""Models taken as they are: the start model, the shipped one, or a user's file."""
+"""Models taken as they are, and those that a model is compared with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from vitrion.config import Finetune
-from vitrion.potential.weights import load_model, model_hash, read_card, save_model
+from vitrion.potential.weights import PUBLISHED, load_model, model_hash, read_card, save_model
+
+BASELINE = "0.3.0"
 
 
-def resolve_model(model: str, start: str = "0.3.0") -> str:
+def baseline(start: str) -> str:
+    """The published model that others are measured against: the start model if it is one.
+
+    A start that is fine-tuned already, like the shipped model, would leave nothing to be better
+    than.
+    """
+    return start if start in PUBLISHED else BASELINE
+
+
+def resolve_model(model: str, start: str = BASELINE) -> str:
     """The name that `load_model` takes for a name of the configuration.
 
     Args:
         model: `pretrained`, or a name or file for `load_model`.
-        start: what `pretrained` stands for.
+        start: the configuration's start model; `pretrained` is its `baseline`.
     """
-    return start if model == "pretrained" else model
+    return baseline(start) if model == "pretrained" else model
+
+
+def compared_models(start: str, **others: str) -> dict[str, str]:
+    """Models to evaluate side by side, by the names that tables have for them.
+
+    The baseline comes first, which the ratios are over, then the start model where it is another.
+    """
+    models = {"pretrained": baseline(start)}
+    if start != models["pretrained"]:
+        models["start"] = start
+    return {**models, **others}
 
 
 def use_model(settings: Finetune, path: Path | str) -> None:

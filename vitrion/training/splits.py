@@ -24,13 +24,19 @@ def with_data(
     return config.model_copy(update={"dataset": dataset})
 
 
-def prepare_splits(config: Config, out: Path) -> dict[str, Path]:
-    """Check, align and split the labelled frames into `out`; the file of each split."""
+def prepare_splits(config: Config, out: Path, model: str | None = None) -> dict[str, Path]:
+    """Check, align and split the labelled frames into `out`; the file of each split.
+
+    Args:
+        config: what to read, and how to split it.
+        out: folder to write.
+        model: potential whose energy zero the labels get; the configuration's start model if None.
+    """
     prepare_dataset(
         [str(locate(source)) for source in config.dataset.sources],
         out,
         settings=config.dataset,
-        model=config.finetune.start,
+        model=model or config.finetune.start,
         seed=job_seed(config, "dataset"),
         compositions=campaign_compositions(config),
     )

@@ -90,7 +90,7 @@ def validate_model(
     the validation split.
 
     Args:
-        metrics: table `model_metrics` of the start model and `fine-tuned`, in this order.
+        metrics: table `model_metrics` of the published model first, and of `fine-tuned`.
         stability: table `stability` of the model.
         settings: limits, and which checks may fail.
         out: table `validation` to write, whatever the outcome.
@@ -121,7 +121,7 @@ def validation_checks(
     """The split whose errors count, and the rows of the `validation` table.
 
     Args:
-        metrics: rows of `model_metrics` of the start model and of `fine-tuned`.
+        metrics: rows of `model_metrics` of the published model and of `fine-tuned`.
         stability_rows: rows of `stability`, one per composition; empty where it was not run.
         settings: limits, and which checks may fail.
     """
