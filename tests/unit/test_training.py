@@ -685,6 +685,7 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     ase.io.write(tmp_path / "frames.extxyz", frames)
     (tmp_path / "config.yaml").write_text(
         "campaign: test\n"
+        "dataset: {dispersion: none}\n"
         "finetune: {start: 0.3.0, epochs: 2, batch_size: 2, learning_rate: 3.0e-4}\n"
     )
     common = ["--dataset", str(tmp_path / "frames.extxyz"), "--device", "cpu", "--threads", "1"]
