@@ -700,6 +700,7 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     assert set(test["model"]) == {"pretrained", "fine-tuned"}
 
     model = str(out / "model.safetensors")
+    common += ["--configfile", config]
     options = ["--model", model, "--split", "test", "--out", str(tmp_path / "again"), *common]
     assert main(["evaluate", *options]) == 0
     assert "pretrained" in capsys.readouterr().out
