@@ -173,7 +173,7 @@ def test_haven_ratio_is_that_of_pymatgen_analysis_diffusion(vasp_run):
     slopes = [np.polyfit(lags, y, 1, w=lags**-0.5)[0] for y in (lithium.msd_A2, per_ion_A2)]
     assert slopes[0] / slopes[1] == pytest.approx(theirs.haven_ratio, rel=1e-3)
     charges = [{"Li": 1, "P": 5, "S": -2, "Cl": -1}[s] for s in data.species]
-    ours, _ = onsager(data, charges, INTERVAL_PS, select=slice(8, 10)).haven(
+    ours, _ = onsager(data, charges, INTERVAL_PS, window=slice(8, 10)).haven(
         data.species.index("Li")
     )
     assert ours == pytest.approx(

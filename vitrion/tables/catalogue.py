@@ -90,7 +90,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
         "fit_start_ps": _real("ps", "first lag of the fit"),
         "fit_stop_ps": _real("ps", "last lag of the fit"),
-        "loglog_slope": _real("", "d log MSD / d log lag of the later lags; 1 is diffusive"),
+        "loglog_slope": _real(
+            "", "d log(MSD - offset) / d log lag of the later lags; 1 is diffusive"
+        ),
         "diffusive": _flag("whether the slope is the same at all lags and in both halves"),
     },
     "conductivity": {
@@ -113,7 +115,27 @@ TABLES: dict[str, dict[str, Column]] = {
         "L": _real("S/cm", "Onsager coefficient; all of them sum to the Einstein conductivity"),
         "L_err": _real("S/cm", _STANDARD_ERROR),
         "L_self": _real("S/cm", "single-ion part (zero between species)"),
+        "L_self_err": _real("S/cm", _STANDARD_ERROR),
         "L_distinct": _real("S/cm", "L - L_self"),
+        "L_distinct_err": _real("S/cm", _STANDARD_ERROR),
+    },
+    "diffusion_curve": {
+        **TRAJECTORY_KEY,
+        **_FRAME,
+        "species": _text("element"),
+        "lag_ps": _real("ps", "lag time"),
+        "D_cm2_s": _real("cm²/s", "slope of the MSD between lag/√2 and lag·√2, over six"),
+        "D_err_cm2_s": _real("cm²/s", _STANDARD_ERROR),
+    },
+    "conductivity_curve": {
+        **TRAJECTORY_KEY,
+        **_FRAME,
+        "method": _text("nernst_einstein or einstein"),
+        "lag_ps": _real("ps", "lag time"),
+        "sigma_mS_cm": _real("mS/cm", "conductivity by the slopes between lag/√2 and lag·√2"),
+        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "t_mobile": _real("", "transference number of the mobile ion by these slopes"),
+        "t_mobile_err": _real("", _STANDARD_ERROR),
     },
     "haven": {
         **TRAJECTORY_KEY,

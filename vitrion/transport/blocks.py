@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -51,10 +52,16 @@ def halves() -> np.ndarray:
     return np.kron(np.eye(2), np.ones(BLOCKS // 2))
 
 
+@cache
 def resampling_weights() -> np.ndarray:
     """(resamples, blocks) how often each block is drawn, with replacement, always the same."""
     rng = np.random.default_rng(0)
     return rng.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), RESAMPLES).astype(float)
+
+
+def bootstrap_error(samples: np.ndarray) -> float:
+    """Standard error from the values (resamples,) of resampled blocks."""
+    return float(np.std(samples) * np.sqrt(BLOCKS / (BLOCKS - 1)))
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,8 @@ class JointEstimate:
             factors: (n,).
         """
         theory = factors @ self.covariance @ factors
-        resampled = np.var(self.samples @ factors) * BLOCKS / (BLOCKS - 1)
-        return float(factors @ self.value), float(np.sqrt(np.fmax(theory, resampled)))
+        resampled = bootstrap_error(self.samples @ factors)
+        return float(factors @ self.value), float(np.fmax(np.sqrt(np.fmax(theory, 0.0)), resampled))
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
         """Value and standard error of a ratio of two linear combinations, to first order.

@@ -160,7 +160,7 @@ def _follow_centers(
             seen[column] += np.bincount(kinds, minlength=len(counts))
             sums[block, column] += conducts[:, kinds] @ r2
             terms[block, column] += 1
-    slope = slope_weights(lags, n_frames, walkers=float(alpha.sum())) / (6 * interval_ps)
+    slope = slope_weights(lags, n_frames, float(alpha.sum()), slice(None)) / (6 * interval_ps)
     with np.errstate(invalid="ignore", divide="ignore"):
         msd_A2 = squared / seen
     by_block = BlockSums(sums, terms)

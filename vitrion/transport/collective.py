@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product, zip_longest
+from itertools import zip_longest
 
 import numpy as np
 
@@ -22,11 +22,14 @@ from vitrion.transport.blocks import (
 )
 from vitrion.transport.diffusion import (
     Diffusion,
+    choose_window,
+    compare_windows,
     fall_weights,
-    fit_window,
+    fit_windows,
     fitted_line,
     is_linear,
-    late_weights,
+    latest_window,
+    local_slopes,
     slope_weights,
 )
 from vitrion.transport.msd import Displacements, relative_covariance
@@ -53,6 +56,20 @@ class Correlations:
     def counts(self) -> np.ndarray:
         """Atoms of each element."""
         return np.array([m.n_atoms for m in self.moments.values()])
+
+    @cached_property
+    def concerted(self) -> np.ndarray:
+        """(species, species) `Displacements.concerted` of each pair, at least 1 on the diagonal."""
+        every = list(self.moments.values())
+        found = np.array([[one.concerted(other) for other in every] for one in every])
+        np.fill_diagonal(found, np.maximum(np.diag(found), 1.0))
+        return found
+
+    @cached_property
+    def resampled(self) -> tuple[np.ndarray, np.ndarray]:
+        """`mean` of resampled blocks, (resamples, ...); zero without origins."""
+        total, own = self.mean(resampling_weights())
+        return np.nan_to_num(total), np.nan_to_num(own)
 
     def mean(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """⟨ΔR_a · ΔR_b⟩ in Å², and its self part.
@@ -126,6 +143,10 @@ class Onsager:
         """Factors of Σ_b L_ab."""
         return np.sum([self.L(a, b) for b in range(len(self.species))], axis=0)
 
+    def distinct(self, a: int, b: int) -> np.ndarray:
+        """Factors of L_ab without its self part."""
+        return self.L(a, b) - (self.own(a) if a == b else 0)
+
     def haven(self, a: int) -> tuple[float, float]:
         """L_aa^self / L_aa and its error."""
         return self.joint.ratio(self.own(a), self.L(a, a))
@@ -139,84 +160,160 @@ class Onsager:
         return self.joint.ratio(self.own(a), self.nernst_einstein)
 
 
+def conduction_window(
+    data: Correlations, charges: Sequence[float], self_diffusion: Sequence[Diffusion], mobile: int
+) -> slice:
+    """Lags from which all collective coefficients are taken.
+
+    A collective displacement is a single walker, which shows little of a relaxation. So the window
+    follows the motion of the ions: that of the mobile ion, and Σ_a z_a² N_a MSD_a, the self part of
+    the conductivity (`choose_window`); the later of both. It begins later still where the slopes of
+    L_AA and of Σ_ab L_ab do not agree with their later ones.
+
+    Args:
+        data: the correlations.
+        charges: formal charge of each element in e.
+        self_diffusion: of each element.
+        mobile: place of the mobile ion among the elements.
+    """
+    moments = list(data.moments.values())
+    lags, n_frames = moments[0].lags, moments[0].n_frames
+    charge2 = np.asarray(charges, dtype=float) ** 2 * data.counts
+    errors_A2 = charge2[:, None] * np.stack([m.single_err_A2 for m in moments])
+    own_A4 = np.einsum("ab,ai,bj->ij", data.concerted, errors_A2, errors_A2)
+    kernel = relative_covariance(lags, n_frames)
+    own = choose_window(
+        lags,
+        n_frames,
+        moments[mobile].n_atoms,
+        charge2 @ np.stack([m.msd_A2 for m in moments]),
+        kernel * own_A4,
+    )
+    windows = fit_windows(lags, n_frames)
+    first = windows.index(max(own, self_diffusion[mobile].window, key=lambda one: one.start))
+    total = data.mean()[0] * np.outer(charges, charges)
+    for square in (total[:, mobile, mobile], total.sum(axis=(1, 2))):
+        found = compare_windows(lags, n_frames, 1, square, kernel * np.outer(square, square))
+        first += int(np.argmax(found.agree[first:]))
+    return windows[first]
+
+
 def onsager(
     data: Correlations,
     charges: Sequence[float],
     frame_interval_ps: float,
     self_diffusion: Sequence[Diffusion] = (),
-    select: slice | None = None,
+    window: slice | None = None,
 ) -> Onsager:
     """Onsager coefficients from the slopes that the long lags support.
 
     L_ab uses the weights of one walker, L_aa^self those of N_a, as D_a does. The self part of an
-    element that does not diffuse is its slope at late lags, and its error includes the part of that
-    which may not last (`Diffusion.transient_A2_ps`).
+    element that does not diffuse is its slope at the latest lags, and its error includes the part
+    of that which may not last (`Diffusion.transient_A2_ps`).
 
     Args:
         data: the correlations.
         charges: formal charge of each element in e.
         frame_interval_ps: time between frames.
-        self_diffusion: of each element; by default all diffuse.
-        select: lags of the fit, indices into the lag grid; by default `fit_window`.
+        self_diffusion: of each element; by default all diffuse, in the same window.
+        window: lags of the fit, indices into the lag grid; by default the latest ones.
     """
     moments = list(data.moments.values())
-    first = moments[0]
-    select = fit_window(first.lags, first.n_frames) if select is None else select
-    lags = first.lags[select]
+    lags, n_frames = moments[0].lags, moments[0].n_frames
+    window = latest_window(lags, n_frames) if window is None else window
     scale = 1 / (6 * frame_interval_ps)
-    slope = slope_weights(lags, first.n_frames, walkers=1) * scale
+    slope = slope_weights(lags, n_frames, 1, window) * scale
     own_slopes = np.stack(
         [
-            (slope_weights if one is None or not one.transient else late_weights)(
-                lags, first.n_frames, m.n_atoms
-            )
-            * scale
+            slope_weights(lags, n_frames, m.n_atoms, one.window if one else window) * scale
             for m, one in zip_longest(moments, self_diffusion)
         ]
     )
-    z = np.asarray(charges, dtype=float)
-
-    def estimate(weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        total, own = data.mean(weights)
-        total, own = total[..., select, :, :] * np.outer(z, z), own[..., select, :] * z**2
-        L = np.einsum("l,...lab->...ab", slope, total)
-        L_self = np.einsum("al,...la->...a", own_slopes, own)
-        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_self], axis=-1), total
-
-    value, total = estimate()
+    total = data.mean()[0] * np.outer(charges, charges)
+    line = fitted_line(lags, total, slope / scale, window)
     return Onsager(
         species=data.species,
-        joint=JointEstimate(
-            value=value,
-            covariance=_covariance(
-                fitted_line(lags, total, slope / scale),
-                slope,
-                own_slopes,
-                relative_covariance(lags, first.n_frames),
-                data.counts,
-                _self_covariance(moments, z, own_slopes, select, self_diffusion),
-            ),
-            samples=estimate(resampling_weights())[0],
-        ),
-        linear=_linear(lags, first.n_frames, total, slope / scale),
+        joint=_joint_estimate(data, charges, slope, own_slopes, line, self_diffusion),
+        linear=_linear(lags, n_frames, total),
     )
 
 
-def _linear(lags: np.ndarray, n_frames: int, total: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether the slopes of L_aa (species,) and, last, of Σ L_ab are the same at all lags."""
-    fall = fall_weights(lags, n_frames)
+def onsager_curve(
+    data: Correlations, charges: Sequence[float], frame_interval_ps: float
+) -> tuple[np.ndarray, list[Onsager]]:
+    """Onsager coefficients as slopes between two lags each, a factor of two apart.
+
+    Args:
+        data: the correlations.
+        charges: formal charge of each element in e.
+        frame_interval_ps: time between frames.
+
+    Returns:
+        (points,) lags in ps, the geometric mean of the two, and the coefficients there.
+    """
+    moments = list(data.moments.values())
+    total = data.mean()[0] * np.outer(charges, charges)
+    middles, weights = local_slopes(moments[0].lags, moments[0].n_frames)
+    linear = np.ones(len(moments) + 1, dtype=bool)
+    found = []
+    for slope in weights / (6 * frame_interval_ps):
+        own_slopes = np.tile(slope, (len(moments), 1))
+        joint = _joint_estimate(data, charges, slope, own_slopes, total)
+        found.append(Onsager(data.species, joint, linear))
+    return middles * frame_interval_ps, found
+
+
+def _joint_estimate(
+    data: Correlations,
+    charges: Sequence[float],
+    slope: np.ndarray,
+    own_slopes: np.ndarray,
+    line: np.ndarray,
+    self_diffusion: Sequence[Diffusion] = (),
+) -> JointEstimate:
+    """All L_ab and self parts with their errors.
+
+    Args:
+        data: the correlations.
+        charges: formal charge of each element in e.
+        slope: (lags,) weights of collective slopes.
+        own_slopes: (species, lags) weights of self parts.
+        line: (lags, species, species) ⟨ΔR_a · ΔR_b⟩ times charges, from which errors follow.
+        self_diffusion: of each element, where some do not diffuse.
+    """
+    z = np.asarray(charges, dtype=float)
+
+    def estimate(total: np.ndarray, own: np.ndarray) -> np.ndarray:
+        used = np.flatnonzero(slope)
+        L = np.tensordot(total[..., used, :, :], slope[used], ((-3,), (0,))) * np.outer(z, z)
+        L_self = np.einsum("al,...la->...a", own_slopes, own) * z**2
+        return np.concatenate([L.reshape(*L.shape[:-2], -1), L_self], axis=-1)
+
+    first = next(iter(data.moments.values()))
+    own = _self_covariance(data, z, own_slopes, self_diffusion)
+    kernel = relative_covariance(first.lags, first.n_frames)
+    return JointEstimate(
+        value=estimate(*(np.nan_to_num(part) for part in data.mean())),
+        covariance=_covariance(line, slope, own_slopes, kernel, data.counts, own),
+        samples=estimate(*data.resampled),
+    )
+
+
+def _linear(lags: np.ndarray, n_frames: int, total: np.ndarray) -> np.ndarray:
+    """Whether the slopes of L_aa (species,) and, last, of Σ L_ab are the same at all late lags."""
+    latest = latest_window(lags, n_frames)
+    fall = fall_weights(lags, n_frames, latest)
     squares = np.concatenate([np.einsum("laa->la", total), total.sum(axis=(1, 2))[:, None]], axis=1)
     kernel = np.outer(fall, fall) * relative_covariance(lags, n_frames)
-    line = fitted_line(lags, squares, weights)
+    line = fitted_line(lags, squares, slope_weights(lags, n_frames, 1, latest), latest)
     errors = np.sqrt(np.maximum(np.einsum("ij,ik,jk->k", kernel, line, line), 0.0))
     return np.array([is_linear(*pair) for pair in zip(fall @ squares, errors, strict=True)])
 
 
 def _self_covariance(
-    moments: Sequence[Displacements],
+    data: Correlations,
     z: np.ndarray,
     slopes: np.ndarray,
-    select: slice,
     self_diffusion: Sequence[Diffusion],
 ) -> np.ndarray:
     """(species, species) covariance of the self parts.
@@ -224,15 +321,11 @@ def _self_covariance(
     Atoms of two elements that move together make their self parts fluctuate together. Where an
     element does not diffuse, the part of its slope that may not last is added to its error.
     """
-    kernel = relative_covariance(moments[0].lags[select], moments[0].n_frames)
-    found = np.zeros((len(moments), len(moments)))
-    charge2 = z**2 * np.array([m.n_atoms for m in moments])
-    for (a, one), (b, other) in product(enumerate(moments), repeat=2):
-        errors_A4 = np.outer(one.single_err_A2[select], other.single_err_A2[select])
-        share = max(one.concerted(one), 1.0) if a == b else one.concerted(other)
-        found[a, b] = (
-            charge2[a] * charge2[b] * share * (slopes[a] @ (kernel * errors_A4) @ slopes[b])
-        )
+    moments = list(data.moments.values())
+    charge2 = z**2 * data.counts
+    weighted = slopes * charge2[:, None] * np.stack([m.single_err_A2 for m in moments])
+    kernel = relative_covariance(moments[0].lags, moments[0].n_frames)
+    found = data.concerted * (weighted @ kernel @ weighted.T)
     for a, of in enumerate(self_diffusion):
         if of.transient:
             found[a, a] += (charge2[a] * of.transient_A2_ps) ** 2

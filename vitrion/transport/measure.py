@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,9 +14,15 @@ from vitrion.structure.rdf import Rdf, first_shell_cutoffs, radial_distributions
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
-from vitrion.transport.collective import Correlations, Onsager, correlations, onsager
+from vitrion.transport.collective import (
+    Correlations,
+    Onsager,
+    conduction_window,
+    correlations,
+    onsager,
+)
 from vitrion.transport.contacts import ContactIntervals, ContactRecorder
-from vitrion.transport.diffusion import Diffusion, diffusion, fit_window
+from vitrion.transport.diffusion import Diffusion, diffusion
 from vitrion.transport.environments import (
     EnvironmentCounter,
     Environments,
@@ -88,7 +94,8 @@ class Conduction:
 
     Attributes:
         correlations: of the collective displacements.
-        fit_start_ps, fit_stop_ps: first and last lag of the fits.
+        window: lags of the fits, indices into the lag grid.
+        fit_start_ps, fit_stop_ps: the first and the last of them.
         onsager: Onsager coefficients.
         mobile: place of the mobile ion among the species.
         self_diffusive: whether the mobile ion diffuses.
@@ -100,6 +107,7 @@ class Conduction:
     """
 
     correlations: Correlations
+    window: slice
     fit_start_ps: float
     fit_stop_ps: float
     onsager: Onsager
@@ -282,10 +290,22 @@ def measure_transport(
         )
         for frame, drift in drifts_A.items()
     }
+    scale_mS_cm = conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K)
+    conduction: dict[str, Conduction] = {}
+    for frame, found in motion.items():
+        # All frames share the headline's lags: a conductivity does not depend on the frame.
+        first = next(iter(conduction.values()), None)
+        conduction[frame] = measure_conduction(
+            found,
+            settings,
+            mobile=mobile,
+            frame_interval_ps=trajectory.frame_interval_ps,
+            scale_mS_cm=scale_mS_cm,
+            window=first.window if first else None,
+        )
     by_frame: list[list[Clusters]] = [[] for _ in motion]
     if definitions:
-        first = next(iter(motion.values())).moments[mobile]
-        lags = first.lags[fit_window(first.lags, first.n_frames)]
+        lags = moments[mobile].lags[next(iter(conduction.values())).window]
         by_frame = clusters(
             trajectory,
             *(definition.bonds_A for definition in definitions),
@@ -295,20 +315,14 @@ def measure_transport(
             fit_stop=int(lags[-1]),
             drifts_A=list(drifts_A.values()),
         )
-    scale_mS_cm = conductivity_mS_cm(1.0, trajectory.volume_A3, temperature_K)
     return {
         frame: FrameTransport(
-            self_diffusion=found,
-            conduction=measure_conduction(
-                found,
-                settings,
-                mobile=mobile,
-                frame_interval_ps=trajectory.frame_interval_ps,
-                scale_mS_cm=scale_mS_cm,
-                clusters=list(zip(definitions, by_definition, strict=False)),
+            self_diffusion=motion[frame],
+            conduction=replace(
+                conduction[frame], clusters=list(zip(definitions, by_definition, strict=False))
             ),
         )
-        for (frame, found), by_definition in zip(motion.items(), by_frame, strict=True)
+        for frame, by_definition in zip(motion, by_frame, strict=True)
     }
 
 
@@ -337,9 +351,9 @@ def measure_conduction(
     mobile: str,
     frame_interval_ps: float,
     scale_mS_cm: float,
-    clusters: list[tuple[ClusterDefinition, Clusters]],
+    window: slice | None = None,
 ) -> Conduction:
-    """Onsager coefficients, from the same lags as self-diffusion.
+    """Onsager coefficients, without clusters.
 
     Args:
         self_diffusion: of all elements.
@@ -347,17 +361,21 @@ def measure_conduction(
         mobile: the mobile ion.
         frame_interval_ps: time between frames.
         scale_mS_cm: conductivity of one e² Å²/ps.
-        clusters: cluster conductivities, taken over as they are.
+        window: lags of the fit; by default `conduction_window`.
     """
     data = correlations(self_diffusion.moments)
     by_element = self_diffusion.diffusion
     place = data.species.index(mobile)
     charges = [settings.charges[s] for s in data.species]
-    found = onsager(data, charges, frame_interval_ps, list(by_element.values()))
+    every = list(by_element.values())
+    window = window or conduction_window(data, charges, every, place)
+    found = onsager(data, charges, frame_interval_ps, every, window)
+    lags_ps = self_diffusion.moments[mobile].lags[window] * frame_interval_ps
     return Conduction(
         correlations=data,
-        fit_start_ps=by_element[mobile].fit_start_ps,
-        fit_stop_ps=by_element[mobile].fit_stop_ps,
+        window=window,
+        fit_start_ps=float(lags_ps[0]),
+        fit_stop_ps=float(lags_ps[-1]),
         onsager=found,
         mobile=place,
         self_diffusive=by_element[mobile].diffusive,
@@ -367,7 +385,7 @@ def measure_conduction(
             s for s, one in by_element.items() if s != mobile and not one.diffusive
         ),
         scale_mS_cm=scale_mS_cm,
-        clusters=clusters,
+        clusters=[],
     )
 
 

@@ -262,7 +262,8 @@ class _VanHove:
             stride = max(1, (n_frames - lag) // VAN_HOVE_ORIGINS)
             step_A = history_A[:, :, lag::stride] - history_A[:, :, : n_frames - lag : stride]
             distance_A = np.sqrt(np.einsum("axf,axf->af", step_A, step_A))
-            self.counts[row] += np.histogram(distance_A, self.edges_A)[0]
+            bins, ends_A = self.counts.shape[1], (self.edges_A[0], self.edges_A[-1])
+            self.counts[row] += np.histogram(distance_A, bins, ends_A)[0]
             self.terms[row] += distance_A.size
 
     def density(self) -> np.ndarray:

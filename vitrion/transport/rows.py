@@ -13,7 +13,8 @@ from vitrion.config import Transport
 from vitrion.structure.rdf import Rdf
 from vitrion.tables import TABLES, TRAJECTORY_KEY
 from vitrion.transport.clusters import Clusters
-from vitrion.transport.collective import Correlations
+from vitrion.transport.collective import Correlations, onsager_curve
+from vitrion.transport.diffusion import diffusion_curve
 from vitrion.transport.environments import Environments
 from vitrion.transport.measure import (
     ClusterDefinition,
@@ -105,6 +106,15 @@ def all_rows(
     motion, conduction = measured.moments, next(iter(measured.transport.values())).conduction
     found = transport_rows(measured, key)
     found["msd"] = _table("msd", key, msd_rows(motion, interval_ps))
+    z = [settings.charges[s] for s in motion]
+    curves: dict[str, list[pd.DataFrame]] = {"diffusion_curve": [], "conductivity_curve": []}
+    for frame, of in measured.transport.items():
+        D_curve = diffusion_curve_rows(of.self_diffusion.moments, interval_ps)
+        curves["diffusion_curve"].append(D_curve.assign(frame=frame))
+        sigma_curve = pd.DataFrame(conductivity_curve_rows(of.conduction, interval_ps, z))
+        curves["conductivity_curve"].append(sigma_curve.assign(frame=frame))
+    for name, parts in curves.items():
+        found[name] = _table(name, key, pd.concat(parts), found["conductivity"].attrs)
     found["non_gaussian"] = _table("non_gaussian", key, non_gaussian_rows(motion, interval_ps))
     found["van_hove"] = _table("van_hove", key, van_hove_rows(motion, interval_ps))
     correlation = correlation_rows(conduction.correlations, interval_ps)
@@ -191,6 +201,49 @@ def msd_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     )
 
 
+def diffusion_curve_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
+    """One row per element and lag."""
+    parts = []
+    for s, m in moments.items():
+        lag_ps, D_A2_ps, err_A2_ps = diffusion_curve(m, interval_ps)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "species": s,
+                    "lag_ps": lag_ps,
+                    "D_cm2_s": D_A2_ps * A2_PS_TO_CM2_S,
+                    "D_err_cm2_s": err_A2_ps * A2_PS_TO_CM2_S,
+                }
+            )
+        )
+    return pd.concat(parts)
+
+
+def conductivity_curve_rows(conduction: Conduction, interval_ps: float, z: list[float]) -> Rows:
+    """One row per definition of the conductivity and lag.
+
+    Args:
+        conduction: the correlations.
+        interval_ps: time between frames.
+        z: formal charge of each element in e.
+    """
+    rows: Rows = []
+    mobile = conduction.mobile
+    for lag_ps, found in zip(*onsager_curve(conduction.correlations, z, interval_ps), strict=True):
+        for method, factors, share in (
+            (
+                "nernst_einstein",
+                found.nernst_einstein,
+                found.transference_nernst_einstein(mobile),
+            ),
+            ("einstein", found.einstein, found.transference(mobile)),
+        ):
+            sigma = found.joint.combination(factors)
+            columns = _conductivity(conduction, sigma, share, usable=True)
+            rows.append({"method": method, "lag_ps": lag_ps, **columns})
+    return rows
+
+
 def non_gaussian_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     """One row per element and lag."""
     return pd.concat(
@@ -225,10 +278,11 @@ def onsager_rows(conduction: Conduction) -> Rows:
     rows: Rows = []
     for (i, a), (j, b) in product(enumerate(found.species), repeat=2):
         L, L_err = found.joint.combination(found.L(i, j))
-        L_self = 0.0
+        L_self, L_self_err = 0.0, 0.0
         if i == j:
             known = _or_nan(conduction.self_diffusive)
-            L_self = found.joint.combination(found.own(i))[0] * known
+            L_self, L_self_err = (x * known for x in found.joint.combination(found.own(i)))
+        _, L_distinct_err = found.joint.combination(found.distinct(i, j))
         rows.append(
             {
                 "species_i": a,
@@ -236,7 +290,9 @@ def onsager_rows(conduction: Conduction) -> Rows:
                 "L": L * usable * scale,
                 "L_err": L_err * usable * scale,
                 "L_self": L_self * scale,
+                "L_self_err": L_self_err * scale,
                 "L_distinct": (L * usable - L_self) * scale,
+                "L_distinct_err": (L_distinct_err * usable + 0 * L_self) * scale,
             }
         )
     return rows
