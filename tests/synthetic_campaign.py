@@ -132,12 +132,20 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             msd = 6e4 * own * lag + 0.5
             add("msd", species=element, lag_ps=lag, msd_A2=msd, msd_err_A2=noise * msd)
             add("non_gaussian", species=element, lag_ps=lag, alpha2=np.exp(-lag / 20))
+            local = own * (1 + 2 * np.exp(-lag / 3))
+            add("diffusion_curve", frame="network", species=element, lag_ps=lag, D_cm2_s=local,
+                D_err_cm2_s=0.02 * np.sqrt(lag / 10) * local)  # fmt: skip
     for method, t in law.t.items():
         value, err = around(sigma * (1.2 if method == "nernst_einstein" else 1))
         share, share_err = around(t)
         add("conductivity", frame="network", method=method, sigma_mS_cm=value,
             sigma_err_mS_cm=err, t_mobile=share, t_mobile_err=share_err,
             not_diffusive="")  # fmt: skip
+        for lag in LAGS_PS if method != "cluster_nernst_einstein" else ():
+            local = sigma * (1 + 2 * np.exp(-lag / 3))
+            add("conductivity_curve", frame="network", method=method, lag_ps=lag,
+                sigma_mS_cm=local, sigma_err_mS_cm=0.1 * np.sqrt(lag / 10) * local, t_mobile=t,
+                t_mobile_err=0.02 * np.sqrt(lag / 10))  # fmt: skip
     value, err = around(law.haven)
     add("haven", frame="network", haven_ratio=value, haven_ratio_err=err)
     own_mobile, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
@@ -146,7 +154,7 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         L_self = L * law.haven if i == j else 0.0
         value, err = around(L)
         add("onsager", frame="network", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
-            L_distinct=value - L_self)  # fmt: skip
+            L_self_err=noise * L_self, L_distinct=value - L_self, L_distinct_err=err)  # fmt: skip
     shares = {f"{halogen}{4 - n}" + (f"O{n}" if n else ""): law.fourfold / 3 for n in range(3)}
     if "O" not in elements:
         shares = {f"{halogen}4": law.fourfold}

@@ -219,7 +219,7 @@ def diffusion_curve_rows(moments: Moments, interval_ps: float) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def conductivity_curve_rows(conduction: Conduction, interval_ps: float, z: list[float]) -> Rows:
+def conductivity_curve_rows(conduction: Conduction, interval_ps: float, z: Sequence[float]) -> Rows:
     """One row per definition of the conductivity and lag.
 
     Args:
