@@ -102,8 +102,6 @@ def test_convergence_is_what_shorter_trajectories_say(tables):
             assert found[column].to_numpy() == pytest.approx(
                 expected.loc[found.index, column].to_numpy(), rel=1e-6, nan_ok=True
             )
-    err = convergence[convergence["quantity"] == "sigma_einstein"].sort_values("length_ps")["err"]
-    assert err.iloc[0] > err.iloc[-1]
 
 
 def test_residence_by_environment_in_one_run():
