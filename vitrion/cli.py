@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
-import pkgutil
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from vitrion import __version__, commands
 from vitrion.base.errors import InputError, PotentialError
+
+# Errors of the system about what was to be written.
+WRONG_PATH = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,13 +32,17 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every module of `vitrion.commands` as a subcommand."""
-    parser = _Parser(prog="vitrion", description=__doc__)
+    parser = _Parser(
+        prog="vitrion",
+        description=__doc__,
+        epilog=f"Documentation: {_documentation()}. `vitrion COMMAND --help` shows an example.",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module_info in pkgutil.iter_modules(commands.__path__):
-        command = import_module(f"vitrion.commands.{module_info.name}")
+    for name in commands.COMMANDS:
+        command = import_module(f"vitrion.commands.{name}")
         subparser = subparsers.add_parser(
-            module_info.name,
+            name,
             help=command.HELP,
             description=command.__doc__,
             epilog=f"example:\n  {command.EXAMPLE}",
@@ -38,6 +51,12 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser
+
+
+def _documentation() -> str:
+    """Where it is: in the checkout, or in the sources that an installed copy was made from."""
+    docs = Path(__file__).parents[1] / "docs"
+    return str(docs) if docs.is_dir() else "README.md and docs/ of Vitrion's sources"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"vitrion {args.command}: {error}", file=sys.stderr)
         return 2
-    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        # A path that was given to write to, such as --out or --json.
-        if error.filename is None:
+    except OSError as error:
+        if not (remedy := _remedy(error)):
             raise
-        print(
-            f"vitrion {args.command}: {error.filename}: {error.strerror}; name another path",
-            file=sys.stderr,
-        )
+        print(f"vitrion {args.command}: {remedy}", file=sys.stderr)
         return 2
     except PotentialError as error:
         print(f"vitrion {args.command}: {error}", file=sys.stderr)
@@ -68,6 +83,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _remedy(error: OSError) -> str:
+    """A message about a path or disk that cannot be written to; empty for any other error.
+
+    HDF5 and Parquet name the error of the system in their text alone.
+    """
+    kinds = {
+        **dict.fromkeys(WRONG_PATH, "name another path"),
+        **dict.fromkeys(FULL, "free some space"),
+    }
+    for number, advice in kinds.items():
+        reason = os.strerror(number)
+        if error.errno == number or (error.errno is None and reason in str(error)):
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{reason}; {advice}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.constraints import FixAtoms
 from potentials import LennardJones, argon
 
 from vitrion.cli import main
@@ -35,6 +36,14 @@ def md(structure, tmp_path, *options):
     return main(["md", structure, *fixed, *usual, *options])
 
 
+def exit_code(run, *arguments):
+    """Of a command, whether it or its parser ended."""
+    try:
+        return run(*arguments)
+    except SystemExit as ended:
+        return ended.code
+
+
 @pytest.mark.parametrize(
     ("options", "key"),
     [
@@ -48,10 +57,24 @@ def md(structure, tmp_path, *options):
         (["--thermostat-tau-fs", "-1"], "--thermostat-tau-fs"),
         (["--threads", "0"], "--threads"),
         (["--seed", "-1"], "--seed"),
+        (
+            ["--ensemble", "nve", "--pressure-GPa", "1"],
+            "has no meaning in nve",
+        ),
+        (["--ensemble", "nve", "--thermostat-tau-fs", "50"], "--thermostat-tau-fs"),
+        (["--pressure-GPa", "1"], "--pressure-GPa = 1.0: has no meaning in nvt"),
+        (["--ensemble", "npt", "--thermostat", "bussi"], "--thermostat"),
+        (["--ensemble", "npt", "--pressure-GPa", "1e9"], "give a number from -20 to 200"),
+        (["--model", "CHGNet"], "--model = 'CHGNet': use pretrained, shipped, 0.3.0"),
+        (["--model", "none.safetensors"], "--model = 'none.safetensors': no such file"),
+        (["--resume"], "--resume = "),
+        (["--device", "cuda"], "--device = 'cuda': torch sees no GPU here"),
+        (["--out", "/dev/null/md.h5"], "/dev/null is a file, so /dev/null cannot be made"),
+        (["--out", "."], ". is a folder; name a file"),
     ],
 )
 def test_wrong_options(structure, tmp_path, capsys, options, key):
-    assert md(structure, tmp_path, *options) == 2
+    assert exit_code(md, structure, tmp_path, *options) == 2
     message = capsys.readouterr().err
     assert key in message
     assert message.count("\n") == 1
@@ -61,7 +84,25 @@ def test_wrong_options(structure, tmp_path, capsys, options, key):
 def test_wrong_structures(tmp_path, capsys):
     ase.io.write(tmp_path / "molecule.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]]))
     (tmp_path / "text.extxyz").write_text("no structure\n")
+    crystal = argon().to_atoms()
+    for name, changed in {
+        "slab": {"pbc": (True, True, False)},
+        "open": {"pbc": False},
+        "fixed": {"constraint": FixAtoms([0])},
+        "nan": {"positions": np.full((len(crystal), 3), np.nan)},
+        "massless": {"masses": np.zeros(len(crystal))},
+    }.items():
+        atoms = Atoms(**{"numbers": crystal.numbers, "positions": crystal.positions,
+                         "cell": crystal.cell, "pbc": True, **changed})  # fmt: skip
+        ase.io.write(tmp_path / f"{name}.extxyz", atoms)
+    ase.io.write(tmp_path / "POSCAR", ase.io.read(tmp_path / "fixed.extxyz"))
     for name, reason in (
+        ("slab.extxyz", "is not periodic along c"),
+        ("open.extxyz", "is not periodic along a, b, c"),
+        ("fixed.extxyz", "has constraints (FixAtoms)"),
+        ("POSCAR", "has constraints (Fix"),
+        ("nan.extxyz", "not finite"),
+        ("massless.extxyz", "mass"),
         ("none.extxyz", "no such file"),
         ("molecule.extxyz", "periodic"),
         ("text.extxyz", "cannot read"),
@@ -78,6 +119,16 @@ def test_md_writes_a_segment(structure, tmp_path):
     assert metadata.temperature_K == 80
     assert read_samples(tmp_path / "md.h5").step.tolist() == [5, 10, 15, 20]
     assert md(structure, tmp_path) == 2  # the file exists
+
+
+def test_masses_of_the_structure_are_kept(tmp_path):
+    heavy = argon().to_atoms()
+    heavy.set_masses(np.linspace(39, 41, len(heavy)).round(3))
+    ase.io.write(tmp_path / "heavy.extxyz", heavy)
+    assert md(str(tmp_path / "heavy.extxyz"), tmp_path) == 0
+    state, _ = read_checkpoint(tmp_path / "md.h5")
+    np.testing.assert_array_equal(state.masses_u, heavy.get_masses())
+    np.testing.assert_array_equal(state.to_atoms().get_masses(), heavy.get_masses())
 
 
 def test_quench_by_name(tmp_path, capsys, monkeypatch):

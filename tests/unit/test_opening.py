@@ -178,7 +178,8 @@ def test_every_configfile_option_is_the_same() -> None:
     assert build_parser().parse_args(many).configfile == [Path("a"), Path("b"), Path("c")]
 
 
-def test_device_and_threads_are_the_configurations() -> None:
+def test_device_and_threads_are_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     config = load_config(PAPER, TOY)
     for command in (
         ["quench", "LiAlCl", "--model", "shipped", "--out", "x"],

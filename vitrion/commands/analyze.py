@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vitrion.base.errors import InputError
 from vitrion.base.text import names, numbers
+from vitrion.commands import output_folder
 
 HELP = "analyse any trajectory"
 EXAMPLE = (
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bridges", default="", help="ligands that join polyhedra to fragments [O, otherwise all]"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     parser.add_argument(
         "--discard-ps", type=float, default=0.0, help="time left out at the start [0]"
     )
@@ -78,8 +81,6 @@ def run(args: argparse.Namespace) -> None:
         _check_number(option, getattr(args, option), least=0, strictly=True)
     for option in ("discard_ps", "residence_tolerance_ps"):
         _check_number(option, getattr(args, option), least=0)
-    if args.out.is_file():
-        raise InputError("out", str(args.out), "is a file; name a folder")
     ligands = names(args.ligands)
     if bool(args.center) != bool(ligands):
         raise InputError(

@@ -8,9 +8,8 @@ is refused, with what it lacks. `vitrion verify` checks the folder.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, add_directory
+from vitrion.commands import add_configfile, add_directory, output_folder
 
 HELP = "copy a finished campaign into one folder with checksums and metadata"
 EXAMPLE = "vitrion archive --configfile tests/toy/config.yaml --out toy-archive"
@@ -19,17 +18,25 @@ EXAMPLE = "vitrion archive --configfile tests/toy/config.yaml --out toy-archive"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_configfile(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to make"
+    )
     add_directory(parser)
     parser.add_argument("--trajectories", action="store_true", help="copy the trajectories too")
     parser.add_argument(
         "--unfinished", action="store_true", help="archive what is there although files are missing"
     )
     parser.add_argument(
-        "--author", action="append", default=[], metavar="NAME", help="for the metadata; repeat it"
+        "--author",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="for the metadata (default: none); repeat it",
     )
     parser.add_argument(
-        "--license", metavar="TEXT", help="of the data: a web address such as Creative Commons has"
+        "--license",
+        metavar="TEXT",
+        help="of the data, as a web address (default: that none has been given)",
     )
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from vitrion.base.errors import InputError
-from vitrion.commands import write_json
+from vitrion.commands import check_device, output_file, write_json
 
 HELP = "measure the engine or the analysis beside its peers"
 EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
@@ -31,10 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     md.add_argument(
         "--model",
         default="shipped,0.3.0",
-        help="shipped, 0.3.0, r2scan or .safetensors files [%(default)s]",
+        help="shipped, 0.3.0, r2scan or .safetensors files (default: %(default)s)",
     )
     md.add_argument(
-        "--replicas", type=int, default=1, help="systems of each size that step together [1]"
+        "--replicas",
+        type=int,
+        default=1,
+        help="systems of each size that step together (default: 1)",
     )
 
     finetune = kinds.add_parser(
@@ -43,15 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog="example:\n  vitrion bench finetune --threads 1 --json finetune.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    finetune.add_argument("--batch-size", type=int, default=4, help="frames of a step [4]")
+    finetune.add_argument("--batch-size", type=int, default=4, help="frames of a step (default: 4)")
 
     for kind, sizes in ((md, "21,84,1302"), (finetune, "21")):
-        kind.add_argument("--atoms", default=sizes, help="sizes, multiples of 21 [%(default)s]")
         kind.add_argument(
-            "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
+            "--atoms", default=sizes, help="sizes, multiples of 21 (default: %(default)s)"
         )
-        kind.add_argument("--threads", type=int, help="CPU threads [torch's choice]")
-        kind.add_argument("--repeats", type=int, default=9, help="steps timed of each [9]")
+        kind.add_argument(
+            "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: %(default)s"
+        )
+        kind.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+        kind.add_argument("--repeats", type=int, default=9, help="steps timed of each (default: 9)")
 
     analyze = kinds.add_parser(
         "analyze",
@@ -60,10 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     analyze.add_argument(
-        "--frames", default="20000", help="lengths, e.g. 20000,100000,1000000 [%(default)s]"
+        "--frames",
+        default="20000",
+        help="lengths, e.g. 20000,100000,1000000 (default: %(default)s)",
     )
     analyze.add_argument(
-        "--formula-units", type=int, default=248, help="size of the glass [248, 1302 atoms]"
+        "--formula-units",
+        type=int,
+        default=248,
+        help="size of the glass (default: 248, 1302 atoms)",
     )
     analyze.add_argument("--without-peers", action="store_true", help="run our own code only")
 
@@ -73,24 +83,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog="example:\n  vitrion bench crystals --model shipped --json crystals.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    crystals.add_argument("--model", default="shipped", help="a model's name or file [%(default)s]")
+    crystals.add_argument(
+        "--model", default="shipped", help="a model's name or file (default: %(default)s)"
+    )
     crystals.add_argument(
         "--crystals",
         type=Path,
         default=Path("resources/crystals/crystals.extxyz"),
         metavar="FILE",
-        help="extxyz whose frames have name and density_g_cm3 [%(default)s]",
+        help="extxyz whose frames have name and density_g_cm3 (default: %(default)s)",
     )
     crystals.add_argument("--without-peers", action="store_true", help="leave out 0.3.0 and r2scan")
     crystals.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="[%(default)s]"
+        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: %(default)s"
     )
     for kind in (md, finetune, analyze, crystals):
-        kind.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+        kind.add_argument(
+            "--json",
+            type=output_file,
+            metavar="FILE",
+            help="write the figures there too (default: print only)",
+        )
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print, and write where asked."""
+    check_device(getattr(args, "device", "cpu"))
     figures = {
         "md": _md,
         "finetune": _finetune,

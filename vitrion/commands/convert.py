@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vitrion.commands import output_file
+
 HELP = "convert a model to a file that chgnet loads, and back"
 EXAMPLE = "vitrion convert shipped vitrion.pth.tar"
 CHECKPOINT, WEIGHTS = ".pth.tar", ".safetensors"
@@ -18,7 +20,9 @@ CHECKPOINT, WEIGHTS = ".pth.tar", ".safetensors"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("model", metavar="MODEL", help="pretrained, shipped, or a file")
-    parser.add_argument("out", metavar="FILE", help=f"ends in {CHECKPOINT} or {WEIGHTS}")
+    parser.add_argument(
+        "out", type=output_file, metavar="FILE", help=f"ends in {CHECKPOINT} or {WEIGHTS}"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,14 +39,14 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.training import resolve_model
 
     source = resolve_model(args.model)
-    if Path(source).resolve() == Path(args.out).resolve():
-        raise InputError("FILE", args.out, "is the model itself; name another file")
+    if not args.out.name.endswith((CHECKPOINT, WEIGHTS)):
+        raise InputError("FILE", str(args.out), f"end it in {CHECKPOINT} or {WEIGHTS}")
+    if Path(source).resolve() == args.out.resolve():
+        raise InputError("FILE", str(args.out), "is the model itself; name another file")
     model = import_chgnet(source) if source.endswith(CHECKPOINT) else load_model(source)
-    if args.out.endswith(CHECKPOINT):
+    if args.out.name.endswith(CHECKPOINT):
         export_chgnet(model, args.out)
-    elif args.out.endswith(WEIGHTS):
+    else:
         card = {**read_card(source), "model_hash": model_hash(model), "converted_from": args.model}
         save_model(model, args.out, card)
-    else:
-        raise InputError("FILE", args.out, f"end it in {CHECKPOINT} or {WEIGHTS}")
     print(f"{args.out}: model {model_hash(model)}")

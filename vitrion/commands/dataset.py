@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, output_file, output_folder
 
 HELP = "sample, check, collect and prepare DFT data"
 EXAMPLE = "vitrion dataset check resources/dft"
@@ -30,26 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     sample = actions.add_parser("sample", help="draw frames to label")
     sample.add_argument("names", nargs="*", metavar="COMPOSITION", help="default: all")
-    sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    sample.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     sample.set_defaults(action=_sample)
 
     collect = actions.add_parser("collect", help="merge labelled frames into one compressed file")
     collect.add_argument("sources", nargs="+", metavar="PATH", help="file or folder of frames")
     collect.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="*.extxyz.xz; its frames stay in it"
+        "--out",
+        type=output_file,
+        required=True,
+        metavar="FILE",
+        help="*.extxyz.xz; its frames stay in it",
     )
     collect.add_argument(
         "--decimals",
         type=int,
         default=8,
         metavar="N",
-        help="digits of positions and forces; 5 halve the file (8)",
+        help="digits of positions and forces; 5 halve the file (default: 8)",
     )
     collect.set_defaults(action=_collect)
 
     prepare = actions.add_parser("prepare", help="check, align and split for training")
     prepare.add_argument("sources", nargs="*", metavar="PATH", help="default: dataset.sources")
-    prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    prepare.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     prepare.set_defaults(action=_prepare)
 
     for action in (check, sample, prepare):

@@ -19,11 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what is found; exit code 1 when something needed is missing."""
-    from vitrion.base.errors import InputError
     from vitrion.campaign.doctor import examine
 
-    if not args.directory.is_dir():
-        raise InputError("--directory", str(args.directory), "no such folder; make it first")
     missing = 0
     for finding in examine(args.configfile, args.directory, _kernels_compiled):
         print(finding, flush=True)

@@ -9,9 +9,8 @@ are on the zero of the model that it was trained from, according to its card.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, add_device, with_device
+from vitrion.commands import add_configfile, add_device, check_labelled, output_folder, with_device
 
 HELP = "errors of a model on labelled frames"
 EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test --out metrics"
@@ -20,7 +19,7 @@ EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "--model", required=True, help="pretrained, shipped, or a .safetensors file"
+        "--model", required=True, help="pretrained, shipped, 0.3.0, r2scan, or a .safetensors file"
     )
     parser.add_argument(
         "--dataset",
@@ -39,18 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset.split.held_out)",
     )
     add_configfile(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
-    from vitrion.campaign.opening import open_config
+    from vitrion.campaign.opening import check_model, open_config
     from vitrion.potential import is_available, read_card
     from vitrion.tables.io import read_table
     from vitrion.training import baseline, evaluate, prepare_splits, resolve_model, with_data
 
     config = with_device(open_config(args.configfile), args)
+    check_model("--model", args.model, "pretrained")
+    check_labelled(config, args.dataset, args.held_out)
     model = resolve_model(args.model, config.finetune.start)
     card = read_card(model)
     held_out = args.held_out

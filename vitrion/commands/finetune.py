@@ -10,9 +10,8 @@ bit on a CPU with the same number of threads.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, add_device, with_device
+from vitrion.commands import add_configfile, add_device, check_labelled, output_folder, with_device
 
 HELP = "fine-tune CHGNet on labelled frames"
 EXAMPLE = "vitrion finetune --dataset resources/dft --held-out NaGaCl KInI --out my-model"
@@ -33,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COMPOSITION",
         help="compositions of the test split (default: dataset.split.held_out)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Prepare the frames, train and evaluate."""
-    from vitrion.campaign.opening import job_seed, open_config
+    from vitrion.campaign.opening import check_model, job_seed, open_config
     from vitrion.training import (
         compared_models,
         evaluate,
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     )
 
     config = with_device(open_config(args.configfile), args)
+    check_model("finetune.start", config.finetune.start)
+    check_labelled(config, args.dataset, args.held_out)
     config = with_data(config, args.dataset, args.held_out)
     frames = prepare_splits(config, args.out / "dataset")
     device, threads = config.dynamics.device, config.dynamics.threads

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vitrion.commands import add_configfile
+from vitrion.commands import add_configfile, output_folder
 
 HELP = "label frames with DFT"
 EXAMPLE = "vitrion label sampled/*.extxyz --engine gpaw --processes 2 --out labelled"
@@ -19,7 +19,9 @@ EXAMPLE = "vitrion label sampled/*.extxyz --engine gpaw --processes 2 --out labe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("frames", nargs="+", type=Path, metavar="FRAMES", help="files of frames")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     add_configfile(parser)
     parser.add_argument(
         "--engine", choices=("gpaw", "vasp", "ase"), help="default: dataset.label.engine"
@@ -27,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpaw-python", metavar="PATH", help="interpreter that has GPAW (default: this one)"
     )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="frames at a time")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="frames at a time (default: 1)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,13 +9,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vitrion.commands import add_configfile, add_device
+from vitrion.commands import add_configfile, add_device, check_device, output_file
 
 HELP = "run molecular dynamics of a structure"
 EXAMPLE = (
     "vitrion md glass.extxyz --model pretrained --ensemble nvt --temperature-K 600 "
     "--steps 5000 --timestep-fs 2 --out md.h5"
 )
+
+
+# Options that an ensemble has no use for.
+UNUSED = {
+    "nve": ("pressure_GPa", "barostat_tau_fs", "thermostat", "thermostat_tau_fs"),
+    "nvt": ("pressure_GPa", "barostat_tau_fs"),
+    "npt": ("thermostat",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="pretrained (0.3.0), r2scan, shipped or a .safetensors file",
     )
-    parser.add_argument("--ensemble", required=True, choices=("nvt", "npt", "nve"))
+    parser.add_argument(
+        "--ensemble",
+        required=True,
+        choices=("nvt", "npt", "nve"),
+        help="constant volume and temperature, pressure and temperature, or volume and energy",
+    )
     parser.add_argument(
         "--temperature-K",
         type=float,
@@ -37,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the whole run")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="H5MD file to write"
+        "--out", type=output_file, required=True, metavar="FILE", help="H5MD file to write"
     )
     parser.add_argument("--resume", action="store_true", help="continue FILE where it was")
-    parser.add_argument("--seed", type=int, default=0, help="of velocities and noise (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of velocities and noise (default: 0)")
     add_configfile(parser)
     for key, metavar in (
         ("timestep_fs", "DT"),
@@ -66,9 +79,10 @@ def run(args: argparse.Namespace) -> None:
     from pydantic import ValidationError
 
     from vitrion.base.errors import InputError
-    from vitrion.campaign.opening import open_config
-    from vitrion.config import Dynamics, Section, whole_multiple
+    from vitrion.campaign.opening import check_model, open_config
+    from vitrion.config import Dynamics, Section, input_error, whole_multiple
     from vitrion.dynamics import simulate
+    from vitrion.dynamics.checkpoint import is_unfinished
     from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
     from vitrion.training.models import resolve_model
@@ -78,12 +92,26 @@ def run(args: argparse.Namespace) -> None:
         given = {key: value for key, value in vars(args).items() if value is not None}
         return {key: given.get(key, value) for key, value in section.model_dump().items()}
 
+    check_model("--model", args.model, "pretrained")
+    for key in UNUSED[args.ensemble]:
+        if getattr(args, key) is not None:
+            raise InputError(
+                _option(key), getattr(args, key), f"has no meaning in {args.ensemble}; leave it out"
+            )
+    if args.resume and not (args.out.exists() or is_unfinished(args.out)):
+        raise InputError(
+            "--resume",
+            str(args.out),
+            "no such run; give the name that it began with, or no --resume",
+        )
     config = open_config(args.configfile)
+    values = with_options(config.dynamics)
     try:
-        dynamics = Dynamics.model_validate(with_options(config.dynamics))
+        dynamics = Dynamics.model_validate(values)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        raise InputError(_option(wrong["loc"][0]), wrong["input"], wrong["msg"]) from None
+        wrong = input_error(error, values, Dynamics)
+        raise InputError(_option(wrong.key), wrong.value, wrong.remedy) from None
+    check_device(dynamics.device, "--device" if args.device else "dynamics.device")
     production = with_options(config.production)
     args.frame_interval_ps = production["frame_interval_ps"]
     args.position_precision_A = production["position_precision_A"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, check_campaign, write_json
+from vitrion.commands import add_configfile, check_campaign, input_folder, output_file, write_json
 
 HELP = "costs of a campaign, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps-per-s",
         type=float,
         metavar="S",
-        help="MD steps per second of the largest glass, if known",
+        help="MD steps per second of the largest glass (default: measured here)",
     )
     speed.add_argument(
         "--calibrate",
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=10.0,
         default=10.0,
         metavar="SECONDS",
-        help="measure them here with the real potential for SECONDS (the default, 10)",
+        help="measure them here with the real potential for SECONDS (default: 10)",
     )
     parser.add_argument(
         "--device",
@@ -37,11 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--against",
-        type=Path,
+        type=input_folder,
         metavar="DIR",
-        help="compare with the times of a run whose results/ lies in DIR",
+        help="compare with the times of a run whose results/ lies in DIR (default: no comparison)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON as well")
+    parser.add_argument(
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the plan there too (default: no)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,9 +8,8 @@ it makes the glass of the campaign, bit for bit on a CPU with the same number of
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, add_device, with_device
+from vitrion.commands import add_configfile, add_device, output_folder, with_device
 
 HELP = "melt and quench a glass"
 EXAMPLE = "vitrion quench LiAlCl --model pretrained --formula-units 32 --out glass"
@@ -25,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="pretrained (0.3.0), r2scan, shipped or a .safetensors file",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
+    )
     add_configfile(parser)
     parser.add_argument(
         "--formula-units", type=int, metavar="N", help="size of the glass (default: formula_units)"
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="R",
-        help="which of the campaign's independent glasses to make (0)",
+        help="which of the campaign's independent glasses to make (default: 0)",
     )
     parser.add_argument(
         "--seed",
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make the glass and print its checks."""
     from vitrion.base.errors import InputError
-    from vitrion.campaign.opening import choose, job_seed, open_campaign
+    from vitrion.campaign.opening import check_model, choose, job_seed, open_campaign
     from vitrion.dynamics import quench_glass
     from vitrion.tables.io import read_table, write_table
     from vitrion.training.models import resolve_model
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
     config, compositions = open_campaign(args.configfile)
     config = with_device(config, args)
+    check_model("--model", args.model, "pretrained")
     composition = choose(args.composition, compositions)
     for option, least in (("formula_units", 1), ("replica", 0), ("seed", 0)):
         value = getattr(args, option)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vitrion.commands import add_configfile, add_directory, write_json
+from vitrion.commands import add_configfile, add_directory, output_file, write_json
 
 HELP = "progress of a campaign, and the time left"
 EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"
@@ -16,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_configfile(parser)
     add_directory(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the status as JSON as well"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the status there too (default: no)",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from vitrion.commands import input_folder
 
 HELP = "check an archive made by vitrion archive"
 EXAMPLE = "vitrion verify toy-archive"
@@ -12,9 +13,11 @@ EXAMPLE = "vitrion verify toy-archive"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("archive", type=Path, metavar="DIR", help="the archive")
+    parser.add_argument("archive", type=input_folder, metavar="DIR", help="the archive")
     parser.add_argument(
-        "--checksum", metavar="SHA256", help="the checksum that vitrion archive printed, to compare"
+        "--checksum",
+        metavar="SHA256",
+        help="the one that vitrion archive printed (default: any)",
     )
 
 

@@ -31,6 +31,11 @@ from vitrion.trajectory.state import State
 logger = logging.getLogger("vitrion.dynamics")
 
 
+def is_unfinished(output: Path) -> bool:
+    """Whether a run that was to write a file has left restart data."""
+    return any(output.parent.glob(glob.escape(f".{output.name}.") + "?" * 16))
+
+
 @dataclass(frozen=True)
 class Record:
     """A part of a trajectory.

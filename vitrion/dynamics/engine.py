@@ -167,7 +167,8 @@ def read_structure(path: Path) -> Atoms:
     """A periodic structure from any file that ASE reads.
 
     Raises:
-        InputError: no such file, not readable, or not periodic in three directions.
+        InputError: no such file, not readable, not periodic in three directions, or with
+            constraints, coordinates or masses that dynamics cannot have.
     """
     if not path.is_file():
         raise InputError("structure", str(path), "no such file")
@@ -177,6 +178,27 @@ def read_structure(path: Path) -> Atoms:
         raise InputError("structure", str(path), f"ASE cannot read it ({error})") from None
     if not (isinstance(atoms, Atoms) and atoms.cell.rank == 3 and len(atoms) > 1):
         raise InputError("structure", str(path), "give at least two atoms in a periodic cell")
+    if not atoms.pbc.all():
+        open_axes = [
+            axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if not is_periodic
+        ]
+        raise InputError(
+            "structure",
+            str(path),
+            f"is not periodic along {', '.join(open_axes)}, but dynamics is in all directions; "
+            'mark it as such (pbc="T T T") if a vacuum inside the cell does as well',
+        )
+    if atoms.constraints:
+        kinds = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+        raise InputError(
+            "structure",
+            str(path),
+            f"has constraints ({kinds}), which dynamics does not keep; remove them",
+        )
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise InputError("structure", str(path), "has coordinates that are not finite")
+    if not (atoms.get_masses() > 0).all():
+        raise InputError("structure", str(path), "has a mass that is not above zero")
     return atoms
 
 

@@ -46,11 +46,11 @@ class State:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, *, temperature_K: float, seed: int) -> State:
-        """Start from a structure with velocities drawn at a temperature."""
+        """Start from a structure, with its masses, and velocities drawn at a temperature."""
         numbers = atoms.get_atomic_numbers()
         state = cls(
             numbers=numbers,
-            masses_u=atomic_masses[numbers],
+            masses_u=atoms.get_masses(),
             positions_A=np.array(atoms.positions, dtype=np.float64),
             velocities_A_ps=np.zeros((len(atoms), 3)),
             cell_A=np.array(atoms.cell, dtype=np.float64),
@@ -66,8 +66,10 @@ class State:
         return replace(self, velocities_A_ps=velocities)
 
     def to_atoms(self) -> Atoms:
-        """The structure, wrapped into the cell, without velocities."""
+        """The structure, wrapped into the cell, without velocities; with masses of its own."""
         atoms = Atoms(self.numbers, self.positions_A, cell=self.cell_A, pbc=True)
+        if not np.array_equal(self.masses_u, atomic_masses[self.numbers]):
+            atoms.set_masses(self.masses_u)
         atoms.wrap()
         return atoms
 
