@@ -165,13 +165,21 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     for n, environment in enumerate([*shares, "all"]):
         tau = 0.05 * np.exp(law.residence_Ea_eV * cold) * law.oxygen ** (n if n < 3 else 1)
         value, err = around(tau)
-        add("residence", environment=environment, tau_ps=value, tau_err_ps=err, n_events=500,
-            model="exponential", tau_intermittent_ps=2 * tau,
-            tau_intermittent_err_ps=0.1 * tau)  # fmt: skip
+        survival = {
+            "environment": environment, "tau_ps": value, "tau_err_ps": err, "tail_start_ps": tau,
+            "tail_share": 0.2, "open_share": 0.1, "dwell_ps": tau / 2, "dwell_err_ps": 0.02 * tau,
+            "leaving_rate_1_ps": 2 / tau, "leaving_rate_err_1_ps": 0.08 / tau, "n_events": 500,
+            "model": "exponential",
+        }  # fmt: skip
+        add("residence", **survival, tau_intermittent_ps=2 * tau, tau_intermittent_err_ps=0.1 * tau)
+        add("environment_lifetimes", **{**survival, "tau_ps": 20 * tau, "tau_err_ps": 2 * tau})
         for lag in LAGS_PS:
             P = np.exp(-lag / tau)
             add("residence_curve", environment=environment, lag_ps=lag, P=P, P_err=0.02 * P,
                 C=np.sqrt(P), C_err=0.02)  # fmt: skip
+    for shift in (-0.3, -0.15, 0.0, 0.15, 0.3):
+        add("residence_sensitivity", cutoff_shift_A=shift, tau_ps=10 + 20 * shift, tau_err_ps=1.0,
+            dwell_ps=5 + 10 * shift, dwell_err_ps=0.5, n_events=500)  # fmt: skip
     for origin, neighbor in itertools.product(elements, elements):
         peak = np.exp(-((R_A - 2.4) ** 2) / 0.05)
         g = 1 / (1 + np.exp(-(R_A - 3.2) / 0.2)) + 3 * peak

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from exact_systems import (
     Ions,
-    Visits,
     analyze,
     bound,
     calibrate,
@@ -24,7 +23,6 @@ from exact_systems import (
     fractional,
     rigid_clusters,
     rotating_tetrahedra,
-    visits,
     walkers,
 )
 
@@ -32,7 +30,6 @@ from vitrion.base.units import conductivity_mS_cm
 from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.diffusion import Diffusion, diffusion
 from vitrion.transport.msd import Displacements, displacements
-from vitrion.transport.residence import residence
 from vitrion.transport.roles import Roles
 
 pytestmark = pytest.mark.physics
@@ -248,50 +245,3 @@ def test_both_frames_of_reference(frame):
         SEEDS,
     )
     check(f"frame of reference: {frame}", found)
-
-
-@pytest.mark.parametrize("tolerance", [0, 5])
-def test_two_state_residence(tolerance):
-    kinds = [Visits(20.0, 30.0, 0, 24), Visits(60.0, 60.0, 1, 24)]
-    exact = {
-        f"tau:{name}": lifetime(kind, tolerance) for name, kind in zip("AB", kinds, strict=True)
-    }
-    curves = {"A": 20, "B": 60}
-
-    def run(rng):
-        intervals = visits(kinds, frames=1500, rng=rng)
-        results = residence(
-            intervals, {0: "A", 1: "B"}, tolerance_ps=tolerance, frame_interval_ps=1.0
-        )
-        found = {f"tau:{r.environment}": (r.tau_ps, r.tau_err_ps) for r in results}
-        for r in results:
-            if tolerance == 0 and r.environment in curves:
-                at = int(np.argmin(np.abs(r.lags - curves[r.environment])))
-                kind = kinds["AB".index(r.environment)]
-                leave, come = (1 - np.exp(-1 / time) for time in (kind.on_ps, kind.off_ps))
-                share = come / (come + leave)
-                lag = r.lags[at]
-                found[f"P:{r.environment}"] = r.survival[at], r.survival_err[at]
-                found[f"C:{r.environment}"] = r.intermittent[at], r.intermittent_err[at]
-                exact[f"P:{r.environment}"] = np.exp(-lag / kind.on_ps)
-                exact[f"C:{r.environment}"] = share + (1 - share) * (1 - leave - come) ** lag
-        return found
-
-    run(np.random.default_rng(0))
-    check(f"residence, t* = {tolerance} frames", calibrate(run, exact, SEEDS))
-
-
-def lifetime(kind: Visits, tolerance: int) -> float:
-    """∫ P dt of the two-state process in steps of 1 ps with absences up to `tolerance` forgiven.
-
-    A stay is followed by an absence that is forgiven with probability f, and then by another stay.
-    The integral of P is half a step less than its sum over frames.
-    """
-    leave, come = (1 - np.exp(-1 / time) for time in (kind.on_ps, kind.off_ps))
-    if not tolerance:
-        return kind.on_ps
-    absence = np.arange(1, tolerance + 1)
-    probability = (1 - come) ** (absence - 1) * come
-    forgiven = probability.sum()
-    mean_absence = (absence * probability).sum() / forgiven
-    return 1 / leave + forgiven / (1 - forgiven) * (mean_absence + 1 / leave) - 0.5

@@ -14,8 +14,9 @@ from vitrion.statistics.summary import arrhenius_table, summarize
 from vitrion.tables import TABLES
 from vitrion.tables.io import headline, read_table, write_table
 from vitrion.trajectory.unwrapping import Source
+from vitrion.transport.environments import EnvironmentSpells
 from vitrion.transport.quantities import quantities
-from vitrion.transport.residence import residence
+from vitrion.transport.residence import intermittent, residence, residence_lags
 from vitrion.transport.roles import Roles
 
 IONS = [Ions("Li", 12, 1, 0.05, shared=0.4), Ions("Cl", 12, -1, 0.02)]
@@ -122,6 +123,57 @@ def test_too_few_events_give_no_lifetime():
     (only, _) = residence(intervals, {0: "Cl4"}, tolerance_ps=0, frame_interval_ps=1.0)
     assert np.isnan(only.tau_ps)
     assert "too few events" in only.model
+
+
+def test_an_environment_of_one_ion_has_an_error():
+    kinds = [Visits(20.0, 30.0, 0, 30), Visits(20.0, 30.0, 1, 1)]
+    intervals = visits(kinds, frames=2000, rng=np.random.default_rng(1))
+    results = residence(intervals, {0: "Cl4", 1: "O4"}, tolerance_ps=0, frame_interval_ps=1.0)
+    found = {r.environment: r for r in results}
+    assert abs(found["O4"].tau_ps - 20) < 3 * found["O4"].tau_err_ps < 60
+    assert found["O4"].tau_err_ps > 2 * found["Cl4"].tau_err_ps
+    assert abs(found["Cl4"].dwell_ps - 20.5) < 4 * found["Cl4"].dwell_err_ps
+    assert found["Cl4"].leaving_rate_1_ps == pytest.approx(1 / found["Cl4"].dwell_ps)
+    assert found["Cl4"].tail_share < 0.05
+
+
+def test_stays_that_the_end_of_the_trajectory_cuts_off_count_for_as_long_as_they_are_seen():
+    """Two thirds of the stays are open, yet τ is not their seen length."""
+    intervals = visits([Visits(900.0, 10.0, 0, 400)], frames=600, rng=np.random.default_rng(0))
+    (only, _) = residence(intervals, {0: "Cl4"}, tolerance_ps=0, frame_interval_ps=1.0)
+    assert only.tau_ps == pytest.approx(900, abs=3 * only.tau_err_ps)
+    assert only.tau_err_ps < 200
+    assert only.tail_share > 0.3
+    assert only.open_share > 0.5
+
+
+def test_ions_that_return_to_their_own_centre_have_an_intermittent_time():
+    intervals = visits([Visits(2.0, 5.0, 0, 24)], frames=3000, rng=np.random.default_rng(0))
+    found = intermittent(intervals, residence_lags(3000, 0), frame_interval_ps=1.0)[None]
+    relaxation = -1 / np.log(np.exp(-1 / 2) + np.exp(-1 / 5) - 1)
+    assert found.tau_ps == pytest.approx(relaxation, abs=3 * found.tau_err_ps)
+    assert found.tau_err_ps < 0.1
+    slow = visits([Visits(800.0, 900.0, 0, 24)], frames=3000, rng=np.random.default_rng(0))
+    found = intermittent(slow, residence_lags(3000, 0), frame_interval_ps=1.0)[None]
+    assert np.isnan(found.tau_ps)
+
+
+def test_lifetimes_of_environments_by_hand():
+    """Intervals of each centre and environment, from codes that come in stretches."""
+    codes = np.array([[0, 0, 5, 5, 5, 0], [5, 5, 5, 5, 5, 5]])
+    spells = EnvironmentSpells(2, 6)
+    spells.add(codes[:, :2])
+    spells.add(codes[:, 2:])
+    found = spells.result()
+    assert (found.codes == codes).all()
+    kept = zip(found.pair.tolist(), found.start.tolist(), found.stop.tolist(), strict=True)
+    assert list(kept) == [(0, 0, 2), (0, 5, 6), (1, 2, 5), (3, 0, 6)]
+    (most, other, every) = residence(
+        found, {0: "Cl4", 5: "Cl3O1"}, tolerance_ps=0, frame_interval_ps=1.0
+    )
+    assert (most.environment, most.n_events, most.dwell_ps) == ("Cl3O1", 1, 9)
+    assert (other.environment, other.n_events, other.dwell_ps) == ("Cl4", 1, 3)
+    assert every.n_events == 2
 
 
 def test_arrhenius_recovers_an_exact_line():

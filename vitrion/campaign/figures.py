@@ -109,6 +109,20 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Residence time by the central cation's most common environments, over replicas, with "
             "the Arrhenius line where three temperatures have enough departures.",
         ),
+        "lifetimes": (
+            "Stays, and lifetimes of environments",
+            "By the central cation's most common environments, at the highest temperature, over "
+            "replicas: residence time of the mobile ion (circles; the line to their left ends at "
+            "the part of it that does not come from the exponential tail), mean time in contact "
+            "per departure (crosses), and lifetime of the environment itself (diamonds), each with "
+            "one standard error.",
+        ),
+        "residence_sensitivity": (
+            "Residence time against the cutoff",
+            "Residence time over all environments by cutoffs of central cation and mobile ion that "
+            "are longer or shorter than the first minimum of g(r), over that by the first minimum, "
+            "at the highest temperature, averaged over replicas, at 32 central cations.",
+        ),
         "activation_energies": (
             "Activation energies of diffusion and of residence",
             "Activation energy of the mobile ion's diffusion against that of its residence (over "

@@ -60,6 +60,22 @@ _EVALUATED = {
     "split": _text("train, val or test"),
 }
 
+# Of mobile ions with a central cation, and of a central cation with its environment.
+_SURVIVAL = {
+    "environment": _text("environment of the centre at the start"),
+    "tau_ps": _real("ps", "integral of the survival P; NaN with too few departures"),
+    "tau_err_ps": _real("ps", _STANDARD_ERROR),
+    "tail_start_ps": _real("ps", "where the exponential tail of that integral begins"),
+    "tail_share": _real("", "share of the tail in the integral"),
+    "open_share": _real("", "share of the time origins after which no departure is seen"),
+    "dwell_ps": _real("ps", "time in this environment per departure from it"),
+    "dwell_err_ps": _real("ps", _STANDARD_ERROR),
+    "leaving_rate_1_ps": _real("1/ps", "departures from this environment per time in it"),
+    "leaving_rate_err_1_ps": _real("1/ps", _STANDARD_ERROR),
+    "n_events": _count("departures seen"),
+    "model": _text("definition and tail of the integral"),
+}
+
 TABLES: dict[str, dict[str, Column]] = {
     "trajectories": {
         **TRAJECTORY_KEY,
@@ -184,14 +200,22 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "residence": {
         **TRAJECTORY_KEY,
-        "environment": _text("environment of the centre at the start"),
-        "tau_ps": _real("ps", "residence time of the mobile ion; NaN with too few events"),
-        "tau_err_ps": _real("ps", _STANDARD_ERROR),
-        "n_events": _count("departures seen"),
-        "model": _text("definition and tail of the integral"),
-        "tau_intermittent_ps": _real("ps", "relaxation time of the intermittent correlation"),
+        **_SURVIVAL,
+        "tau_intermittent_ps": _real(
+            "ps", "relaxation time of the intermittent correlation; NaN without a plateau"
+        ),
         "tau_intermittent_err_ps": _real("ps", _STANDARD_ERROR),
     },
+    "residence_sensitivity": {
+        **TRAJECTORY_KEY,
+        "cutoff_shift_A": _real("Å", "added to the cutoff of central cation and mobile ion"),
+        "tau_ps": _real("ps", "residence time over all environments, at the first 32 cations"),
+        "tau_err_ps": _real("ps", _STANDARD_ERROR),
+        "dwell_ps": _real("ps", "time in contact per departure"),
+        "dwell_err_ps": _real("ps", _STANDARD_ERROR),
+        "n_events": _count("departures seen"),
+    },
+    "environment_lifetimes": {**TRAJECTORY_KEY, **_SURVIVAL},
     "residence_curve": {
         **TRAJECTORY_KEY,
         "environment": _text("environment of the centre at the start"),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,15 +57,41 @@ def follow_contacts(
         cells_A = trajectory.cells(start, start + blocks[0].shape[2])
         found = {}
         for (species, cutoff_A), block in zip(neighbors_A.items(), blocks[1:], strict=True):
-            found[species] = _contacts(
+            (found[species],) = _contacts(
                 start,
-                _Stretch.of(trajectory, center, blocks[0]),
-                _Stretch.of(trajectory, species, block),
+                _Stretch.of(trajectory, trajectory.slices[center], blocks[0]),
+                _Stretch.of(trajectory, trajectory.slices[species], block),
                 cells_A,
-                cutoff_A,
+                [cutoff_A],
                 same=species == center,
             )
         yield found
+
+
+def follow_by_cutoff(
+    trajectory: Trajectory, centers: slice, neighbor: str, cutoffs_A: Sequence[float]
+) -> Iterator[list[Contacts]]:
+    """Contacts of some centres with one other element, by each of several cutoffs.
+
+    Args:
+        trajectory: the trajectory.
+        centers: consecutive atoms of one element.
+        neighbor: the other element.
+        cutoffs_A: first-shell cutoffs.
+
+    Yields:
+        Contacts by cutoff, for one stretch of frames after another.
+    """
+    neighbors = trajectory.slices[neighbor]
+    for start, blocks in trajectory.stretches(centers, neighbors, frames=STRETCH_FRAMES):
+        yield _contacts(
+            start,
+            _Stretch.of(trajectory, centers, blocks[0]),
+            _Stretch.of(trajectory, neighbors, blocks[1]),
+            trajectory.cells(start, start + blocks[0].shape[2]),
+            cutoffs_A,
+            same=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,20 +109,26 @@ class _Stretch:
     largest_A: np.ndarray
 
     @classmethod
-    def of(cls, trajectory: Trajectory, species: str, block: np.ndarray) -> _Stretch:
+    def of(cls, trajectory: Trajectory, atoms: slice, block: np.ndarray) -> _Stretch:
         displacement_A = block - block[:, :, :1]
         squared = np.einsum("axf,axf->af", displacement_A, displacement_A)
         return cls(
-            first_A=trajectory.start_A[trajectory.slices[species]] + block[:, :, 0],
+            first_A=trajectory.start_A[atoms] + block[:, :, 0],
             displacement_A=displacement_A,
             largest_A=np.sqrt(squared.max(axis=1)),
         )
 
 
 def _contacts(
-    start: int, a: _Stretch, b: _Stretch, cells_A: np.ndarray, cutoff_A: float, *, same: bool
-) -> Contacts:
-    n_frames = a.displacement_A.shape[2]
+    start: int,
+    a: _Stretch,
+    b: _Stretch,
+    cells_A: np.ndarray,
+    cutoffs_A: Sequence[float],
+    *,
+    same: bool,
+) -> list[Contacts]:
+    cutoff_A, n_frames = max(cutoffs_A), a.displacement_A.shape[2]
     positions_A = a.first_A if same else np.concatenate([a.first_A, b.first_A])
     # In a changing cell an atom far outside moves by many times the cell's change; folded ones do
     # not.
@@ -125,8 +157,10 @@ def _contacts(
         if len(cells_A) > 1:
             vector += changes[:, axis]
         squared += vector**2
-    inside = squared < np.float32(cutoff_A**2)
-    return _merge_images(start, i, other, inside, len(b.first_A))
+    return [
+        _merge_images(start, i, other, squared < np.float32(cutoff_A**2), len(b.first_A))
+        for cutoff_A in cutoffs_A
+    ]
 
 
 def _merge_images(

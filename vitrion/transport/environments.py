@@ -9,7 +9,12 @@ import numpy as np
 
 from vitrion.base.errors import InputError
 from vitrion.trajectory.unwrapping import Trajectory
-from vitrion.transport.contacts import Contacts, follow_contacts
+from vitrion.transport.contacts import (
+    RESIDENCE_ORIGINS,
+    ContactIntervals,
+    Contacts,
+    follow_contacts,
+)
 
 # Bits of a code, which is a signed 64-bit integer, and the most that one ligand's count needs.
 CODE_BITS = 62
@@ -107,6 +112,56 @@ class EnvironmentCounter:
             fraction_err=shares.std(axis=1, ddof=1) / np.sqrt(n)
             if n > 1
             else shares[:, 0] * np.nan,
+        )
+
+
+class EnvironmentSpells:
+    """Intervals of time during which each centre keeps its environment.
+
+    Memory: 16 bytes per change of an environment, about 80 at the peak.
+    """
+
+    def __init__(self, n_centers: int, n_frames: int) -> None:
+        self.n_centers, self.n_frames, self._seen = n_centers, n_frames, 0
+        self._last = np.full(n_centers, -1, dtype=np.int64)
+        self._keys: list[np.ndarray] = []
+        self._codes: list[np.ndarray] = []
+
+    def add(self, codes: np.ndarray) -> None:
+        """Add the next stretch of codes, (centers, frames)."""
+        known = np.concatenate([self._last[:, None], codes], axis=1)
+        center, frame = np.nonzero(known[:, 1:] != known[:, :-1])
+        self._keys.append(center * self.n_frames + frame + self._seen)
+        self._codes.append(codes[center, frame])
+        self._last = codes[:, -1].copy()
+        self._seen += codes.shape[1]
+
+    def result(self) -> ContactIntervals:
+        """The intervals, in which a centre is in contact with an environment.
+
+        The environments, in the order of their codes, take the place of the mobile ions.
+        """
+        keys = np.concatenate(self._keys)
+        order = np.argsort(keys)
+        keys, codes = keys[order], np.concatenate(self._codes)[order]
+        center, start = np.divmod(keys, self.n_frames)
+        stop = np.append(start[1:], self.n_frames)
+        stop[:-1][center[1:] != center[:-1]] = self.n_frames
+        seen, kind = np.unique(codes, return_inverse=True)
+        pair = center * len(seen) + kind
+        order = np.lexsort((start, pair))
+        stride = max(1, -(-self.n_frames // RESIDENCE_ORIGINS))
+        at = np.arange(self.n_centers)[:, None] * self.n_frames + np.arange(
+            0, self.n_frames, stride
+        )
+        return ContactIntervals(
+            pair=pair[order].astype(np.int32),
+            start=start[order].astype(np.int32),
+            stop=stop[order].astype(np.int32),
+            codes=codes[np.searchsorted(keys, at, "right") - 1],
+            stride=stride,
+            n_mobile=len(seen),
+            n_frames=self.n_frames,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,18 +21,24 @@ from vitrion.transport.collective import (
     correlations,
     onsager,
 )
-from vitrion.transport.contacts import ContactIntervals, ContactRecorder
+from vitrion.transport.contacts import ContactIntervals, ContactRecorder, follow_by_cutoff
 from vitrion.transport.diffusion import Diffusion, diffusion
 from vitrion.transport.environments import (
     EnvironmentCounter,
     Environments,
+    EnvironmentSpells,
     environment_name,
     follow_environments,
 )
 from vitrion.transport.frames_of_reference import drift_A, drift_weights, relative_to
 from vitrion.transport.msd import Displacements, displacements
 from vitrion.transport.network import Network, network
-from vitrion.transport.residence import Residence, residence
+from vitrion.transport.residence import (
+    Intermittent,
+    Survival,
+    intermittent,
+    residence,
+)
 from vitrion.transport.roles import Roles
 
 logger = logging.getLogger("vitrion")
@@ -43,6 +49,8 @@ CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2)
 LEAST_FRAMES = 2 * BLOCKS
 # Changes of all cutoffs that show how the cluster Nernst-Einstein conductivity depends on them.
 CUTOFF_SHIFTS_A = (-0.3, -0.15, 0.15, 0.3)
+# Centres with which the residence of mobile ions is measured by other cutoffs as well.
+SENSITIVITY_CENTERS = 32
 
 
 @dataclass(frozen=True)
@@ -136,11 +144,18 @@ class Surroundings:
         environments: how often each environment occurs.
         intervals: contacts between centres and mobile ions; None where their cutoff is unknown.
         residence: by environment, then over all.
+        intermittent: the intermittent correlation of the same, in the same order, where asked for.
+        by_cutoff: residence over all environments by the change of the cutoff in Å, at
+            `SENSITIVITY_CENTERS` centres, where asked for.
+        lifetimes: of the environments themselves, then over all, where asked for.
     """
 
     environments: Environments
     intervals: ContactIntervals | None
-    residence: list[Residence]
+    residence: list[Survival]
+    intermittent: list[Intermittent] = field(default_factory=list)
+    by_cutoff: dict[float, Survival] = field(default_factory=dict)
+    lifetimes: list[Survival] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -421,6 +436,7 @@ def measure_surroundings(
     with_mobile = structure.shells_known(center, [roles.mobile])
     recorder = ContactRecorder(counts[center], counts[roles.mobile], trajectory.n_frames)
     counter = EnvironmentCounter(counts[center], roles.ligands)
+    spells = EnvironmentSpells(counts[center], trajectory.n_frames)
     for codes, contacts in follow_environments(
         trajectory,
         center,
@@ -428,15 +444,29 @@ def measure_surroundings(
         {roles.mobile: cutoffs_A[center, roles.mobile]} if with_mobile else {},
     ):
         counter.add(codes)
+        spells.add(codes)
         if with_mobile:
             recorder.add(contacts[roles.mobile], codes)
-    if not with_mobile:
-        return Surroundings(environments=counter.result(), intervals=None, residence=[])
-    intervals = recorder.result()
-    return Surroundings(
+    interval_ps = trajectory.frame_interval_ps
+    kept = spells.result()
+    found = Surroundings(
         environments=counter.result(),
+        intervals=None,
+        residence=[],
+        lifetimes=_residence(
+            kept, roles, settings, interval_ps, members=kept.pair // kept.n_mobile
+        ),
+    )
+    if not with_mobile:
+        return found
+    intervals = recorder.result()
+    times = _residence(intervals, roles, settings, interval_ps)
+    return replace(
+        found,
         intervals=intervals,
-        residence=_residence(intervals, roles, settings, trajectory.frame_interval_ps),
+        residence=times,
+        intermittent=_intermittent(intervals, times, roles, interval_ps),
+        by_cutoff=_by_cutoff(trajectory, cutoffs_A[center, roles.mobile], roles, settings),
     )
 
 
@@ -454,17 +484,60 @@ def _surroundings(
 
 
 def _residence(
-    intervals: ContactIntervals, roles: Roles, settings: Transport, frame_interval_ps: float
-) -> list[Residence]:
-    names = {
-        code: environment_name(code, roles.ligands) for code in np.unique(intervals.codes).tolist()
-    }
+    intervals: ContactIntervals,
+    roles: Roles,
+    settings: Transport,
+    frame_interval_ps: float,
+    members: np.ndarray | None = None,
+) -> list[Survival]:
     return residence(
         intervals,
-        names,
+        _names(intervals, roles),
         tolerance_ps=settings.residence_tolerance_ps,
         frame_interval_ps=frame_interval_ps,
+        members=members,
     )
+
+
+def _names(intervals: ContactIntervals, roles: Roles) -> dict[int, str]:
+    """Names of the environments that occur, by code."""
+    return {
+        code: environment_name(code, roles.ligands) for code in np.unique(intervals.codes).tolist()
+    }
+
+
+def _intermittent(
+    intervals: ContactIntervals, times: Sequence[Survival], roles: Roles, frame_interval_ps: float
+) -> list[Intermittent]:
+    """Intermittent correlations, in the order of the residence times."""
+    if not times:
+        return []
+    found = intermittent(intervals, times[0].lags, frame_interval_ps=frame_interval_ps)
+    names = _names(intervals, roles)
+    by_name = {"all" if code is None else names[code]: c for code, c in found.items()}
+    return [by_name[r.environment] for r in times]
+
+
+def _by_cutoff(
+    trajectory: Trajectory, cutoff_A: float, roles: Roles, settings: Transport
+) -> dict[float, Survival]:
+    """Residence over all environments by the change of the cutoff, at the first few centres."""
+    centers = trajectory.slices[str(roles.center)]
+    centers = slice(centers.start, min(centers.stop, centers.start + SENSITIVITY_CENTERS))
+    shifts_A = [s for s in sorted([0.0, *CUTOFF_SHIFTS_A]) if cutoff_A + s > 0]
+    n_centers, n_mobile = centers.stop - centers.start, trajectory.counts()[roles.mobile]
+    recorders = [ContactRecorder(n_centers, n_mobile, trajectory.n_frames) for _ in shifts_A]
+    cutoffs_A = [cutoff_A + shift_A for shift_A in shifts_A]
+    for several in follow_by_cutoff(trajectory, centers, roles.mobile, cutoffs_A):
+        for recorder, contacts in zip(recorders, several, strict=True):
+            no_codes = np.zeros((n_centers, contacts.inside.shape[1]), dtype=np.int64)
+            recorder.add(contacts, no_codes)
+    found = {}
+    for shift_A, recorder in zip(shifts_A, recorders, strict=True):
+        times = _residence(recorder.result(), roles, settings, trajectory.frame_interval_ps)
+        if times:
+            found[shift_A] = times[-1]
+    return found
 
 
 def cluster_definitions(

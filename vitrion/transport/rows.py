@@ -26,7 +26,7 @@ from vitrion.transport.measure import (
 from vitrion.transport.msd import Displacements, relative_covariance
 from vitrion.transport.network import Network
 from vitrion.transport.quantities import quantities
-from vitrion.transport.residence import Residence
+from vitrion.transport.residence import Intermittent, Survival
 from vitrion.transport.roles import Roles
 
 MS_CM_TO_S_CM = 1e-3
@@ -36,9 +36,11 @@ WITH_LIGANDS = [
     "cluster_sensitivity",
     "coordination",
     "cutoffs",
+    "environment_lifetimes",
     "network",
     "residence",
     "residence_curve",
+    "residence_sensitivity",
 ]
 
 Rows = list[dict[str, object]]
@@ -76,7 +78,9 @@ def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, p
         environments = coordination_rows(measured.surroundings.environments)
         found["coordination"] = _table("coordination", key, environments)
         if measured.surroundings.intervals is not None:
-            times = residence_rows(measured.surroundings.residence)
+            times = residence_rows(
+                measured.surroundings.residence, measured.surroundings.intermittent
+            )
             found["residence"] = _table("residence", key, times)
     return found
 
@@ -144,9 +148,17 @@ def all_rows(
                     "n_frames": structure.network.n_frames,
                 },
             )
-    if measured.surroundings is not None and measured.surroundings.residence:
-        curves = residence_curve_rows(measured.surroundings.residence, interval_ps)
+    surroundings = measured.surroundings
+    if surroundings is not None:
+        lifetimes = survival_rows(surroundings.lifetimes)
+        found["environment_lifetimes"] = _table("environment_lifetimes", key, lifetimes)
+    if surroundings is not None and surroundings.residence:
+        curves = residence_curve_rows(
+            surroundings.residence, surroundings.intermittent, interval_ps
+        )
         found["residence_curve"] = _table("residence_curve", key, curves)
+        by_cutoff = residence_sensitivity_rows(surroundings.by_cutoff)
+        found["residence_sensitivity"] = _table("residence_sensitivity", key, by_cutoff)
     convergence = convergence_rows([*shorter, measured], key)
     found["convergence"] = _table("convergence", key, convergence)
     row = trajectory_row(measured, discard_ps=settings.discard_ps, flags=flags, run=run or {})
@@ -478,23 +490,54 @@ def coordination_rows(found: Environments) -> pd.DataFrame:
     )
 
 
-def residence_rows(found: Sequence[Residence]) -> Rows:
+def survival_rows(found: Sequence[Survival]) -> Rows:
     """One row per environment."""
     return [
         {
             "environment": r.environment,
             "tau_ps": r.tau_ps,
             "tau_err_ps": r.tau_err_ps,
+            "tail_start_ps": r.tail_start_ps,
+            "tail_share": r.tail_share,
+            "open_share": r.open_share,
+            "dwell_ps": r.dwell_ps,
+            "dwell_err_ps": r.dwell_err_ps,
+            "leaving_rate_1_ps": r.leaving_rate_1_ps,
+            "leaving_rate_err_1_ps": r.leaving_rate_err_1_ps,
             "n_events": r.n_events,
             "model": r.model,
-            "tau_intermittent_ps": r.tau_intermittent_ps,
-            "tau_intermittent_err_ps": r.tau_intermittent_err_ps,
         }
         for r in found
     ]
 
 
-def residence_curve_rows(found: Sequence[Residence], interval_ps: float) -> pd.DataFrame:
+def residence_rows(found: Sequence[Survival], later: Sequence[Intermittent]) -> Rows:
+    """One row per environment; without the intermittent time where it was not measured."""
+    times = [(c.tau_ps, c.tau_err_ps) for c in later] or [(np.nan, np.nan)] * len(found)
+    return [
+        {**row, "tau_intermittent_ps": tau_ps, "tau_intermittent_err_ps": tau_err_ps}
+        for row, (tau_ps, tau_err_ps) in zip(survival_rows(found), times, strict=True)
+    ]
+
+
+def residence_sensitivity_rows(by_cutoff: Mapping[float, Survival]) -> Rows:
+    """One row per change of the cutoff."""
+    return [
+        {
+            "cutoff_shift_A": shift_A,
+            "tau_ps": r.tau_ps,
+            "tau_err_ps": r.tau_err_ps,
+            "dwell_ps": r.dwell_ps,
+            "dwell_err_ps": r.dwell_err_ps,
+            "n_events": r.n_events,
+        }
+        for shift_A, r in by_cutoff.items()
+    ]
+
+
+def residence_curve_rows(
+    found: Sequence[Survival], later: Sequence[Intermittent], interval_ps: float
+) -> pd.DataFrame:
     """One row per environment and lag."""
     return pd.concat(
         pd.DataFrame(
@@ -503,11 +546,11 @@ def residence_curve_rows(found: Sequence[Residence], interval_ps: float) -> pd.D
                 "lag_ps": r.lags * interval_ps,
                 "P": r.survival,
                 "P_err": r.survival_err,
-                "C": r.intermittent,
-                "C_err": r.intermittent_err,
+                "C": c.correlation,
+                "C_err": c.correlation_err,
             }
         )
-        for r in found
+        for r, c in zip(found, later, strict=True)
     )
 
 

@@ -111,6 +111,89 @@ def _residence_rows(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(role=by_role(names, rows["ligands"]))
 
 
+def lifetimes(tables: CampaignTables) -> Figure:
+    """Times of stays and of environments, one panel for each composition."""
+    environments = main_environments(tables, SHOWN)
+    series = (
+        ("residence", "tau_ps", "tau_err_ps", "o", "residence time"),
+        ("residence", "dwell_ps", "dwell_err_ps", "x", "time per departure"),
+        ("environment_lifetimes", "tau_ps", "tau_err_ps", "D", "lifetime of the environment"),
+    )
+    figure, panel_list = panels(tables.compositions(), x="time (ps)", y="")
+    for composition, panel in panel_list:
+        drawn = False
+        for index, (name, value, err, marker, label) in enumerate(series):
+            rows = _over_replicas(tables.summary(name), composition, value, err, environments)
+            drawn = drawn or len(rows) > 0
+            place = rows["place"] + 0.22 * (index - 1)
+            panel.errorbar(
+                rows[value],
+                place,
+                xerr=rows[err].fillna(0),
+                linestyle="none",
+                marker=marker,
+                color=color(index),
+                label=label,
+            )
+            if marker == "o":
+                before = rows[value] * (1 - rows["tail_share"])
+                panel.hlines(place, before, rows[value], color=color(index), alpha=0.35, lw=3)
+        panel.set_title(composition)
+        if not drawn:
+            say_nothing(panel, "too few departures\nin the time simulated")
+            continue
+        panel.set_yticks(range(len(environments)), environments)
+        panel.set_ylim(len(environments) - 0.5, -0.5)
+        panel.tick_params(labelleft=True)
+        panel.grid(axis="y", visible=False)
+        log_axes(panel, x=True)
+    legend_above(figure)
+    return figure
+
+
+def _over_replicas(
+    table: pd.DataFrame, composition: str, value: str, err: str, environments: list[str]
+) -> pd.DataFrame:
+    """Means at the highest temperature by environment, with their place in `environments`."""
+    table = table[table["temperature_K"] == table["temperature_K"].max()]
+    table = table[(table["composition"] == composition) & table[value].notna()]
+    table = table.assign(role=by_role(table["environment"], table["ligands"]))
+    table = table[table["role"].isin(environments)]
+    found = table.groupby("role").agg(
+        **{
+            value: (value, "mean"),
+            err: (err, lambda e: np.sqrt(np.sum(e**2)) / len(e)),
+            "tail_share": ("tail_share", "mean"),
+        }
+    )
+    return found.assign(place=[environments.index(role) for role in found.index])
+
+
+def residence_sensitivity(tables: CampaignTables) -> Figure:
+    """Residence time by the change of the cutoff, one line for each composition."""
+    data = tables.summary("residence_sensitivity").dropna(subset=["tau_ps"])
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    figure, axes = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
+    axes.set(xlabel="change of the cutoff (Å)", ylabel="τ / τ by the first minimum")
+    if data.empty:
+        say_nothing(axes, "too few departures\nin the time simulated")
+        return figure
+    for index, (composition, rows) in enumerate(data.groupby("composition", sort=False)):
+        mean = rows.groupby("cutoff_shift_A")["tau_ps"].mean()
+        if 0.0 in mean.index:
+            axes.plot(
+                mean.index,
+                mean / mean.loc[0.0],
+                color=color(index),
+                marker=MARKERS[index // 7 % len(MARKERS)],
+                label=composition,
+            )
+    axes.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
+    log_axes(axes, y=True)
+    legend_above(figure)
+    return figure
+
+
 def activation_energies(tables: CampaignTables) -> Figure:
     """Activation energy of diffusion against that of residence, one point a composition."""
     fits = tables.summary("arrhenius")
