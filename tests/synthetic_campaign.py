@@ -162,6 +162,20 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         add("coordination", environment=environment, fraction=fraction, fraction_err=0.01)
     for size, fraction in law.fragments.items():
         add("network", fragment_size=size, fraction=fraction)
+    for n, fraction in enumerate((0.1, 0.5, 0.4)):
+        add("qn", n_bridges=n, fraction=fraction, fraction_err=0.02)
+    for ligand, terminal in ((halogen, 0.98), ("O", 0.1)):
+        for n, fraction in ((1, terminal), (2, 1 - terminal)):
+            add("ligand_bonding", ligand=ligand, n_centers=n, fraction=fraction, fraction_err=0.02)
+    for directions, fraction in enumerate((0.7, 0.2, 0.1, 0.0)):
+        add("percolation", directions=directions, fraction=fraction)
+    for atoms, angle in (
+        (f"{halogen}-{center}-{halogen}", 109), (f"{halogen}-{center}-O", 110),
+        (f"{center}-O-{center}", 135),
+    ):  # fmt: skip
+        for degrees in range(1, 180, 2):
+            density = np.exp(-((degrees - angle) ** 2) / 200) / 25
+            add("angles", atoms=atoms, angle_deg=degrees, density=density)
     for n, environment in enumerate([*shares, "all"]):
         tau = 0.05 * np.exp(law.residence_Ea_eV * cold) * law.oxygen ** (n if n < 3 else 1)
         value, err = around(tau)

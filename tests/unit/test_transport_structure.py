@@ -115,12 +115,22 @@ def test_fragments_and_environments_by_hand():
     symbols, positions_A = chain()
     cutoffs_A = {"Al-Cl": 2.6, "Al-O": 2.2, "Al-Li": 3.0}
     with still(symbols, positions_A, np.eye(3) * 24) as t:
-        found = network(t, "Al", {"O": 2.2})
+        found = network(t, "Al", {"Cl": 2.6, "O": 2.2}, ["O"])
     assert dict(zip(found.sizes, found.fraction, strict=True)) == pytest.approx(
         {1: 2 / 5, 3: 3 / 5}
     )
     assert found.bridging_fraction == pytest.approx(2 / 3)
     assert found.mean_fragment_size == pytest.approx(5 / 3)
+    assert dict(zip(found.bridges.numbers, found.bridges.fraction, strict=True)) == pytest.approx(
+        {0: 2 / 5, 1: 2 / 5, 2: 1 / 5}
+    )
+    bonded = {s: dict(zip(c.numbers, c.fraction, strict=True)) for s, c in found.centers.items()}
+    assert bonded == {"Cl": {1: 1}, "O": {1: pytest.approx(1 / 3), 2: pytest.approx(2 / 3)}}
+    assert list(found.percolation) == [1, 0, 0, 0]
+    most = {atoms: found.angle_deg[density.argmax()] for atoms, density in found.angles.items()}
+    assert most == {"Cl-Al-Cl": 109, "Cl-Al-O": 91, "O-Al-O": 179, "Al-O-Al": 179}
+    for density in found.angles.values():
+        assert density.sum() * 2 == pytest.approx(1)
     charges = {"Al": 3, "Cl": -1, "O": -2, "Li": 1}
     net = sum(charges[s] for s in symbols)
     charges["Li"] -= net
@@ -139,11 +149,29 @@ def test_a_ring_through_the_boundary_is_one_fragment():
     """Two Al joined by one oxygen inside the cell and one across its face."""
     positions_A = [[1, 5, 5], [4, 5, 5], [2.5, 5, 5], [7.5, 5, 5]]
     with still(["Al", "Al", "O", "O"], np.array(positions_A), np.diag([10.0, 10, 10])) as t:
-        found = network(t, "Al", {"O": 1.6})
+        found = network(t, "Al", {"O": 1.6}, ["O"])
         assert found.bridging_fraction == pytest.approx(0.5)
-        ring = network(t, "Al", {"O": 3.6})
+        ring = network(t, "Al", {"O": 3.6}, ["O"])
     assert list(ring.sizes) == [2]
     assert ring.bridging_fraction == 1
+    assert list(found.percolation) == [1, 0, 0, 0]
+    assert list(ring.percolation) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(("planes", "directions"), [((0, 1, 2), 3), ((0, 1), 2), ((2,), 1)])
+def test_a_lattice_percolates_along_its_bonds(copies, planes, directions):
+    """Simple cubic Al with an O in the middle of the bonds along some of the axes."""
+    cells_A = 4.0 * np.stack(np.unravel_index(np.arange(copies**3), (copies,) * 3), axis=1)
+    oxygen_A = [cells_A + 2.0 * np.eye(3)[axis] for axis in planes]
+    positions_A = np.concatenate([cells_A, *oxygen_A]) + 0.3
+    symbols = ["Al"] * len(cells_A) + ["O"] * (len(planes) * len(cells_A))
+    with still(symbols, positions_A, np.eye(3) * 4.0 * copies) as t:
+        found = network(t, "Al", {"O": 2.1}, ["O"])
+    assert found.percolation[directions] == 1
+    # An O between two images of the same Al joins nothing that is counted.
+    assert list(found.bridges.numbers) == [2 * len(planes) if copies > 1 else 0]
+    assert found.angles["Al-O-Al"][-1] * 2 == pytest.approx(1)
 
 
 def test_rigid_clusters_have_equal_cluster_and_einstein_conductivity():

@@ -155,6 +155,20 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Share of the central cations in fragments of polyhedra that share ligands, by the "
             "number of cations in the fragment, averaged over temperatures and replicas.",
         ),
+        "bridges": (
+            "Bridges of the network",
+            "Left bar: central cations by their number n of bridging ligands (Qn). Other bars: "
+            "halide and oxygen by the number of central cations that they are bonded to (0 free, 1 "
+            "terminal, 2 bridging, 3 triple). The percentage above is the share of the snapshots "
+            "in which a fragment percolates through the cell. Averaged over temperatures and "
+            "replicas.",
+        ),
+        "angles": (
+            "Angles between bonds",
+            "Probability density of the angles between two bonds of a central cation M and of a "
+            "bridging ligand, by halide X and oxygen, at the highest temperature, averaged over "
+            "replicas. Grey: the angle of an ideal tetrahedron.",
+        ),
     },
     "Glasses": {
         "glass_checks": (

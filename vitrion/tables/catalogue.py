@@ -198,6 +198,32 @@ TABLES: dict[str, dict[str, Column]] = {
         "fragment_size": _count("central cations in a fragment of polyhedra that share ligands"),
         "fraction": _real("", "mean fraction of the central cations in fragments of this size"),
     },
+    "qn": {
+        **TRAJECTORY_KEY,
+        "n_bridges": _count("bridging ligands of a central cation (n of Qn)"),
+        "fraction": _real("", "mean fraction of the central cations"),
+        "fraction_err": _real("", _STANDARD_ERROR),
+    },
+    "ligand_bonding": {
+        **TRAJECTORY_KEY,
+        "ligand": _text("element"),
+        "n_centers": _count(
+            "central cations bonded to it: 0 free, 1 terminal, 2 bridging, 3 triple"
+        ),
+        "fraction": _real("", "mean fraction of the ligands of this element"),
+        "fraction_err": _real("", _STANDARD_ERROR),
+    },
+    "percolation": {
+        **TRAJECTORY_KEY,
+        "directions": _count("cell vectors along which some fragment has no end"),
+        "fraction": _real("", "share of the snapshots"),
+    },
+    "angles": {
+        **TRAJECTORY_KEY,
+        "atoms": _text("elements of the angle, for example Cl-Al-O; the apex is in the middle"),
+        "angle_deg": _real("degree", "angle between two bonds (middle of the bin)"),
+        "density": _real("1/degree", "probability density"),
+    },
     "residence": {
         **TRAJECTORY_KEY,
         **_SURVIVAL,

@@ -421,8 +421,8 @@ def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport)
     found = Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=None)
     if not found.shells_known(center, roles.ligands):
         return found
-    bridges = {bridge: cutoffs_A[center, bridge] for bridge in roles.joining}
-    return Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=network(trajectory, center, bridges))
+    lengths_A = {ligand: cutoffs_A[center, ligand] for ligand in roles.ligands}
+    return replace(found, network=network(trajectory, center, lengths_A, roles.joining))
 
 
 def measure_surroundings(

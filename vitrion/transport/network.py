@@ -1,19 +1,24 @@
-"""Fragments: polyhedra that are joined by shared ligands."""
+"""The network of polyhedra: fragments, bridges, percolation and angles between bonds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from vitrion.structure.neighbors import bonds
+from vitrion.structure.neighbors import bond_vectors
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import evenly_spaced
 
 NETWORK_FRAMES = 1000
+# Snapshots of which angles are taken, and whose fragments are followed through the cell's faces.
+ANGLE_FRAMES = 200
+ANGLE_BIN_DEG = 2.0
+# Copies of the cell in a row, for percolation.
+COPIES = 3
 
 
 def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndarray]:
@@ -31,14 +36,40 @@ def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndar
 
 
 @dataclass(frozen=True)
+class Shares:
+    """How atoms divide among whole numbers, averaged over frames.
+
+    Attributes:
+        numbers: (numbers,) that occur.
+        fraction: (numbers,) mean share of the atoms; they sum to 1.
+        fraction_err: (numbers,) one standard error, from the spread between atoms.
+    """
+
+    numbers: np.ndarray
+    fraction: np.ndarray
+    fraction_err: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean number."""
+        return float(self.numbers @ self.fraction)
+
+
+@dataclass(frozen=True)
 class Network:
-    """Fragments of polyhedra, averaged over frames.
+    """Polyhedra and what joins them, averaged over frames.
 
     Attributes:
         sizes: (sizes,) number of centres in a fragment.
         fraction: (sizes,) mean fraction of the centres in fragments of that size.
         bridging_fraction: fraction of the bridging atoms that are bonded to two centres or more.
         mean_fragment_size: mean number of centres over fragments.
+        bridges: number n of bridging atoms of a centre (Qⁿ).
+        centers: by ligand, number of centres that it is bonded to: 0 free, 1 terminal, 2 bridging.
+        percolation: (4,) share of the snapshots in which fragments go on for ever in none, one, two
+            or three directions.
+        angle_deg: (bins,) middles.
+        angles: by `Cl-Al-O` (apex in the middle), (bins,) probability density per degree.
         n_frames: frames averaged over.
     """
 
@@ -46,42 +77,182 @@ class Network:
     fraction: np.ndarray
     bridging_fraction: float
     mean_fragment_size: float
+    bridges: Shares
+    centers: dict[str, Shares]
+    percolation: np.ndarray
+    angle_deg: np.ndarray
+    angles: dict[str, np.ndarray]
     n_frames: int
 
 
-def network(trajectory: Trajectory, center: str, bridges_A: Mapping[str, float]) -> Network:
-    """Fragments of centres that share bridging ligands, over snapshots.
+def network(
+    trajectory: Trajectory, center: str, lengths_A: Mapping[str, float], joining: Sequence[str]
+) -> Network:
+    """Fragments of centres that share bridging ligands, bridges and angles, over snapshots.
 
     Args:
         trajectory: the frames.
         center: element of the centres.
-        bridges_A: first-shell cutoff by element that joins centres.
+        lengths_A: first-shell cutoff of each ligand.
+        joining: ligands that join centres to fragments.
     """
-    n_centers = trajectory.counts()[center]
+    n_atoms, n_centers = trajectory.n_atoms, trajectory.counts()[center]
     is_center = trajectory.symbols == center
-    is_bridge = np.isin(trajectory.symbols, list(bridges_A))
+    is_bridge = np.isin(trajectory.symbols, joining)
     centers_by_size = np.zeros(n_centers + 1)
-    bridging, fragments = 0, 0
+    fragments, percolating = 0, np.zeros(4)
+    of_center, of_ligand = (
+        _Tally(is_center),
+        {s: _Tally(trajectory.symbols == s) for s in lengths_A},
+    )
+    angles = _Angles(center, trajectory.symbols, list(lengths_A))
     frames = evenly_spaced(trajectory.n_frames, NETWORK_FRAMES)
-    pairs_A = {(center, bridge): cutoff_A for bridge, cutoff_A in bridges_A.items()}
-    for _, positions_A, cell_A in trajectory.snapshots(frames):
-        ((i, j),) = bonds(trajectory.symbols, positions_A, cell_A, pairs_A)
-        _, component = components(trajectory.n_atoms, i, j)
+    every = -(-len(frames) // ANGLE_FRAMES)
+    for number, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
+        i, j, vectors_A, shifts = bond_vectors(
+            trajectory.symbols, positions_A, cell_A, center, lengths_A
+        )
+        joined = is_bridge[j]
+        _, component = components(n_atoms, i[joined], j[joined])
         size = np.bincount(component[is_center], minlength=component.max() + 1)
         size = size[size > 0]
         centers_by_size += np.bincount(size, weights=size, minlength=n_centers + 1)
         fragments += len(size)
         # Two images of the same centre are one centre.
-        bridge = np.where(is_bridge[i], i, j)
-        centers = np.where(is_bridge[i], j, i)
-        joined = np.unique(centers * trajectory.n_atoms + bridge) % trajectory.n_atoms
-        bridging += int(np.count_nonzero(np.bincount(joined) >= 2))
+        pair = np.unique(i * n_atoms + j)
+        one, other = np.divmod(pair, n_atoms)
+        n_joined = np.bincount(other, minlength=n_atoms)
+        for tally in of_ligand.values():
+            tally.add(n_joined)
+        bridges = is_bridge[other] & (n_joined[other] >= 2)
+        of_center.add(np.bincount(one[bridges], minlength=n_atoms))
+        if number % every == 0:
+            angles.add(i, j, vectors_A)
+            directions = _directions(n_atoms, i[joined], j[joined], shifts[joined])
+            percolating[directions] += 1
     sizes = np.flatnonzero(centers_by_size)
     total = n_centers * len(frames)
+    n_bridge = max(1, int(np.count_nonzero(is_bridge)))
+    counted = {s: tally.result(len(frames)) for s, tally in of_ligand.items()}
+    bridging = sum(
+        counted[s].fraction[counted[s].numbers >= 2].sum()
+        * np.count_nonzero(trajectory.symbols == s)
+        for s in joining
+    )
     return Network(
         sizes=sizes,
         fraction=centers_by_size[sizes] / total,
-        bridging_fraction=bridging / max(1, int(np.count_nonzero(is_bridge)) * len(frames)),
+        bridging_fraction=float(bridging) / n_bridge,
         mean_fragment_size=total / fragments,
+        bridges=of_center.result(len(frames)),
+        centers=counted,
+        percolation=percolating / percolating.sum(),
+        angle_deg=angles.middles_deg,
+        angles=angles.densities(),
         n_frames=len(frames),
     )
+
+
+class _Tally:
+    """Counts how often each of some atoms has each number."""
+
+    def __init__(self, atoms: np.ndarray) -> None:
+        self.atoms = np.flatnonzero(atoms)
+        self._times: dict[int, np.ndarray] = {}
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Add a frame: a number of each atom of the cell."""
+        own = numbers[self.atoms]
+        for number in np.unique(own).tolist():
+            times = self._times.setdefault(number, np.zeros(len(own)))
+            times += own == number
+
+    def result(self, n_frames: int) -> Shares:
+        numbers = sorted(self._times)
+        shares = np.array([self._times[number] for number in numbers]) / n_frames
+        n = len(self.atoms)
+        spread = shares.std(axis=1, ddof=1) if n > 1 else np.full(len(numbers), np.nan)
+        return Shares(np.array(numbers), shares.mean(axis=1), spread / np.sqrt(n))
+
+
+def _directions(n_atoms: int, i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> int:
+    """Along how many cell vectors some fragment is bonded to its own periodic image.
+
+    The cell is repeated in a closed row of three along each vector. A fragment that comes back to
+    itself in another cell of the row joins the copies of an atom.
+
+    Args:
+        n_atoms: number of atoms.
+        i, j: (bonds,) atoms of each bond.
+        shifts: (bonds, 3) cell vectors from i to the image of j.
+    """
+    found = 0
+    copies = np.arange(COPIES)[:, None]
+    for along in shifts.T:
+        start = (copies * n_atoms + i).ravel()
+        stop = ((copies + along) % COPIES * n_atoms + j).ravel()
+        _, component = components(COPIES * n_atoms, start, stop)
+        found += bool((component[:n_atoms] == component[n_atoms : 2 * n_atoms]).any())
+    return found
+
+
+class _Angles:
+    """Histograms of the angles between two bonds of one atom."""
+
+    def __init__(self, center: str, symbols: np.ndarray, ligands: Sequence[str]) -> None:
+        self.center, self.ligands, self.symbols = center, ligands, symbols
+        self.edges_deg = np.arange(0, 180 + ANGLE_BIN_DEG / 2, ANGLE_BIN_DEG)
+        self.middles_deg = (self.edges_deg[1:] + self.edges_deg[:-1]) / 2
+        self._counts: dict[str, np.ndarray] = {}
+
+    def add(self, centers: np.ndarray, ligands: np.ndarray, vectors_A: np.ndarray) -> None:
+        """Add the bonds of a frame, whose vectors go from centre to ligand."""
+        unit = vectors_A / np.linalg.norm(vectors_A, axis=1, keepdims=True)
+        kind = np.array([self.ligands.index(s) for s in self.symbols[ligands]], dtype=int)
+        n = len(self.ligands)
+        one, other, angle_deg = _pairs_of_bonds(centers, unit)
+        low = np.minimum(kind[one], kind[other])
+        high = np.maximum(kind[one], kind[other])
+        for a in range(n):
+            for b in range(a, n):
+                name = f"{self.ligands[a]}-{self.center}-{self.ligands[b]}"
+                self._add(name, angle_deg[(low == a) & (high == b)])
+        one, _, angle_deg = _pairs_of_bonds(ligands, -unit)
+        for a in range(n):
+            self._add(f"{self.center}-{self.ligands[a]}-{self.center}", angle_deg[kind[one] == a])
+
+    def _add(self, name: str, angles_deg: np.ndarray) -> None:
+        counts = self._counts.setdefault(name, np.zeros(len(self.middles_deg)))
+        counts += np.histogram(angles_deg, self.edges_deg)[0]
+
+    def densities(self) -> dict[str, np.ndarray]:
+        """Probability densities of the angles that occur."""
+        return {
+            name: counts / (counts.sum() * ANGLE_BIN_DEG)
+            for name, counts in self._counts.items()
+            if counts.any()
+        }
+
+
+def _pairs_of_bonds(
+    apex: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of bonds of the same atom, each once.
+
+    Args:
+        apex: (bonds,) that atom.
+        unit: (bonds, 3) directions.
+
+    Returns:
+        First and second bond (pairs,), and the angle between them in degrees.
+    """
+    order = np.argsort(apex, kind="stable")
+    _, start, count = np.unique(apex[order], return_index=True, return_counts=True)
+    pairs = []
+    for degree in np.unique(count).tolist():
+        bonds = start[count == degree][:, None] + np.arange(degree)
+        first, second = np.triu_indices(degree, 1)
+        pairs.append(np.stack([bonds[:, first].ravel(), bonds[:, second].ravel()]))
+    one, other = order[np.concatenate(pairs, axis=1)] if pairs else np.zeros((2, 0), dtype=int)
+    cosine = np.clip(np.einsum("bx,bx->b", unit[one], unit[other]), -1, 1)
+    return one, other, np.degrees(np.arccos(cosine))

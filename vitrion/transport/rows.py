@@ -32,12 +32,16 @@ from vitrion.transport.roles import Roles
 MS_CM_TO_S_CM = 1e-3
 # Tables that need a central cation and its ligands; without rows where no shell was found.
 WITH_LIGANDS = [
+    "angles",
     "clusters",
     "cluster_sensitivity",
     "coordination",
     "cutoffs",
     "environment_lifetimes",
+    "ligand_bonding",
     "network",
+    "percolation",
+    "qn",
     "residence",
     "residence_curve",
     "residence_sensitivity",
@@ -148,6 +152,8 @@ def all_rows(
                     "n_frames": structure.network.n_frames,
                 },
             )
+            for name, rows in bonding_rows(structure.network).items():
+                found[name] = _table(name, key, rows, {"bridges": roles.joining})
     surroundings = measured.surroundings
     if surroundings is not None:
         lifetimes = survival_rows(surroundings.lifetimes)
@@ -477,6 +483,37 @@ def cutoff_rows(structure: Structure, given: Mapping[str, float]) -> Rows:
 def network_rows(network: Network) -> pd.DataFrame:
     """One row per size of a fragment."""
     return pd.DataFrame({"fragment_size": network.sizes, "fraction": network.fraction})
+
+
+def bonding_rows(network: Network) -> dict[str, pd.DataFrame]:
+    """Rows of `qn`, `ligand_bonding`, `percolation` and `angles`."""
+    bonding = [
+        pd.DataFrame(
+            {
+                "ligand": ligand,
+                "n_centers": shares.numbers,
+                "fraction": shares.fraction,
+                "fraction_err": shares.fraction_err,
+            }
+        )
+        for ligand, shares in network.centers.items()
+    ]
+    angles = [
+        pd.DataFrame({"atoms": atoms, "angle_deg": network.angle_deg, "density": density})
+        for atoms, density in network.angles.items()
+    ]
+    return {
+        "qn": pd.DataFrame(
+            {
+                "n_bridges": network.bridges.numbers,
+                "fraction": network.bridges.fraction,
+                "fraction_err": network.bridges.fraction_err,
+            }
+        ),
+        "ligand_bonding": pd.concat(bonding),
+        "percolation": pd.DataFrame({"directions": range(4), "fraction": network.percolation}),
+        "angles": pd.concat(angles) if angles else pd.DataFrame(),
+    }
 
 
 def coordination_rows(found: Environments) -> pd.DataFrame:

@@ -238,3 +238,69 @@ def network(tables: CampaignTables) -> Figure:
         panel.bar(shares.index, shares, color=color(2), width=0.8)
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure
+
+
+def bridges(tables: CampaignTables) -> Figure:
+    """Stacked bars of Qn and of what ligands are bonded to, one panel for each composition."""
+    qn, bonding = tables.summary("qn"), tables.summary("ligand_bonding")
+    percolation = tables.summary("percolation")
+    halides = bonding["ligands"].map(halide)
+    bonding = bonding.assign(role=bonding["ligand"].mask(bonding["ligand"] == halides, "X"))
+    names = ["Qn", *bonding["role"].unique()]
+    figure, panel_list = panels(tables.compositions(), x="", y="fraction")
+    for composition, panel in panel_list:
+        own = qn[qn["composition"] == composition]
+        panel.set_title(composition)
+        if own.empty:
+            say_nothing(panel, "no trajectory to show")
+            continue
+        runs = len(own[["temperature_K", "replica"]].drop_duplicates())
+        bars = {"Qn": own.groupby("n_bridges")["fraction"].sum() / runs}
+        for role, rows in bonding[bonding["composition"] == composition].groupby("role"):
+            bars[str(role)] = rows.groupby("n_centers")["fraction"].sum() / runs
+        for name, shares in bars.items():
+            _stacked(panel, names.index(name), shares)
+        rows = percolation[percolation["composition"] == composition]
+        share = rows.loc[rows["directions"] > 0, "fraction"].sum() / runs
+        panel.set_title(f"{composition}, {share:.0%} percolate")
+        panel.set_xticks(range(len(names)), names)
+        panel.tick_params(labelbottom=True)
+        panel.grid(axis="x", visible=False)
+    figure.axes[0].set_ylim(0, 1)
+    legend_above(figure)
+    return figure
+
+
+def _stacked(panel: Axes, place: int, shares: pd.Series) -> None:
+    """One bar of shares by a whole number, which is written into its part."""
+    below = 0.0
+    for number, share in zip(shares.index.astype(int), shares, strict=True):
+        panel.bar(place, share, bottom=below, color=color(number), width=0.75, label=str(number))
+        if share > 0.08:
+            middle = below + share / 2
+            panel.text(place, middle, str(number), ha="center", va="center", color="white")
+        below += share
+
+
+def angles(tables: CampaignTables) -> Figure:
+    """Densities of angles, one panel for each composition."""
+    data = tables.summary("angles")
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    figure, panel_list = panels(tables.compositions(), x="angle (degrees)", y="density (1/degree)")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        panel.set_title(composition)
+        if chosen.empty:
+            say_nothing(panel, "no trajectory to show")
+            continue
+        roles = chosen.iloc[0]
+        M, X = roles["center"], halide(roles["ligands"])
+        names = {M: "M", X: "X"} if X else {M: "M"}
+        for index, (atoms, rows) in enumerate(chosen.groupby("atoms", sort=False)):
+            curve = rows.groupby("angle_deg")["density"].mean()
+            label = "–".join(names.get(atom, atom) for atom in str(atoms).split("-"))
+            panel.plot(curve.index, curve, color=color(index), label=label)
+        panel.axvline(109.47, color="0.6", linewidth=0.8, zorder=0)
+        panel.set(xlim=(40, 180), xticks=(60, 90, 120, 150, 180))
+    legend_above(figure)
+    return figure
