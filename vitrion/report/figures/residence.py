@@ -119,7 +119,9 @@ def lifetimes(tables: CampaignTables) -> Figure:
         ("residence", "dwell_ps", "dwell_err_ps", "x", "time per departure"),
         ("environment_lifetimes", "tau_ps", "tau_err_ps", "D", "lifetime of the environment"),
     )
-    figure, panel_list = panels(tables.compositions(), x="time (ps)", y="")
+    if tables.summary("residence").empty or not environments:
+        return nothing("no residence in any trajectory that is shown")
+    figure, panel_list = composition_panels(tables, x="time (ps)", y="")
     for composition, panel in panel_list:
         drawn = False
         for index, (name, value, err, marker, label) in enumerate(series):
@@ -138,7 +140,6 @@ def lifetimes(tables: CampaignTables) -> Figure:
             if marker == "o":
                 before = rows[value] * (1 - rows["tail_share"])
                 panel.hlines(place, before, rows[value], color=color(index), alpha=0.35, lw=3)
-        panel.set_title(composition)
         if not drawn:
             say_nothing(panel, "too few departures\nin the time simulated")
             continue
@@ -173,11 +174,10 @@ def residence_sensitivity(tables: CampaignTables) -> Figure:
     """Residence time by the change of the cutoff, one line for each composition."""
     data = tables.summary("residence_sensitivity").dropna(subset=["tau_ps"])
     data = data[data["temperature_K"] == data["temperature_K"].max()]
+    if data.empty:
+        return nothing("too few departures in the time simulated")
     figure, axes = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
     axes.set(xlabel="change of the cutoff (Å)", ylabel="τ / τ by the first minimum")
-    if data.empty:
-        say_nothing(axes, "too few departures\nin the time simulated")
-        return figure
     for index, (composition, rows) in enumerate(data.groupby("composition", sort=False)):
         mean = rows.groupby("cutoff_shift_A")["tau_ps"].mean()
         if 0.0 in mean.index:

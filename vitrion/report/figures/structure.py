@@ -244,26 +244,27 @@ def bridges(tables: CampaignTables) -> Figure:
     """Stacked bars of Qn and of what ligands are bonded to, one panel for each composition."""
     qn, bonding = tables.summary("qn"), tables.summary("ligand_bonding")
     percolation = tables.summary("percolation")
-    halides = bonding["ligands"].map(halide)
-    bonding = bonding.assign(role=bonding["ligand"].mask(bonding["ligand"] == halides, "X"))
-    names = ["Qn", *bonding["role"].unique()]
-    figure, panel_list = panels(tables.compositions(), x="", y="fraction")
+    if qn.empty:
+        return nothing("no network in any trajectory that is shown")
+    roles = [element_roles(row)[row["ligand"]].short for _, row in bonding.iterrows()]
+    bonding = bonding.assign(role=roles)
+    bars = ["Qn", *sorted(set(roles), reverse=True)]
+    figure, panel_list = composition_panels(tables, x="", y="fraction")
     for composition, panel in panel_list:
         own = qn[qn["composition"] == composition]
-        panel.set_title(composition)
         if own.empty:
-            say_nothing(panel, "no trajectory to show")
+            say_nothing(panel, NO_TRAJECTORY)
             continue
         runs = len(own[["temperature_K", "replica"]].drop_duplicates())
-        bars = {"Qn": own.groupby("n_bridges")["fraction"].sum() / runs}
+        _stacked(panel, 0, own.groupby("n_bridges")["fraction"].sum() / runs)
         for role, rows in bonding[bonding["composition"] == composition].groupby("role"):
-            bars[str(role)] = rows.groupby("n_centers")["fraction"].sum() / runs
-        for name, shares in bars.items():
-            _stacked(panel, names.index(name), shares)
+            _stacked(panel, bars.index(role), rows.groupby("n_centers")["fraction"].sum() / runs)
         rows = percolation[percolation["composition"] == composition]
         share = rows.loc[rows["directions"] > 0, "fraction"].sum() / runs
-        panel.set_title(f"{composition}, {share:.0%} percolate")
-        panel.set_xticks(range(len(names)), names)
+        panel.text(0.5, 1.0, f"{share:.0%} percolate", transform=panel.transAxes, ha="center",
+                   va="bottom", fontsize=6.5)  # fmt: skip
+        panel.title.set_y(1.08)
+        panel.set_xticks(range(len(bars)), bars)
         panel.tick_params(labelbottom=True)
         panel.grid(axis="x", visible=False)
     figure.axes[0].set_ylim(0, 1)
@@ -284,22 +285,24 @@ def _stacked(panel: Axes, place: int, shares: pd.Series) -> None:
 
 def angles(tables: CampaignTables) -> Figure:
     """Densities of angles, one panel for each composition."""
-    data = tables.summary("angles")
-    data = data[data["temperature_K"] == data["temperature_K"].max()]
-    figure, panel_list = panels(tables.compositions(), x="angle (degrees)", y="density (1/degree)")
+    data = _at_highest_temperature(tables, "angles")
+    if data.empty:
+        return nothing("no network in any trajectory that is shown")
+    figure, panel_list = composition_panels(tables, x="angle (degrees)", y="density (1/degree)")
+    order: list[str] = []
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
-        panel.set_title(composition)
         if chosen.empty:
-            say_nothing(panel, "no trajectory to show")
+            say_nothing(panel, NO_TRAJECTORY)
             continue
-        roles = chosen.iloc[0]
-        M, X = roles["center"], halide(roles["ligands"])
-        names = {M: "M", X: "X"} if X else {M: "M"}
-        for index, (atoms, rows) in enumerate(chosen.groupby("atoms", sort=False)):
+        roles = element_roles(chosen.iloc[0])
+        for atoms, rows in chosen.groupby("atoms", sort=False):
             curve = rows.groupby("angle_deg")["density"].mean()
-            label = "–".join(names.get(atom, atom) for atom in str(atoms).split("-"))
-            panel.plot(curve.index, curve, color=color(index), label=label)
+            label = "–".join(roles[atom].short for atom in str(atoms).split("-"))
+            order += [label] if label not in order else []
+            index = order.index(label)
+            line = "-" if index < 7 else "--"
+            panel.plot(curve.index, curve, color=color(index), linestyle=line, label=label)
         panel.axvline(109.47, color="0.6", linewidth=0.8, zorder=0)
         panel.set(xlim=(40, 180), xticks=(60, 90, 120, 150, 180))
     legend_above(figure)
