@@ -417,9 +417,7 @@ TABLES: dict[str, dict[str, Column]] = {
     "learning": {
         "epoch": _count("epochs done; 0 is the start model"),
         "learning_rate": _real("", "learning rate at the end of the epoch"),
-        "train_energy_mae_meV_atom": _real(
-            "meV/atom", "training energy error, replay included"
-        ),
+        "train_energy_mae_meV_atom": _real("meV/atom", "training energy error, replay included"),
         "train_force_mae_meV_A": _real("meV/Å", "training force error, replay included"),
         "train_stress_mae_GPa": _real("GPa", "training stress error, replay included"),
         "val_energy_mae_meV_atom": _real("meV/atom", "validation energy error"),

@@ -261,9 +261,7 @@ def bridges(tables: CampaignTables) -> Figure:
             _stacked(panel, bars.index(role), rows.groupby("n_centers")["fraction"].sum() / runs)
         rows = percolation[percolation["composition"] == composition]
         share = rows.loc[rows["directions"] > 0, "fraction"].sum() / runs
-        panel.text(0.5, 1.0, f"{share:.0%} percolate", transform=panel.transAxes, ha="center",
-                   va="bottom", fontsize=6.5)  # fmt: skip
-        panel.title.set_y(1.08)
+        panel.set_title(f"{panel.get_title()}, {share:.0%} percolate")
         panel.set_xticks(range(len(bars)), bars)
         panel.tick_params(labelbottom=True)
         panel.grid(axis="x", visible=False)
