@@ -91,8 +91,8 @@ def test_formats_that_need_the_extra_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "MDAnalysis", None)  # as if it were not installed
-    path = tmp_path / "run.dcd"
-    path.touch()
+    path = tmp_path / "run.xtc"
+    path.write_bytes(b"x")
     with pytest.raises(InputError, match=r"pip install 'vitrion\[formats\]'"):
         read_files([path], frame_interval_ps=1.0, topology=tmp_path / "run.pdb")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from trajectory_files import FORMATS, write_trajectory
+from trajectory_files import FORMATS, walk, write_dump, write_trajectory
 
 from vitrion.base.errors import InputError
 from vitrion.cli import main
@@ -201,13 +201,6 @@ def jumps():
     return ["bad.extxyz"], "too long to unwrap"
 
 
-def overlapping_files():
-    atoms = frames()
-    write("a.extxyz", atoms[:16])
-    write("b.extxyz", atoms[15:])
-    return ["a.extxyz", "b.extxyz"], "remove the repeated frame"
-
-
 def missing():
     return ["nowhere.extxyz"], "no such file"
 
@@ -217,10 +210,10 @@ def unknown():
     return ["notes.txt"], "unknown format; use extxyz"
 
 
-def cut_short():
+def garbled():
     write("XDATCAR", frames(), format="vasp-xdatcar")
-    Path("XDATCAR").write_text(Path("XDATCAR").read_text()[:-90])
-    return ["XDATCAR"], "cannot be read"
+    Path("XDATCAR").write_text(Path("XDATCAR").read_text().replace("0.5", "0.x", 1))
+    return ["XDATCAR"], "cannot be read as XDATCAR (near line"
 
 
 def nothing_in_it():
@@ -234,8 +227,8 @@ def one_frame():
 
 
 def numbered_types():
-    write_trajectory(Path("run.dump"), frames())
-    Path("run.dump").write_text(Path("run.dump").read_text().replace("id element", "id type"))
+    run, _ = walk(3)
+    write_dump(Path("run.dump"), run, columns="id type x y z")
     return ["run.dump"], "dump_modify ... element Li"
 
 
@@ -257,8 +250,8 @@ def another_interval():
 @pytest.mark.parametrize(
     "make",
     [
-        *(no_cell, changing_atoms, not_numbers, jumps, overlapping_files, missing, unknown),
-        *(cut_short, nothing_in_it, one_frame, numbered_types, no_topology, damaged_hdf5),
+        *(no_cell, changing_atoms, not_numbers, jumps, missing, unknown, nothing_in_it),
+        *(garbled, one_frame, numbered_types, no_topology, damaged_hdf5),
         another_interval,
     ],
 )

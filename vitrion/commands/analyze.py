@@ -1,14 +1,16 @@
 """Analyse any trajectory: diffusion, conductivity, structure and residence times, with errors.
 
-Reads our segments, extxyz, ASE .traj, XDATCAR and LAMMPS dumps, and XTC, TRR or DCD with a
-topology. Several files are consecutive pieces of one trajectory. Positions that were folded back
-into the cell are unwrapped.
+Reads our segments and the files of VASP, LAMMPS, GROMACS, CP2K, ASE, H5MD and others
+(docs/trajectories.md). Several files are consecutive pieces of one trajectory. Positions that were
+folded back into the cell are unwrapped.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from vitrion.base.errors import InputError
@@ -27,10 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trajectory", nargs="+", type=Path, help="files, in order of time")
     parser.add_argument("--temperature-K", type=float, required=True, help="temperature")
     parser.add_argument(
-        "--frame-interval-ps", type=float, required=True, help="time between stored frames"
+        "--frame-interval-ps", type=float, help="time between stored frames, where files lack it"
     )
     parser.add_argument(
-        "--charges", required=True, help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2"
+        "--ignore-times", action="store_true", help="the times in the files are wrong"
+    )
+    parser.add_argument(
+        "--charges", help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2 [those in the file]"
     )
     parser.add_argument("--mobile", required=True, help="the ion whose transport is analysed")
     parser.add_argument("--center", help="central cation of the polyhedra, if there are any")
@@ -44,8 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--discard-ps", type=float, default=0.0, help="time left out at the start [0]"
     )
+    parser.add_argument(
+        "--cell",
+        metavar="A,B,C[,ALPHA,BETA,GAMMA]",
+        help="cell in Å and degrees, for files without one",
+    )
     parser.add_argument("--cell-volume-A3", type=float, help="cubic cell, for files without one")
-    parser.add_argument("--topology", type=Path, help="file with the elements, for XTC, TRR, DCD")
+    parser.add_argument(
+        "--cell-file", type=Path, help="CP2K's file -1.cell, for files without cells"
+    )
+    parser.add_argument(
+        "--topology", type=Path, help="file that names the atoms, for XTC, TRR, DCD, NetCDF"
+    )
+    parser.add_argument(
+        "--elements", default="", help="elements of types and names in the file, e.g. 1=Li,2=Al"
+    )
+    parser.add_argument("--group", help="particle group of an H5MD file")
     parser.add_argument(
         "--unwrapped", action="store_true", help="positions were never folded back into the cell"
     )
@@ -88,22 +107,30 @@ def run(args: argparse.Namespace) -> None:
             args.ligands if args.center else args.center,
             "give --center and --ligands together, or neither",
         )
+    source = read_files(
+        args.trajectory,
+        frame_interval_ps=args.frame_interval_ps,
+        ignore_times=args.ignore_times,
+        topology=args.topology,
+        elements=_elements(args.elements),
+        group=args.group,
+        unwrapped=args.unwrapped,
+        cell_A=_cell(args.cell),
+        cell_file=args.cell_file,
+        cell_volume_A3=args.cell_volume_A3,
+        scratch=next((folder for folder in (args.out, *args.out.parents) if folder.is_dir()), None),
+    )
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     settings = validate_config({"campaign": "single"}).transport.model_copy(
         update={
             "discard_ps": args.discard_ps,
             "reference_frame": args.reference_frame,
-            "charges": numbers("charges", args.charges, "Li=1,Al=3,Cl=-1,O=-2", whole=True),
+            "charges": _charges(args.charges, source.charges),
             "rdf_cutoff_A": args.rdf_cutoff_A,
             "cutoffs_A": numbers("cutoffs-A", args.cutoffs_A, "Al-Cl=2.9"),
             "residence_tolerance_ps": args.residence_tolerance_ps,
         }
-    )
-    source = read_files(
-        args.trajectory,
-        frame_interval_ps=args.frame_interval_ps,
-        topology=args.topology,
-        unwrapped=args.unwrapped,
-        cell_volume_A3=args.cell_volume_A3,
     )
     for pair in settings.cutoffs_A:
         elements = pair.split("-")
@@ -130,10 +157,48 @@ def run(args: argparse.Namespace) -> None:
         roles=roles,
         key=key,
         settings=settings,
-        metadata={"trajectory": [str(path) for path in args.trajectory]},
+        metadata={
+            "trajectory": [str(path) for path in args.trajectory],
+            "notes": list(source.notes),
+        },
     )
     plot_overview(args.out, args.out / "overview.png")
     print(f"tables and overview.png in {args.out}")
+
+
+def _charges(text: str | None, in_file: Mapping[str, float] | None) -> dict[str, float]:
+    """The charges that were given, otherwise those in the file."""
+    example = "Li=1,Al=3,Cl=-1,O=-2"
+    if text is not None:
+        return numbers("charges", text, example, whole=True)
+    if in_file is None:
+        raise InputError(
+            "charges", None, f"the file holds no charge for each element; give --charges {example}"
+        )
+    return dict(in_file)
+
+
+def _elements(text: str) -> dict[str, str]:
+    """Parse `1=Li,2=Al`."""
+    pairs = [item.split("=") for item in names(text)]
+    if not all(len(pair) == 2 and all(part.strip() for part in pair) for pair in pairs):
+        raise InputError("elements", text, "write each as NAME=ELEMENT, for example 1=Li,2=Al")
+    found = {name.strip(): element.strip() for name, element in pairs}
+    if len(found) < len(pairs):
+        raise InputError("elements", text, "names one twice")
+    return found
+
+
+def _cell(text: str | None) -> list[float] | None:
+    """Parse `12,12,15` or `12,12,15,90,90,120`."""
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in names(text)]
+    except ValueError:
+        raise InputError(
+            "cell", text, "give a,b,c or a,b,c,alpha,beta,gamma (Å and degrees), as 12,12,15"
+        ) from None
 
 
 def _check_number(

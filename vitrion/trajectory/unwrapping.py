@@ -18,7 +18,7 @@ import copy
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -63,6 +63,8 @@ class Source:
         chunks: the frames, a few at a time.
         name: name of the source in messages.
         n_frames: number of frames, if known beforehand.
+        charges: charge of each element in e, where the file holds charges.
+        notes: what was left out or assumed, for the user to know.
     """
 
     symbols: tuple[str, ...]
@@ -71,6 +73,8 @@ class Source:
     chunks: Iterable[Frames]
     name: str
     n_frames: int | None = None
+    charges: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_arrays(

@@ -1,0 +1,500 @@
+"""What users' files are like beside the plain ones: columns, labels, cells, units, joined files."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+from trajectory_files import (
+    Run,
+    walk,
+    write_cp2k,
+    write_dump,
+    write_extxyz,
+    write_gro,
+    write_h5md,
+    write_vasprun,
+    write_xdatcar,
+)
+
+from vitrion.base.errors import InputError
+from vitrion.trajectory.readers import Request, hdf5
+from vitrion.trajectory.readers.labels import element
+from vitrion.trajectory.sources import read_files
+from vitrion.trajectory.unwrapping import Source, Trajectory
+
+CUBE_A = (12.0, 12.0, 12.0)
+
+
+def paths_A(source: Source) -> np.ndarray:
+    with Trajectory.read(source, reference_frame="none") as trajectory:
+        return trajectory.history(slice(0, trajectory.n_atoms)).transpose(2, 0, 1)
+
+
+def check(source: Source, true_A: np.ndarray, atol: float = 1e-5) -> None:
+    np.testing.assert_allclose(paths_A(source), true_A - true_A[0], atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("label", "symbol"),
+    [
+        ("Li", "Li"), ("LI", "Li"), ("li", "Li"), ("Li+", "Li"), ("Li1", "Li"), ("Al3+", "Al"),
+        ("Al+3", "Al"), ("O--", "O"), ("Cl1-", "Cl"), ("Li_sv", "Li"), ("Li/3bcbb1e2", "Li"),
+        ("Li_sv/3bcbb1e2", "Li"), ("D", "H"), ("CL12", "Cl"), ("X", None), ("1", None), ("", None),
+        ("OW", None), ("Li Cl", None), ("Lix", None), ("Cl4x", None),
+    ],
+)  # fmt: skip
+def test_elements_of_labels(label: str, symbol: str | None) -> None:
+    assert element(label) == symbol
+
+
+# Columns of a LAMMPS dump, what has to be given, and whether the path is exact.
+COLUMNS = {
+    "id element xs ys zs": ({}, True),
+    "id type mass x y z": ({}, True),
+    "id type q x y z": ({"elements": {"1": "Li", "2": "Cl"}}, True),
+    "element x y z": ({}, True),
+    "id type x y z element": ({}, True),
+}
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_columns_of_a_lammps_dump(tmp_path: Path, columns: str) -> None:
+    run, true_A = walk(10, cell_A=np.array([[12.0, 0, 0], [-3.0, 11.0, 0], [2.0, -1.5, 13.0]]))
+    write_dump(tmp_path / "run.dump", run, columns=columns)
+    options, _ = COLUMNS[columns]
+    source = read_files(tmp_path / "run.dump", frame_interval_ps=0.1, **options)
+    assert source.symbols == run.symbols
+    assert source.charges == ({"Li": 1.0, "Cl": -1.0} if " q " in columns else None)
+    check(source, true_A, 1e-5)
+
+
+def lammps_text(run: Run, true_A: np.ndarray, columns: str) -> str:
+    """Frames with image flags or unwrapped positions beside the folded ones."""
+    images = np.round((true_A - run.positions_A) @ np.linalg.inv(run.cells_A)).astype(int)
+    parts = []
+    for step, x, true, image in zip(run.steps, run.positions_A, true_A, images, strict=True):
+        parts.append(f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(x)}\n")
+        edges = "".join(f"0 {length}\n" for length in np.diag(run.cells_A[0]))
+        parts.append(f"ITEM: BOX BOUNDS pp pp pp\n{edges}ITEM: ATOMS {columns}\n")
+        for n, symbol in enumerate(run.symbols):
+            value = {"id": str(n + 1), "element": symbol}
+            for axis, name in enumerate("xyz"):
+                value |= {name: f"{x[n, axis]:.7f}", f"{name}u": f"{true[n, axis]:.7f}"}
+                value |= {f"i{name}": str(image[n, axis])}
+            parts.append(" ".join(value[name] for name in columns.split()) + "\n")
+    return "".join(parts)
+
+
+@pytest.mark.parametrize("columns", ["id element x y z ix iy iz", "id element xu yu zu"])
+def test_image_flags_give_the_exact_path_over_any_interval(tmp_path: Path, columns: str) -> None:
+    """Frames so far apart that atoms move more than half the cell in between."""
+    run, true_A = walk(40, D=60.0)
+    assert np.abs(np.diff(true_A, axis=0)).max() > 8
+    (tmp_path / "run.lammpstrj").write_text(lammps_text(run, true_A, columns))
+    source = read_files(tmp_path / "run.lammpstrj", frame_interval_ps=0.1)
+    assert not source.wrapped
+    check(source, true_A, 1e-3)
+
+
+def test_unwrapped_positions_that_are_folded_are_found(tmp_path: Path) -> None:
+    run, true_A = walk(300)
+    write_extxyz(tmp_path / "folded.extxyz", run)
+    with pytest.raises(InputError, match=r"unwrapped = .*positions are folded; leave it out"):
+        read_files(tmp_path / "folded.extxyz", unwrapped=True)
+    write_extxyz(tmp_path / "true.extxyz", Run(run.symbols, true_A, run.cells_A))
+    check(read_files(tmp_path / "true.extxyz", unwrapped=True), true_A, 1e-4)
+    # True steps of any length are no folding.
+    far, far_A = walk(40, D=200.0)
+    write_extxyz(tmp_path / "far.extxyz", Run(far.symbols, far_A, far.cells_A))
+    check(read_files(tmp_path / "far.extxyz", unwrapped=True), far_A, 1e-3)
+    # Flags that a restart has set back: unwrapped again, with a note.
+    text = lammps_text(
+        run, np.concatenate([true_A[:150], run.positions_A[150:]]), "id element xu yu zu"
+    )
+    (tmp_path / "reset.lammpstrj").write_text(text)
+    source = read_files(tmp_path / "reset.lammpstrj", frame_interval_ps=0.1)
+    assert "unwrapped again" in source.notes[0]
+    check(source, true_A, 1e-4)
+
+
+def test_types_take_elements_from_a_data_file(tmp_path: Path) -> None:
+    run, true_A = walk(8)
+    write_dump(tmp_path / "run.dump", run, columns="id type x y z")
+    data = tmp_path / "system.data"
+    masses = "\nMasses\n\n1 6.94 # cation\n2 35.45\n"
+    atoms = "".join(f"{n + 1} 1 {1 + (n > 7)} {1 - 2 * (n > 7)} 0 0 0\n" for n in range(16))
+    data.write_text(
+        "LAMMPS data file\n\n16 atoms\n2 atom types\n\n0 12 xlo xhi\n0 12 ylo yhi\n0 12 zlo zhi\n"
+        f"{masses}\nAtoms # full\n\n{atoms}"
+    )
+    source = read_files(tmp_path / "run.dump", frame_interval_ps=0.1, topology=data)
+    assert source.symbols == run.symbols
+    check(source, true_A)
+
+
+def test_elements_that_lammps_was_not_told_are_refused(tmp_path: Path) -> None:
+    """Without `dump_modify element` LAMMPS writes C for all types."""
+    run, _ = walk(4)
+    write_dump(tmp_path / "run.dump", run, columns="id type element x y z")
+    text = (tmp_path / "run.dump").read_text()
+    (tmp_path / "run.dump").write_text(text.replace(" Li ", " C ").replace(" Cl ", " C "))
+    with pytest.raises(InputError, match="dump_modify"):
+        read_files(tmp_path / "run.dump", frame_interval_ps=0.1)
+
+
+def test_a_killed_run_that_goes_on_in_the_same_dump(tmp_path: Path) -> None:
+    run, true_A = walk(40)
+    dump = tmp_path / "run.lammpstrj"
+    write_dump(dump, run[:20])
+    dump.write_text(dump.read_text()[:-330])  # within a line of frame 20
+    write_dump(dump, run[15:], mode="a")
+    source = read_files(dump, frame_interval_ps=0.1)
+    assert any("is cut and left out" in note for note in source.notes)
+    check(source, true_A)
+
+
+def test_lammps_times_and_units(tmp_path: Path) -> None:
+    run, true_A = walk(6)
+    dump = tmp_path / "run.lammpstrj"
+    write_dump(dump, run)
+    parts = dump.read_text().split("ITEM: TIMESTEP\n")[1:]
+    frames = [f"ITEM: TIME\n{100.0 * n}\nITEM: TIMESTEP\n{part}" for n, part in enumerate(parts)]
+    dump.write_text("ITEM: UNITS\nreal\n" + "".join(frames))
+    source = read_files(dump)
+    assert source.frame_interval_ps == pytest.approx(0.1)
+    check(source, true_A)
+    dump.write_text("ITEM: UNITS\nlj\n" + "".join(frames))
+    with pytest.raises(InputError, match="units 'lj' have no length"):
+        read_files(dump)
+
+
+# How two XDATCARs of one run may have become one file.
+JOINTS: dict[str, Callable[[str, str], str]] = {
+    "as they are": lambda a, b: a + b,
+    "a blank line": lambda a, b: f"{a}\n{b}",
+    "blank lines": lambda a, b: f"{a}\n \n\n{b}",
+    "frames alone": lambda a, b: a + b[b.index("Direct") :],
+    "a blank line and frames alone": lambda a, b: f"{a}\n{b[b.index('Direct') :]}",
+    "Windows": lambda a, b: (a + b).replace("\n", "\r\n"),
+    "a title that is blank": lambda a, b: a + b.replace("LiCl\n", "\n", 1),
+    "a first that is cut": lambda a, b: a + "\n",
+}
+
+
+@pytest.mark.parametrize("joint", JOINTS)
+def test_joined_xdatcars_lose_no_frame(tmp_path: Path, joint: str) -> None:
+    run, true_A = walk(30)
+    write_xdatcar(tmp_path / "1", run[:10])
+    write_xdatcar(tmp_path / "2", run[10:])
+    pieces = ((tmp_path / name).read_text() for name in "12")
+    (tmp_path / "XDATCAR").write_text(JOINTS[joint](*pieces), newline="")
+    source = read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1)
+    check(source, true_A[:10] if joint == "a first that is cut" else true_A)
+
+
+@pytest.mark.parametrize("species", ["Li/3bcbb1e2 Cl/6b7ad71d", "Li_sv Cl", "LI CL"])
+def test_species_of_an_xdatcar(tmp_path: Path, species: str) -> None:
+    run, _ = walk(3)
+    write_xdatcar(tmp_path / "XDATCAR", run, species=species)
+    assert read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1).symbols == run.symbols
+
+
+def test_numbers_of_an_xdatcar_that_touch(tmp_path: Path) -> None:
+    run, true_A = walk(4)
+    cell = run.cells_A
+    centred = Run(run.symbols, run.positions_A - 6.0, cell)  # fractional coordinates below 0
+    write_xdatcar(tmp_path / "XDATCAR", centred)
+    text = (tmp_path / "XDATCAR").read_text().replace(" -0.", "-0.")
+    (tmp_path / "XDATCAR").write_text(text)
+    check(read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1), true_A)
+
+
+def test_an_xdatcar_without_species_asks_for_them(tmp_path: Path) -> None:
+    run, true_A = walk(4)
+    write_xdatcar(tmp_path / "XDATCAR", run)
+    (tmp_path / "XDATCAR").write_text((tmp_path / "XDATCAR").read_text().replace("Li Cl\n", "", 1))
+    with pytest.raises(InputError, match=r"--elements 1=Li,2=Li"):
+        read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1)
+    source = read_files(
+        tmp_path / "XDATCAR", frame_interval_ps=0.1, elements={"1": "Li", "2": "Cl"}
+    )
+    check(source, true_A)
+
+
+def test_frames_of_a_learned_force_field_in_vasprun(tmp_path: Path) -> None:
+    run, true_A = walk(12)
+    write_vasprun(tmp_path / "vasprun.xml", run, learned=lambda n: n % 4 > 0)
+    check(read_files(tmp_path / "vasprun.xml"), true_A)
+    text = (tmp_path / "vasprun.xml").read_text()
+    (tmp_path / "vasprun.xml").write_text(text.replace('"IBRION"> 0', '"IBRION"> 2'))
+    with pytest.raises(InputError, match="IBRION = 2 is a relaxation"):
+        read_files(tmp_path / "vasprun.xml")
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    run, true_A = walk(8)
+    write_dump(tmp_path / "run.lammpstrj", run)
+    content = gzip.compress((tmp_path / "run.lammpstrj").read_bytes())
+    for name, end in (("run.lammpstrj.gz", None), ("cut.lammpstrj.gz", -200)):
+        (tmp_path / name).write_bytes(content[:end])
+        source = read_files(tmp_path / name, frame_interval_ps=0.1)
+        assert bool(source.notes) == (end is not None)
+        check(source, true_A[: source.n_frames])
+
+
+def test_what_a_crash_of_the_machine_leaves(tmp_path: Path) -> None:
+    """Blocks that were never written are zero bytes."""
+    run, true_A = walk(8)
+    write_dump(tmp_path / "run.lammpstrj", run)
+    content = (tmp_path / "run.lammpstrj").read_bytes()
+    (tmp_path / "run.lammpstrj").write_bytes(content[:-100] + b"\0" * 4096)
+    source = read_files(tmp_path / "run.lammpstrj", frame_interval_ps=0.1)
+    assert "frame 8 is cut" in source.notes[0]
+    check(source, true_A[:7])
+
+
+# Keys of an extended XYZ, the factor of the time in ps, and the interval that is needed or found.
+EXTXYZ_TIMES = [
+    ("time_ps", 1.0, None, 0.1), ("time_fs", 1000.0, None, 0.1), ("Time", 1.0, None, 0.1),
+    ("time", 2000.0, None, 0.1 * 2), ("time", 20.0, 2.0, 2.0), ("time", 20.0, 0.002, 0.002),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "factor", "given", "expected"), EXTXYZ_TIMES)
+def test_times_of_an_extended_xyz(
+    tmp_path: Path, key: str, factor: float, given: float | None, expected: float
+) -> None:
+    run, _ = walk(6)
+    write_extxyz(tmp_path / "run.extxyz", run, key, factor)
+    source = read_files(tmp_path / "run.extxyz", frame_interval_ps=given)
+    assert source.frame_interval_ps == pytest.approx(expected)
+
+
+def test_a_time_that_may_be_fs_or_ps_is_asked_for(tmp_path: Path) -> None:
+    run, _ = walk(6)
+    write_extxyz(tmp_path / "run.extxyz", run, "time", 10.0)
+    with pytest.raises(InputError, match=r"have no unit; give 0.001 or 1, for fs or ps"):
+        read_files(tmp_path / "run.extxyz")
+    with pytest.raises(InputError, match=r"say 0.001 or 1 \(fs or ps\)"):
+        read_files(tmp_path / "run.extxyz", frame_interval_ps=0.5)
+
+
+def test_a_restart_within_one_file_without_times(tmp_path: Path) -> None:
+    run, true_A = walk(60)
+    frames = [*run[:40].atoms, *run[30:].atoms]
+    write(tmp_path / "run.extxyz", frames)
+    source = read_files(tmp_path / "run.extxyz", frame_interval_ps=0.1)
+    assert source.notes
+    assert "10 frames" in source.notes[0]
+    check(source, true_A)
+
+
+def test_duplicates_are_found_to_rounding(tmp_path: Path) -> None:
+    run, true_A = walk(60)
+    write_gro(tmp_path / "1.gro", run[:31], digits=3)
+    write_gro(tmp_path / "2.gro", run[30:], digits=3)
+    for name in ("1.gro", "2.gro"):  # without times
+        lines = (tmp_path / name).read_text().splitlines(keepends=True)
+        text = "".join("no time\n" if "t=" in line else line for line in lines)
+        (tmp_path / name).write_text(text)
+    source = read_files([tmp_path / "1.gro", tmp_path / "2.gro"], frame_interval_ps=0.1)
+    assert "1 frames" in source.notes[0]
+    check(source, true_A, 0.02)
+
+
+def test_two_runs_are_not_one(tmp_path: Path) -> None:
+    one, _ = walk(30, seed=0)
+    other, _ = walk(30, seed=5)
+    for write_run, name in ((write_dump, "{}.dump"), (write_cp2k, "{}-pos-1.xyz")):
+        files = [tmp_path / name.format(n) for n in (1, 2)]
+        write_run(files[0], one)
+        write_run(files[1], other)
+        cell = CUBE_A if name.endswith(".xyz") else None
+        with pytest.raises(InputError, match="independent runs one by one"):
+            read_files(files, cell_A=cell, frame_interval_ps=0.1)
+
+
+def test_cells_of_cp2k_that_change(tmp_path: Path) -> None:
+    run, _ = walk(10)
+    scale = 1 + 0.01 * np.sin(np.arange(10))[:, None, None]
+    breathing = Run(run.symbols, run.positions_A * scale, run.cells_A * scale)
+    write_cp2k(tmp_path / "a-pos-1.xyz", breathing)
+    source = read_files(tmp_path / "a-pos-1.xyz", cell_file=tmp_path / "a-1.cell")
+    cells_A = np.concatenate([chunk.cells_A for chunk in source.chunks])
+    np.testing.assert_allclose(cells_A, breathing.cells_A, atol=1e-8)
+    with pytest.raises(InputError, match=r"give --cell a,b,c .*--cell-file a-1.cell"):
+        read_files(tmp_path / "a-pos-1.xyz")
+    text = (tmp_path / "a-1.cell").read_text().splitlines(keepends=True)
+    (tmp_path / "a-1.cell").write_text("".join(text[:5] + text[6:]))
+    with pytest.raises(InputError, match="has no cell for step 400"):
+        read_files(tmp_path / "a-pos-1.xyz", cell_file=tmp_path / "a-1.cell")
+
+
+def test_cells_that_are_given(tmp_path: Path) -> None:
+    run, true_A = walk(6, cell_A=np.array([[12.0, 0, 0], [6.0, 6 * 3**0.5, 0], [0, 0, 15.0]]))
+    write_cp2k(tmp_path / "a-pos-1.xyz", run)
+    xyz = tmp_path / "a-pos-1.xyz"
+    check(read_files(xyz, cell_A=(12, 12, 15, 90, 90, 60)), true_A)
+    for cell in ((12, 12), (12, -1, 12), (12, 12, 12, 10, 90, 170)):
+        with pytest.raises(InputError, match="cell = "):
+            read_files(xyz, cell_A=cell)
+    with pytest.raises(InputError, match="give either this or --cell"):
+        read_files(xyz, cell_A=CUBE_A, cell_volume_A3=1728.0)
+    write_extxyz(tmp_path / "run.extxyz", run)
+    for options in ({"cell_volume_A3": 1728.0}, {"cell_A": CUBE_A}):
+        with pytest.raises(InputError, match="has cells of its own; leave --cell"):
+            read_files(tmp_path / "run.extxyz", **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda cells: cells.__setitem__(slice(5, None), cells[5:] * 10), "cell jumps from"),
+        (lambda cells: cells.__setitem__(5, cells[5] * [[10], [0.1], [1]]), "cell jumps from"),
+        (lambda cells: cells.__setitem__(slice(None), cells / 10), "density of"),
+        (lambda cells: cells.__setitem__(5, np.nan), "frame 6 has a cell that is not numbers"),
+        (lambda cells: cells.__setitem__((5, 2), cells[5, 1]), "frame 6 has a cell without volume"),
+    ],
+)
+def test_cells_that_cannot_be(
+    tmp_path: Path, change: Callable[[np.ndarray], None], expected: str
+) -> None:
+    run, _ = walk(10)
+    cells_A = run.cells_A.copy()
+    change(cells_A)
+    write(tmp_path / "run.extxyz", Run(run.symbols, run.positions_A, cells_A).atoms)
+    with pytest.raises(InputError, match=expected):
+        read_files(tmp_path / "run.extxyz", frame_interval_ps=0.1)
+
+
+def h5_frames(path: Path, **options: object) -> tuple[np.ndarray, np.ndarray, list]:
+    """Positions, cells and frames as the reader gives them."""
+    frames = list(hdf5.frames(path, Request([path], **options)))  # type: ignore[arg-type]
+    cells_A = np.array([np.full((3, 3), np.nan) if f.cell_A is None else f.cell_A for f in frames])
+    return np.array([f.positions_A for f in frames]), cells_A, frames
+
+
+@pytest.mark.parametrize(
+    ("units", "factors", "interval_ps"),
+    [
+        (("Angstrom", "ps"), (1, 1), 0.1), (("nm", "fs"), (10, 1e-3), 1e-4),
+        (("pm", "ns"), (0.01, 1e3), 100.0), (("m", "s"), (1e10, 1e12), 1e11),
+    ],
+)  # fmt: skip
+def test_units_of_h5md(
+    tmp_path: Path, units: tuple[str, str], factors: tuple[float, float], interval_ps: float
+) -> None:
+    run, _ = walk(9)
+    path = tmp_path / "run.h5"
+    write_h5md(
+        path, run.symbols, run.positions_A / factors[0], run.cells_A / factors[0], units=units
+    )
+    positions_A, cells_A, frames = h5_frames(path)
+    np.testing.assert_allclose(positions_A, run.positions_A, rtol=1e-9)
+    np.testing.assert_allclose(cells_A, run.cells_A, rtol=1e-9)
+    assert frames[1].time_ps == pytest.approx(interval_ps)
+    with h5py.File(path, "a") as file:
+        file["particles/all/position/time"].attrs["unit"] = "fortnight"
+    with pytest.raises(Exception, match="unit of time 'fortnight' is unknown; known are ps"):
+        h5_frames(path)
+
+
+# What `box/edges` may be, for cells of 12 Å.
+EDGES: dict[str, Callable[[h5py.Group, int], None]] = {
+    "static edges": lambda box, n: box.create_dataset("edges", data=[12.0] * 3),
+    "static vectors": lambda box, n: box.create_dataset("edges", data=np.eye(3) * 12),
+    "edges of each frame": lambda box, n: box.create_dataset("edges/value", data=[[12.0] * 3] * n),
+    "vectors of each frame": lambda box, n: box.create_dataset(
+        "edges/value", data=[np.eye(3) * 12] * n
+    ),
+}
+
+
+@pytest.mark.parametrize("n_frames", [3, 9])
+@pytest.mark.parametrize("kind", EDGES)
+def test_boxes_of_h5md(tmp_path: Path, kind: str, n_frames: int) -> None:
+    run, _ = walk(n_frames)
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("particles/salt")
+        group["position/value"], group["position/step"] = run.positions_A, run.steps
+        group["species"] = Atoms(run.symbols).numbers
+        EDGES[kind](group.create_group("box"), n_frames)
+    positions_A, cells_A, _ = h5_frames(path)
+    np.testing.assert_allclose(cells_A, run.cells_A)
+    np.testing.assert_allclose(positions_A, run.positions_A)
+
+
+def test_boxes_of_h5md_with_steps_of_their_own(tmp_path: Path) -> None:
+    run, _ = walk(9)
+    path = tmp_path / "run.h5"
+    write_h5md(path, run.symbols, run.positions_A, run.cells_A)
+    with h5py.File(path, "a") as file:
+        edges = file["particles/all/box/edges"]
+        del edges["value"]
+        edges["value"], edges["step"] = [[10.0 + n] * 3 for n in range(17)], np.arange(17) / 2
+    _, cells_A, _ = h5_frames(path)
+    np.testing.assert_allclose(cells_A[:, 0, 0], 10 + 2 * np.arange(9))
+
+
+def test_species_of_h5md(tmp_path: Path) -> None:
+    run, _ = walk(8)
+    path = tmp_path / "run.h5"
+    write_h5md(path, run.symbols, run.positions_A, run.cells_A)
+    is_cl = np.array([symbol == "Cl" for symbol in run.symbols])
+    kind = h5py.enum_dtype({"Li": 0, "Cl": 1}, basetype="i")
+    changing = np.repeat(Atoms(run.symbols).numbers[None], 8, axis=0)
+    for species, elements in (
+        (np.array(run.symbols, dtype="S2"), {}),
+        (is_cl.astype(kind), {}),
+        (changing, {}),
+        (1 + is_cl.astype(int), {"1": "Li", "2": "Cl"}),
+    ):
+        with h5py.File(path, "a") as file:
+            group = file["particles/all"]
+            del group["species"]
+            group["species/value" if species.ndim > 1 else "species"] = species
+        _, _, frames = h5_frames(path, elements=elements)
+        labels = [elements.get(str(label), str(label)) for label in frames[0].labels]
+        assert tuple(labels) == run.symbols
+    _, _, frames = h5_frames(path)
+    assert set(frames[0].labels) == {"1", "2"}  # types, not hydrogen and helium
+
+
+def test_groups_and_images_of_h5md(tmp_path: Path) -> None:
+    run, true_A = walk(8, D=60.0)
+    path = tmp_path / "run.h5"
+    write_h5md(path, run.symbols, run.positions_A, run.cells_A, group="salt")
+    images = np.round((true_A - run.positions_A) / 12.0).astype(int)
+    with h5py.File(path, "a") as file:
+        file["particles/salt/image/value"] = images
+        file["particles/walls/position/value"] = np.zeros((8, 2, 3))
+    with pytest.raises(InputError, match="--group salt"):
+        h5_frames(path)
+    positions_A, _, frames = h5_frames(path, group="salt")
+    np.testing.assert_allclose(positions_A, true_A, atol=1e-9)
+    assert frames[0].is_unwrapped
+
+
+def test_names_that_programs_take_for_more(tmp_path: Path) -> None:
+    run, true_A = walk(6)
+    for name in ("run@600K.extxyz", "run@0.extxyz", "run 1.extxyz"):
+        write_extxyz(tmp_path / "plain.extxyz", run)
+        (tmp_path / "plain.extxyz").rename(tmp_path / name)
+        check(read_files(tmp_path / name), true_A)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="is a folder; name the files in it"):
+        read_files(tmp_path / "folder")
+    (tmp_path / "locked.extxyz").touch()
+    with pytest.raises(InputError, match="is empty"):
+        read_files(tmp_path / "locked.extxyz")
