@@ -1,5 +1,7 @@
 """Tables carry their schema and are written whole or not at all."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from vitrion.base.errors import InputError
 from vitrion.campaign.reference import tables_reference
 from vitrion.tables import SUMMARY_TABLES, TABLES
-from vitrion.tables.io import column_units, read_table, write_table
+from vitrion.tables.io import TableSet, column_units, read_table, write_table, write_tables
 
 ROOT = Path(__file__).parents[2]
 LIALCL = {
@@ -101,6 +103,96 @@ def test_damage_is_named_or_does_no_harm(table: Path, data: st.DataObject) -> No
         kept = [name for name in kept if name in found]  # names are not under a checksum
         pd.testing.assert_frame_equal(found[kept], read_table(table)[kept])
     assert not message or (str(damaged) in message and "remove it to make" in message)
+
+
+def analysis(temperature_K: int, *names: str) -> dict[str, pd.DataFrame]:
+    """Tables of one analysis, one row each."""
+    key = {**LIALCL, "temperature_K": temperature_K}
+    return {
+        name: pd.DataFrame(
+            [
+                {
+                    c: key.get(c, "" if column.dtype == "str" else 1)
+                    for c, column in TABLES[name].items()
+                }
+            ]
+        )
+        for name in ("trajectories", *names)
+    }
+
+
+def temperatures(folder: Path) -> dict[str, int]:
+    """Of the tables of the analysis in a folder."""
+    found = TableSet(folder)
+    return {name: int(found.read(name)["temperature_K"][0]) for name in found.names}
+
+
+def test_tables_of_an_earlier_analysis_go_away(tmp_path: Path) -> None:
+    write_tables(tmp_path, analysis(600, "haven", "residence"), {"by": "one"})
+    (tmp_path / "mine.parquet").write_bytes(b"not ours")
+    write_tables(tmp_path, analysis(900, "haven", "diffusion"), {"by": "two"})
+    assert temperatures(tmp_path) == dict.fromkeys(("trajectories", "diffusion", "haven"), 900)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "diffusion.parquet", "haven.parquet", "mine.parquet", "trajectories.parquet"
+    ]  # fmt: skip
+
+
+def test_one_analysis_has_one_run_and_equal_ones_the_same(tmp_path: Path) -> None:
+    runs = []
+    for folder, temperature_K, by in (("a", 600, 1), ("b", 600, 1), ("c", 700, 1), ("d", 600, 2)):
+        write_tables(tmp_path / folder, analysis(temperature_K, "haven"), {"by": by})
+        both = {read_table(path).attrs["run"] for path in (tmp_path / folder).iterdir()}
+        assert len(both) == 1
+        runs += both
+    assert runs[0] == runs[1]
+    assert len(set(runs)) == 3
+
+
+def test_an_analysis_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever file is the one at which the writer dies, or at which the disk is full."""
+    real = os.replace
+    for deaths in range(4):
+        folder = tmp_path / str(deaths)
+        write_tables(folder, analysis(600, "haven", "residence"))
+        renamed = []
+
+        def replace(source: Path, target: Path, deaths=deaths, renamed=renamed) -> None:
+            if len(renamed) == deaths:
+                raise SystemExit
+            renamed.append(target)
+            real(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            try:
+                write_tables(folder, analysis(900, "haven", "residence"))
+            except SystemExit:
+                assert not list(folder.glob(".*partial"))
+        if deaths == 3:
+            assert set(temperatures(folder).values()) == {900}
+        else:
+            with pytest.raises(InputError, match="no whole analysis; analyse again"):
+                TableSet(folder)
+    full = tmp_path / "full"
+    write_tables(full, analysis(600, "haven"))
+    monkeypatch.setattr("vitrion.tables.io._write", lambda *_: (_ for _ in ()).throw(OSError(28)))
+    with pytest.raises(OSError, match="28"):
+        write_tables(full, analysis(900, "haven"))
+    monkeypatch.undo()
+    assert set(temperatures(full).values()) == {600}
+
+
+def test_tables_of_two_analyses_are_not_mixed(tmp_path: Path) -> None:
+    write_tables(tmp_path / "a", analysis(600, "haven"))
+    write_tables(tmp_path / "b", analysis(900, "haven"))
+    shutil.copy(tmp_path / "a/haven.parquet", tmp_path / "b/haven.parquet")
+    with pytest.raises(InputError, match="is not of the same analysis"):
+        temperatures(tmp_path / "b")
+    (tmp_path / "b/haven.parquet").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        temperatures(tmp_path / "b")
 
 
 def test_unreadable(tmp_path: Path) -> None:

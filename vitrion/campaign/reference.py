@@ -32,7 +32,8 @@ _TABLES = """\
 Written by `vitrion tables`. Every table is tidy Parquet, one row per observation; the unit and
 meaning of each column are in its field metadata, and what the table was made from in the file
 metadata (`column_units` and `read_table(...).attrs` of `vitrion.tables.io`). A column that ends in
-`_err` is one standard error. Trajectories have the key
+`_err` is one standard error. The tables of one analysis are written together: all carry the same
+`run` in their metadata, and that of `trajectories` lists them. Trajectories have the key
 
 | column | meaning |
 | --- | --- |

@@ -162,7 +162,9 @@ def run(args: argparse.Namespace) -> None:
             "notes": list(source.notes),
         },
     )
-    plot_overview(args.out, args.out / "overview.png")
+    overview = args.out / "overview.png"
+    overview.unlink(missing_ok=True)  # that of an earlier analysis
+    plot_overview(args.out, overview)
     print(f"tables and overview.png in {args.out}")
 
 

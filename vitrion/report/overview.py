@@ -25,7 +25,7 @@ from vitrion.report.style import (
     say_nothing,
     view,
 )
-from vitrion.tables.io import headline, read_table
+from vitrion.tables.io import TableSet, headline
 
 SHOWN_ENVIRONMENTS = 5
 LEAST_BARS = 4
@@ -37,8 +37,12 @@ def plot_overview(folder: Path | str, *outputs: Path) -> None:
     Args:
         folder: tables of one trajectory, as `analyze_trajectory` and `vitrion analyze` write them.
         outputs: files to write (.png, .svg, .pdf).
+
+    Raises:
+        InputError: the folder holds no whole analysis.
     """
-    tables = {path.stem: read_table(path) for path in Path(folder).glob("*.parquet")}
+    analysis = TableSet(folder)
+    tables = {name: analysis.read(name) for name in analysis.names}
     with plt.rc_context(RC):
         figure, axes = plt.subplots(2, 3, figsize=(11, 7.4), layout="constrained")
         for panel, draw in zip(axes.flat, _PANELS, strict=True):

@@ -20,7 +20,7 @@ from vitrion.statistics.arrhenius import (
 )
 from vitrion.statistics.differences import by_composition, differences
 from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY, TRANSPORT_TABLES
-from vitrion.tables.io import read_table, typed, write_table
+from vitrion.tables.io import TableSet, typed, write_table
 from vitrion.transport.quantities import quantities
 
 KEY = list(TRAJECTORY_KEY)
@@ -50,14 +50,12 @@ def summarize(
         All tables by name.
 
     Raises:
-        InputError: a folder without tables, or the same trajectory twice.
+        InputError: a folder without a whole analysis, or the same trajectory twice.
     """
     if not analysis_folders:
         raise InputError("analysis folders", [], "give at least one")
-    folders = [Path(folder) for folder in analysis_folders]
-    trajectories = pd.concat(
-        [read_table(folder / "trajectories.parquet") for folder in folders], ignore_index=True
-    )
+    analyses = [TableSet(folder) for folder in analysis_folders]
+    trajectories = pd.concat([one.trajectories for one in analyses], ignore_index=True)
     if trajectories.duplicated(KEY).any():
         twice = trajectories[trajectories.duplicated(KEY)].iloc[0]
         raise InputError(
@@ -69,9 +67,7 @@ def summarize(
         trajectories["flags"] = [",".join(names) for names in flags]
     flagged = trajectories["flags"].astype(str).str.len() > 0
     kept = [
-        folder
-        for folder, bad in zip(folders, flagged, strict=True)
-        if not (bad and exclude_flagged)
+        one for one, bad in zip(analyses, flagged, strict=True) if not (bad and exclude_flagged)
     ]
     described = {
         **(metadata or {}),
@@ -82,8 +78,8 @@ def summarize(
     for name in TRANSPORT_TABLES:
         parts = [trajectories]
         if name != "trajectories":
-            paths = (folder / f"{name}.parquet" for folder in kept)
-            parts = [part for path in paths if path.is_file() and len(part := read_table(path))]
+            found = (one.read(name) for one in kept if name in one.names)
+            parts = [part for part in found if len(part)]
         empty = pd.DataFrame(columns=list(TABLES[name]))
         tables[name] = typed(name, pd.concat(parts, ignore_index=True) if parts else empty)
         write_table(out / f"{name}.parquet", name, tables[name], described)

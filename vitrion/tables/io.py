@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,10 @@ import pyarrow.parquet as pq
 from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
-from vitrion.tables.catalogue import TABLES
+from vitrion.tables.catalogue import TABLES, TRANSPORT_TABLES
+
+# The table that stands for an analysis: it names the others.
+LEADER = "trajectories"
 
 
 def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -44,6 +48,100 @@ def write_table(
     Raises:
         ValueError: a column is missing or not in the contract.
     """
+    table = _described(name, frame, metadata or {})
+    with whole_file(path) as partial:
+        _write(partial, table)
+
+
+def write_tables(
+    folder: Path | str,
+    tables: Mapping[str, pd.DataFrame],
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Write the tables of one analysis as a set that is there whole or not at all.
+
+    Every table carries the set's `run`, and `trajectories`, which gets its name last, the list of
+    them. Tables of an earlier analysis in the folder go away. A reader (`TableSet`) takes no file
+    that is not of the set, so a kill at any moment leaves the earlier set, the new one, or none.
+
+    Args:
+        folder: where to write; it is made.
+        tables: the rows by name, with `trajectories`; `attrs` go into the file metadata.
+        metadata: what all of them were made from.
+
+    Raises:
+        ValueError: a column is missing or not in the contract.
+    """
+    folder = Path(folder)
+    run = _run_id(tables, metadata or {})
+    others = sorted(tables.keys() - {LEADER})
+    with ExitStack() as files:  # which ends with the file that was opened first
+        for name in (LEADER, *others):
+            frame = tables[name]
+            described = {**(metadata or {}), **frame.attrs, "run": run}
+            if name == LEADER:
+                described["tables"] = [LEADER, *others]
+            table = _described(name, frame, described)
+            _write(files.enter_context(whole_file(folder / f"{name}.parquet")), table)
+        for name in (LEADER, *(set(TRANSPORT_TABLES) - tables.keys())):
+            (folder / f"{name}.parquet").unlink(missing_ok=True)
+
+
+class TableSet:
+    """The tables of one analysis, as `write_tables` wrote them.
+
+    Args:
+        folder: where they lie.
+
+    Attributes:
+        folder: where they lie.
+        trajectories: the table of that name, one row.
+        names: of all its tables.
+
+    Raises:
+        InputError: the folder holds no whole set.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        path = self.folder / f"{LEADER}.parquet"
+        if self.folder.is_dir() and not path.is_file():
+            raise InputError(
+                "folder", str(folder), f"has no {path.name}, so no whole analysis; analyse again"
+            )
+        self.trajectories = read_table(path)
+        # Sets of earlier versions have neither list nor run.
+        there = [n for n in TRANSPORT_TABLES if (self.folder / f"{n}.parquet").is_file()]
+        self.names: tuple[str, ...] = tuple(self.trajectories.attrs.get("tables", there))
+
+    def read(self, name: str) -> pd.DataFrame:
+        """One of its tables.
+
+        Raises:
+            InputError: the file is missing, damaged, or of another analysis.
+        """
+        path = self.folder / f"{name}.parquet"
+        frame = read_table(path)
+        if frame.attrs.get("run") != self.trajectories.attrs.get("run"):
+            raise InputError(
+                "table",
+                str(path),
+                f"is not of the same analysis as {LEADER}.parquet beside it; analyse again",
+            )
+        return frame
+
+
+def _run_id(tables: Mapping[str, pd.DataFrame], metadata: Mapping[str, object]) -> str:
+    """First 16 hexadecimal characters of a SHA-256: the same analysis has the same."""
+    digest = hashlib.sha256(json.dumps(metadata, default=str, sort_keys=True).encode())
+    for name, frame in sorted(tables.items()):
+        digest.update(f"{name} {list(frame.columns)} {frame.attrs}".encode())
+        digest.update(frame.to_csv(index=False).encode())
+    return digest.hexdigest()[:16]
+
+
+def _described(name: str, frame: pd.DataFrame, metadata: Mapping[str, object]) -> pa.Table:
+    """A table with the types, units and meanings of the catalogue, and its metadata."""
     columns = TABLES[name]
     if set(frame.columns) != set(columns):
         raise ValueError(
@@ -60,12 +158,15 @@ def write_table(
         metadata={
             **(table.schema.metadata or {}),
             b"vitrion": json.dumps(
-                {"table": name, "code_version": __version__, **(metadata or {})}, default=str
+                {"table": name, "code_version": __version__, **metadata}, default=str
             ).encode(),
         },
     )
-    with whole_file(path) as partial:
-        pq.write_table(table.cast(schema), partial, compression="zstd", write_page_checksum=True)
+    return table.cast(schema)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path | str) -> pd.DataFrame:

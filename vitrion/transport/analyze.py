@@ -14,7 +14,7 @@ import pandas as pd
 from vitrion.base.progress import Progress
 from vitrion.config import Transport
 from vitrion.structure.compositions import Composition
-from vitrion.tables.io import write_table
+from vitrion.tables.io import write_tables
 from vitrion.trajectory.h5md import read_segments
 from vitrion.trajectory.metadata import TrajectoryKey
 from vitrion.trajectory.unwrapping import Source, Trajectory
@@ -89,7 +89,7 @@ def analyze_source(
     flags: Sequence[str] = (),
     run: Mapping[str, float] | None = None,
 ) -> None:
-    """Analyse any trajectory and write its tables into a folder.
+    """Analyse any trajectory and write its tables into a folder, in place of earlier ones.
 
     Args:
         source: frames, from `vitrion.trajectory.sources`.
@@ -115,8 +115,7 @@ def analyze_source(
         "transport": settings.model_dump(mode="json"),
         "roles": asdict(roles),
     }
-    for name, frame in tables.items():
-        write_table(out / f"{name}.parquet", name, frame, {**described, **frame.attrs})
+    write_tables(out, tables, described)
 
 
 def transport_tables(
