@@ -94,7 +94,7 @@ def transport_tables(
             run = {**key, "temperature_K": T, "replica": replica}
 
             def add(table: str, run: dict = run, **values: object) -> None:
-                if curves or not {"lag_ps", "r_A"} & set(values):
+                if curves or not {"lag_ps", "r_A", "q_1_A"} & set(values):
                     rows[table].append({**run, **values})
 
             flagged = flagged_replicas is None or replica in flagged_replicas
@@ -202,6 +202,12 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
                 "rdf", species=origin, neighbor=neighbor, r_A=r, g=height, coordination=coordination
             )
         add("cutoffs", species=origin, neighbor=neighbor, cutoff_A=2.9, origin="g(r)")
+    for radiation in ("neutron", "x-ray"):
+        for q in np.arange(0.5, 15, 0.2):
+            S = 1 + np.sin(2.4 * q) / q * np.exp(-q / 5)
+            add("structure_factor", of=radiation, q_1_A=q, S=S, S_err=0.02)
+        for r in R_A:
+            add("total_pdf", radiation=radiation, r_A=r, g=1.0, G_1_A2=np.sin(4 * r) / r)
     for i, j in itertools.combinations_with_replacement(elements, 2):
         for lag in LAGS_PS:
             total = 6e4 * D * lag * (1 if i == j else 0.1)

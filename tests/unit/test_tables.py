@@ -54,6 +54,7 @@ def test_columns_name_their_unit() -> None:
         "_cm2_s": "cm²/s", "_mS_cm": "mS/cm", "_g_cm3": "g/cm³", "_meV_A": "meV/Å",
         "_meV_atom": "meV/atom", "_eV_atom": "eV/atom", "_eV_A": "eV/Å",
         "_meV_atom_ps": "meV/atom/ps", "_1_ps": "1/ps",
+        "_1_A": "1/Å", "_1_A2": "1/Å²",
     }  # fmt: skip
     for name, columns in TABLES.items():
         for key, column in columns.items():

@@ -155,6 +155,17 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Share of the central cations in fragments of polyhedra that share ligands, by the "
             "number of cations in the fragment, averaged over temperatures and replicas.",
         ),
+        "structure_factors": (
+            "Structure factors",
+            "Total S(q) after Faber and Ziman as neutrons and X-rays see it, to be laid over "
+            "measured curves, at the lowest temperature, averaged over replicas (one standard "
+            "error shaded).",
+        ),
+        "total_pdfs": (
+            "Total pair distribution functions",
+            "Reduced PDF G(r) as neutrons and X-rays see it (form factors at q = 0, no "
+            "termination), at the lowest temperature, averaged over replicas.",
+        ),
         "bridges": (
             "Bridges of the network",
             "Left bar: central cations by their number n of bridging ligands (Qn). Other bars: "

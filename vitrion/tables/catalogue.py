@@ -187,6 +187,20 @@ TABLES: dict[str, dict[str, Column]] = {
         "g": _real("", "radial distribution function"),
         "coordination": _real("", "neighbours within r (running coordination number)"),
     },
+    "structure_factor": {
+        **TRAJECTORY_KEY,
+        "of": _text("pair of elements (Al-Cl: partial), or neutron or x-ray (total)"),
+        "q_1_A": _real("1/Å", "length of the scattering vector"),
+        "S": _real("", "structure factor after Faber and Ziman, 1 without order"),
+        "S_err": _real("", _STANDARD_ERROR + "; NaN where there is one reciprocal vector"),
+    },
+    "total_pdf": {
+        **TRAJECTORY_KEY,
+        "radiation": _text("neutron or x-ray"),
+        "r_A": _real("Å", "distance (middle of the bin)"),
+        "g": _real("", "g(r) of all pairs, weighted by their scattering"),
+        "G_1_A2": _real("1/Å²", "reduced PDF G(r) = 4 pi r rho (g - 1)"),
+    },
     "coordination": {
         **TRAJECTORY_KEY,
         "environment": _text("ligands in the centre's first shell, for example Cl3O1"),

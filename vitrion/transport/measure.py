@@ -11,6 +11,7 @@ import numpy as np
 from vitrion.base.units import conductivity_mS_cm
 from vitrion.config import Transport
 from vitrion.structure.rdf import Rdf, first_shell_cutoffs, radial_distributions
+from vitrion.structure.scattering import StructureFactor, structure_factor
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
@@ -44,6 +45,7 @@ from vitrion.transport.roles import Roles
 logger = logging.getLogger("vitrion")
 
 RDF_FRAMES = 200
+SCATTERING_FRAMES = 16
 # Parts from the start that are analysed as trajectories of their own, and the shortest of them.
 CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2)
 LEAST_FRAMES = 2 * BLOCKS
@@ -70,11 +72,16 @@ class Structure:
         cutoffs_A: first-shell cutoffs by pair of elements, NaN where there is no first minimum;
             empty without a central cation.
         network: fragments, where the cutoffs of all ligands are known.
+        scattering: correlations in reciprocal space.
+        counts, volume_A3: atoms of each element, and the volume of their cell.
     """
 
     rdf: Rdf
     cutoffs_A: dict[tuple[str, str], float]
     network: Network | None
+    scattering: StructureFactor
+    counts: dict[str, int]
+    volume_A3: float
 
     def shells_known(self, center: str | None, neighbors: Sequence[str]) -> bool:
         """Whether the first shells of a central element with all of some neighbours are known."""
@@ -405,20 +412,28 @@ def measure_conduction(
 
 
 def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport) -> Structure:
-    """g(r), first-shell cutoffs and fragments."""
+    """g(r), first-shell cutoffs, fragments and scattering."""
     rdf = radial_distributions(
         _snapshots(trajectory, RDF_FRAMES), trajectory.symbols, cutoff_A=settings.rdf_cutoff_A
     )
+    found = Structure(
+        rdf=rdf,
+        cutoffs_A={},
+        network=None,
+        scattering=structure_factor(_snapshots(trajectory, SCATTERING_FRAMES), trajectory.symbols),
+        counts=trajectory.counts(),
+        volume_A3=trajectory.volume_A3,
+    )
     center = roles.center
     if not center:
-        return Structure(rdf=rdf, cutoffs_A={}, network=None)
+        return found
     pairs = [(center, s) for s in [*roles.ligands, roles.mobile]]
     pairs += [(roles.mobile, s) for s in roles.ligands]
     cutoffs_A = first_shell_cutoffs(rdf, pairs, settings.cutoffs_A)
     for (a, b), cutoff_A in cutoffs_A.items():
         if np.isnan(cutoff_A):
             logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
-    found = Structure(rdf=rdf, cutoffs_A=cutoffs_A, network=None)
+    found = replace(found, cutoffs_A=cutoffs_A)
     if not found.shells_known(center, roles.ligands):
         return found
     lengths_A = {ligand: cutoffs_A[center, ligand] for ligand in roles.ligands}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations_with_replacement as pairs
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from vitrion.base.errors import InputError
 from vitrion.base.units import A2_PS_TO_CM2_S
 from vitrion.config import Transport
 from vitrion.structure.rdf import Rdf
+from vitrion.structure.scattering import (
+    RADIATIONS,
+    Radiation,
+    scattering_amplitude,
+    total_pdf,
+)
 from vitrion.tables import TABLES, TRAJECTORY_KEY
 from vitrion.transport.clusters import Clusters
 from vitrion.transport.collective import Correlations, onsager_curve
@@ -28,6 +37,8 @@ from vitrion.transport.network import Network
 from vitrion.transport.quantities import quantities
 from vitrion.transport.residence import Intermittent, Survival
 from vitrion.transport.roles import Roles
+
+logger = logging.getLogger("vitrion")
 
 MS_CM_TO_S_CM = 1e-3
 # Tables that need a central cation and its ligands; without rows where no shell was found.
@@ -137,6 +148,9 @@ def all_rows(
     if structure is not None:
         rdf = structure.rdf
         found["rdf"] = _table("rdf", key, rdf_rows(rdf), {"n_frames": rdf.n_frames})
+        factors, n_frames = structure_factor_rows(structure), structure.scattering.n_frames
+        found["structure_factor"] = _table("structure_factor", key, factors, {"n_frames": n_frames})
+        found["total_pdf"] = _table("total_pdf", key, total_pdf_rows(structure))
         if structure.cutoffs_A:
             cutoffs = cutoff_rows(structure, given=settings.cutoffs_A)
             found["cutoffs"] = _table("cutoffs", key, cutoffs)
@@ -460,6 +474,39 @@ def rdf_rows(rdf: Rdf) -> pd.DataFrame:
         )
         for a, b in rdf.g
     )
+
+
+def structure_factor_rows(structure: Structure) -> pd.DataFrame:
+    """One row per pair of elements or radiation, and q."""
+    found = structure.scattering
+    every = {f"{a}-{b}": found.partial(a, b) for a, b in pairs(found.species, 2)}
+    every.update({radiation: found.total(radiation) for radiation in _known(structure)})
+    return pd.concat(
+        pd.DataFrame({"of": of, "q_1_A": found.q_1_A, "S": S, "S_err": S_err})
+        for of, (S, S_err) in every.items()
+    )
+
+
+def total_pdf_rows(structure: Structure) -> pd.DataFrame:
+    """One row per radiation and distance."""
+    parts = [pd.DataFrame()]
+    for radiation in _known(structure):
+        found = total_pdf(structure.rdf, structure.counts, structure.volume_A3, radiation)
+        columns = {"radiation": radiation, "r_A": found.r_A, "g": found.g, "G_1_A2": found.G_1_A2}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts)
+
+
+def _known(structure: Structure) -> Iterator[Radiation]:
+    """Radiations whose scattering by every element is tabulated; the others are warned of."""
+    for radiation in RADIATIONS:
+        try:
+            for element in structure.counts:
+                scattering_amplitude(element, np.zeros(1), radiation)
+        except InputError as error:
+            logger.warning("no total S(q) and PDF: %s", error)
+        else:
+            yield radiation
 
 
 def cutoff_rows(structure: Structure, given: Mapping[str, float]) -> Rows:

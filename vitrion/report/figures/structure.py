@@ -19,6 +19,7 @@ from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import NO_TRAJECTORY, composition_panels, element_roles
 from vitrion.report.style import color, legend_above, name_panel, nothing, say_nothing
+from vitrion.structure.scattering import Q_BIN_1_A, RADIATIONS
 
 MOST_NEIGHBORS = 10
 
@@ -237,6 +238,48 @@ def network(tables: CampaignTables) -> Figure:
         shares = chosen.groupby("fragment_size")["fraction"].sum() / max(runs, 1)
         panel.bar(shares.index, shares, color=color(2), width=0.8)
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    return figure
+
+
+def structure_factors(tables: CampaignTables) -> Figure:
+    """Total S(q) of neutrons and X-rays, one panel for each composition."""
+    data = tables.summary("structure_factor")
+    data = data[data["of"].isin(RADIATIONS)].rename(columns={"of": "radiation"})
+    return _by_radiation(tables, data, "q_1_A", "S", "S_err", x="q (1/Å)", y="S(q)")
+
+
+def total_pdfs(tables: CampaignTables) -> Figure:
+    """G(r) of neutrons and X-rays, one panel for each composition."""
+    data = tables.summary("total_pdf").assign(err=0.0)
+    return _by_radiation(tables, data, "r_A", "G_1_A2", "err", x="r (Å)", y="G(r) (1/Å²)")
+
+
+def _by_radiation(
+    tables: CampaignTables, data: pd.DataFrame, at: str, value: str, err: str, *, x: str, y: str
+) -> Figure:
+    """Curves of both radiations at the lowest temperature, averaged over replicas."""
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    data = data[data["temperature_K"] == data["temperature_K"].min()]
+    figure, panel_list = composition_panels(tables, x=x, y=y)
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
+        for index, radiation in enumerate(RADIATIONS):
+            rows = chosen[chosen["radiation"] == radiation]
+            # Replicas differ in their cells, and so in the lengths of their reciprocal vectors.
+            rows = rows.assign(bin=(rows[at] / Q_BIN_1_A).round())
+            mean = rows.groupby("bin").agg(
+                at=(at, "mean"),
+                value=(value, "mean"),
+                err=(err, lambda e: np.sqrt(np.nansum(e**2)) / len(e)),
+            )
+            low, high = mean["value"] - mean["err"], mean["value"] + mean["err"]
+            panel.plot(mean["at"], mean["value"], color=color(index), linewidth=1, label=radiation)
+            panel.fill_between(mean["at"], low, high, color=color(index), alpha=0.25, linewidth=0)
+    figure.axes[0].set_xlim(left=0)
+    legend_above(figure)
     return figure
 
 
