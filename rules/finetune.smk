@@ -110,7 +110,7 @@ rule validate_model:
         gpu=MD_GPUS,
     params:
         columns=all_columns("formula", "density_guess_g_cm3", "charges"),
-        settings=settings("dynamics.timestep_fs", "dynamics.thermostat_tau_fs"),
+        settings=settings("quench.melt_timestep_fs", "dynamics.thermostat_tau_fs"),
         seed=seed("validation"),
     script:
         "../scripts/validate_model.py"

@@ -24,12 +24,12 @@ rule quench_glass:
         settings=settings(
             "formula_units",
             "quench.packing_density",
+            "quench.melt_timestep_fs",
             "quench.melt_temperature_K",
             "quench.melt_ps",
             "quench.quench_rate_K_ps",
             "quench.glass_temperature_K",
             "quench.anneal_ps",
-            "dynamics.timestep_fs",
             "dynamics.thermostat_tau_fs",
             "dynamics.barostat_tau_fs",
             "dynamics.compressibility_1_GPa",

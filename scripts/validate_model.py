@@ -15,7 +15,7 @@ with job_log(snakemake.log[0], "validate", gpus=snakemake.resources.get("gpu", 0
         stability,
         compositions=campaign_compositions(config),
         settings=settings,
-        dynamics=config.dynamics,
+        dynamics=config.dynamics.with_timestep_fs(config.quench.melt_timestep_fs),
         seed=snakemake.params.seed,
     )
     validate_model(Path(snakemake.input.metrics), stability, settings=settings)

@@ -11,7 +11,7 @@ import torch
 
 from vitrion.base.seeds import derive_seed
 from vitrion.campaign.opening import campaign_compositions, open_config
-from vitrion.config import Dynamics, load_config
+from vitrion.config import Dynamics, Quench, load_config
 from vitrion.potential import model_hash, read_card
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import read_table
@@ -71,7 +71,7 @@ def test_hot_melt_does_not_blow_up(composition: Composition) -> None:
         composition,
         length_ps=2.0,
         temperature_K=LIMITS.stability_temperature_K,
-        dynamics=Dynamics(device="cpu", threads=1),
+        dynamics=Dynamics(timestep_fs=Quench().melt_timestep_fs, device="cpu", threads=1),
         seed=derive_seed(1, composition.composition),
     )
     assert row["length_ps"] == pytest.approx(2.0)

@@ -33,7 +33,7 @@ def test_speed_of_the_engine(tmp_path: Path, replicas: int) -> None:
     *others, row = json.loads(out.read_text())
     assert [other["model"] for other in others] == ["shipped"] * (replicas == 1)
     assert row["model"] == "0.3.0"
-    assert row["ps_per_hour"] == pytest.approx(3600 * row["steps_per_s"] * 0.002)
+    assert row["ps_per_hour"] == pytest.approx(3600 * row["steps_per_s"] * Dynamics().timestep_ps)
     assert row["ns_per_day"] == pytest.approx(row["ps_per_hour"] * 24 / 1000)
     assert row["replicas"] == replicas
     assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["reference_steps_per_s"])

@@ -161,12 +161,12 @@ production: {lenght_ps: 3} | production.lenght_ps = 3: unknown key; did you mean
 dynamics: {timestep_ps: 0.002} | did you mean timestep_fs?
 dynamics: {timestep_fs: 0.002} | dynamics.timestep_fs = 0.002: give a number from 0.1 to 10
 dynamics: {device: tpu} | dynamics.device = 'tpu': give one of auto, cpu, cuda
-dynamics: {sample_interval_ps: 1e-9} | at least one time step (0.002 ps)
+dynamics: {sample_interval_ps: 1e-9} | at least one time step (0.004 ps)
 dynamics: | dynamics = None: give the keys of the section (timestep_fs, device
 production: 5 | production = 5: give the keys of the section
 production: {segment_ps: 3} | a whole multiple of production.segment_ps (3)
 production: {frame_interval_ps: 0.3} | multiple of production.frame_interval
-production: {frame_interval_ps: 0.001} | multiple of dynamics.timestep_fs (0.002)
+production: {frame_interval_ps: 0.001} | multiple of dynamics.timestep_fs (0.004)
 production: {length_ps: .inf} | production.length_ps = inf: give a number > 0 and ≤ 10000000
 production: {length_ps: "10 ns"} | production.length_ps = '10 ns': give a number
 production: {length_ps: 1e15} | give a number > 0 and ≤ 10000000, for example 10000.0

@@ -32,13 +32,15 @@ def test_hours_of_the_paper_by_hand() -> None:
     plan = make_plan(config, compositions, steps_per_s=50.0, on_gpu=True)
     rules = {rule.rule: rule for rule in plan.rules}
     segments = rules["produce_segment"]
-    assert segments.md_steps == 27 * 4 * 3 * 10_000_000 / 2  # 10 ns at 2 fs
+    assert segments.md_steps == 27 * 4 * 3 * 10_000_000 / 4  # 10 ns at 4 fs
     assert segments.gpu_hours == pytest.approx(segments.md_steps / 50 / 3600, rel=0.01)
     assert segments.core_hours == pytest.approx(2 * segments.gpu_hours)
     assert rules["quench_glass"].md_steps == 81 * (100 + 240 + 50) * 500
     assert rules["analyze_trajectory"].gpu_hours == 0
-    # One trajectory after its glass: (390 + 100 + 10 000) ps.
-    assert plan.longest_chain_hours == pytest.approx(10_490 * 500 / 50 / 3600, rel=0.1)
+    # One trajectory after its glass: 390 ps at 2 fs, 100 + 10 000 ps at 4 fs.
+    assert plan.longest_chain_hours == pytest.approx(
+        (390 * 500 + 10_100 * 250) / 50 / 3600, rel=0.1
+    )
     assert plan.atoms == 1302
 
 

@@ -146,10 +146,11 @@ def _dynamics_jobs(
 ) -> Iterator[Job]:
     """From packing to the analysis, for one composition."""
     job, dynamics, quench = _Maker({"composition": name}), config.dynamics, config.quench
+    melt = dynamics.with_timestep_fs(quench.melt_timestep_fs)
     quench_ps = (quench.melt_ps, quench.cooling_ps, quench.anneal_ps)
     for replica in range(config.replicas):
         of_glass = job.with_values(replica=replica)
-        yield of_glass("quench_glass", md_steps=sum(map(dynamics.steps, quench_ps)))
+        yield of_glass("quench_glass", md_steps=sum(map(melt.steps, quench_ps)))
         yield of_glass("check_glass")
         for temperature_K in config.temperatures_K:
             yield of_glass.with_values(temperature=temperature_K)(

@@ -18,7 +18,7 @@ import json
 import math
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 from ase.data import atomic_numbers
 from pydantic import (
@@ -50,6 +50,7 @@ Text = Annotated[str, Field(min_length=1)]
 # Temperatures and frames have so many digits in paths.
 MOST_SEGMENTS, MOST_FRAMES = 10_000, 1000
 Temperature = Annotated[float, Field(ge=50, le=5000)]
+Timestep_fs = Annotated[float, Field(ge=0.1, le=10)]
 RelativeDensity = Annotated[float, Field(ge=0.05, le=3)]
 Kpoints = Annotated[int, Field(gt=0, le=100)]
 RelaxationTime_fs = Annotated[float, Field(ge=1, le=1e7)]
@@ -450,7 +451,9 @@ class Finetune(Section):
 class Dynamics(Section):
     """Settings of every MD run."""
 
-    timestep_fs: Annotated[float, Field(ge=0.1, le=10)] = Field(2.0, description="MD time step")
+    timestep_fs: Timestep_fs = Field(
+        4.0, description="MD time step of equilibration and production (benchmarks/timestep.md)"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the potential runs", json_schema_extra=EXECUTION
     )
@@ -498,6 +501,10 @@ class Dynamics(Section):
         """Steps in a time, at least one."""
         return max(1, round(time_ps / self.timestep_ps))
 
+    def with_timestep_fs(self, timestep_fs: float) -> Self:
+        """The same settings with another time step."""
+        return self.model_copy(update={"timestep_fs": timestep_fs})
+
 
 class GlassLimits(Section):
     """Limits of the checks of glasses and segments; what lies outside them is flagged."""
@@ -538,6 +545,9 @@ class Quench(Section):
 
     packing_density: RelativeDensity = Field(
         0.9, description="density of packing and melt over the composition's density guess"
+    )
+    melt_timestep_fs: Timestep_fs = Field(
+        2.0, description="MD time step of melt, quench and anneal, and of the stability test"
     )
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
     melt_ps: Time_ps = Field(100.0, description="length of the NVT melt, at the packing density")
@@ -837,19 +847,22 @@ class Config(Section):
     @model_validator(mode="after")
     def _no_stage_is_shorter_than_a_step(self) -> Config:
         quench, step_ps = self.quench, self.dynamics.timestep_ps
-        for key, time_ps in (
-            ("quench.melt_ps", quench.melt_ps),
-            ("quench.anneal_ps", quench.anneal_ps),
-            ("production.equilibrate_ps", self.production.equilibrate_ps),
-            ("dynamics.sample_interval_ps", self.dynamics.sample_interval_ps),
+        quench_step_ps = quench.melt_timestep_fs / 1000
+        for key, time_ps, least_ps in (
+            ("quench.melt_ps", quench.melt_ps, quench_step_ps),
+            ("quench.anneal_ps", quench.anneal_ps, quench_step_ps),
+            ("production.equilibrate_ps", self.production.equilibrate_ps, step_ps),
+            ("dynamics.sample_interval_ps", self.dynamics.sample_interval_ps, step_ps),
+            ("dynamics.sample_interval_ps", self.dynamics.sample_interval_ps, quench_step_ps),
         ):
-            if time_ps < step_ps:
-                raise InputError(key, time_ps, f"at least one time step ({step_ps:g} ps)")
-        if quench.cooling_ps < step_ps:
+            if time_ps < least_ps:
+                raise InputError(key, time_ps, f"at least one time step ({least_ps:g} ps)")
+        if quench.cooling_ps < quench_step_ps:
             raise InputError(
                 "quench.quench_rate_K_ps",
                 quench.quench_rate_K_ps,
-                f"cools to the glass in less than one time step ({step_ps:g} ps); make it smaller",
+                f"cools to the glass in less than one time step ({quench_step_ps:g} ps); make it "
+                "smaller",
             )
         return self
 

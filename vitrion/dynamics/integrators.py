@@ -6,6 +6,13 @@ returns a function that completes the step with the forces there. Whoever drives
 
 Each integrator keeps the total momentum at zero and counts 3n - 3 degrees of freedom. Each has a
 conserved quantity, whose drift shows whether the time step is short enough.
+
+Thermostats act in the middle of the drift, between the two half steps of the positions (the middle
+scheme of Zhang et al., J. Chem. Phys. 147, 034109 (2017)), so that the kinetic energy at half steps
+is canonical. For oscillators that makes the positions canonical too, whatever the time step. The
+kinetic energy at full steps is too low by (ω dt / 2)²: a thermostat that acts there makes the
+positions too hot by as much (benchmarks/timestep.md). Temperature and pressure are therefore those
+of the kinetic energy at half steps (`half_step_kinetic_eV`).
 """
 
 from __future__ import annotations
@@ -45,6 +52,10 @@ class Integrator(Protocol):
     """One way to advance a state by a time step."""
 
     needs_stress: ClassVar[bool]
+
+    @property
+    def timestep_ps(self) -> float:
+        """Time of one step."""
 
     def start(self, state: State) -> State:
         """Prepare a state that another integrator has left."""
@@ -97,14 +108,28 @@ def _stress_trace_eV_A3(forces: Forces) -> float:
     return float(np.trace(stress_eV_A3))
 
 
-def internal_pressure_eV_A3(state: State, forces: Forces) -> float:
-    """Minus the volume derivative of kinetic and potential energy under uniform scaling."""
-    return 2 * state.kinetic_eV / (3 * state.volume_A3) - _stress_trace_eV_A3(forces) / 3
+def half_step_kinetic_eV(state: State, forces: Forces, timestep_ps: float) -> float:
+    """Mean of the kinetic energies half a step before and after a state.
+
+    Args:
+        state: between two steps; its velocities are those at the full step.
+        forces: those of `state`.
+        timestep_ps: time step.
+    """
+    square = float((forces.forces_eV_A**2 / state.masses_u[:, None]).sum()) / U_A2_PS2_eV
+    return state.kinetic_eV + timestep_ps**2 / 8 * square
 
 
-def pressure_eV_A3(state: State, forces: Forces) -> float:
-    """Instantaneous pressure; the ideal part is n k_B T / V, T with 3n - 3 degrees of freedom."""
-    ideal = len(state.numbers) * BOLTZMANN_eV_K * state.temperature_K / state.volume_A3
+def half_step_temperature_K(state: State, forces: Forces, timestep_ps: float) -> float:
+    """Temperature of `half_step_kinetic_eV`, with 3n - 3 degrees of freedom."""
+    twice_eV = 2 * half_step_kinetic_eV(state, forces, timestep_ps)
+    return twice_eV / (state.degrees_of_freedom * BOLTZMANN_eV_K)
+
+
+def pressure_eV_A3(state: State, forces: Forces, timestep_ps: float) -> float:
+    """Instantaneous pressure; the ideal part is n k_B T / V with T at half steps."""
+    thermal_eV = BOLTZMANN_eV_K * half_step_temperature_K(state, forces, timestep_ps)
+    ideal = len(state.numbers) * thermal_eV / state.volume_A3
     return ideal - _stress_trace_eV_A3(forces) / 3
 
 
@@ -119,7 +144,10 @@ def _kick(state: State, forces: Forces, time_ps: float) -> np.ndarray:
 
 
 def verlet(
-    state: State, forces: Forces, timestep_ps: float, strain: float = 0.0
+    state: State,
+    forces: Forces,
+    timestep_ps: float,
+    middle: Callable[[State], State] = lambda halfway: halfway,
 ) -> tuple[State, Completion]:
     """Begin one velocity-Verlet step (see `Integrator.step`).
 
@@ -127,20 +155,16 @@ def verlet(
         state: where to start.
         forces: those of `state`.
         timestep_ps: time step.
-        strain: change of ln V, applied in the middle of the drift, where positions and cell are
-            scaled by exp(strain / 3) and velocities by its inverse.
+        middle: changes the state in the middle of the drift, half a step from its start.
     """
-    scale = math.exp(strain / 3)
-    velocities = _kick(state, forces, timestep_ps / 2)
-    positions = scale * (state.positions_A + timestep_ps / 2 * velocities)
-    velocities = velocities / scale
-    moved = replace(
-        state,
-        positions_A=positions + timestep_ps / 2 * velocities,
-        velocities_A_ps=velocities,
-        cell_A=state.cell_A * scale,
-        step=state.step + 1,
-    )
+
+    def drift(state: State) -> State:
+        return replace(
+            state, positions_A=state.positions_A + timestep_ps / 2 * state.velocities_A_ps
+        )
+
+    kicked = replace(state, velocities_A_ps=_kick(state, forces, timestep_ps / 2))
+    moved = replace(drift(middle(drift(kicked))), step=state.step + 1)
 
     def complete(forces: Forces) -> State:
         return replace(moved, velocities_A_ps=_kick(moved, forces, timestep_ps / 2))
@@ -205,12 +229,11 @@ class BussiNVT:
 
     def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
         """Begin one step."""
-        moved, kick = verlet(state, forces, self.timestep_ps)
 
-        def complete(forces: Forces) -> State:
-            return rescale_velocities(kick(forces), temperature_K, self.timestep_ps, self.tau_ps)
+        def middle(state: State) -> State:
+            return rescale_velocities(state, temperature_K, self.timestep_ps, self.tau_ps)
 
-        return moved, complete
+        return verlet(state, forces, self.timestep_ps, middle)
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Total energy less the heat from the thermostat."""
@@ -241,12 +264,11 @@ class NoseHooverNVT:
 
     def step(self, state: State, forces: Forces, temperature_K: float) -> tuple[State, Completion]:
         """Begin one step."""
-        moved, kick = verlet(self._move_chain(state, temperature_K), forces, self.timestep_ps)
 
-        def complete(forces: Forces) -> State:
-            return self._move_chain(kick(forces), temperature_K)
+        def middle(state: State) -> State:
+            return self._move_chain(state, temperature_K)
 
-        return moved, complete
+        return verlet(state, forces, self.timestep_ps, middle)
 
     def conserved_eV(self, state: State, forces: Forces, temperature_K: float) -> float:
         """Energy of atoms and chain."""
@@ -262,7 +284,7 @@ class NoseHooverNVT:
         return energies
 
     def _move_chain(self, state: State, temperature_K: float) -> State:
-        """Chain and velocities over half a time step."""
+        """Chain and velocities over a time step."""
         position, velocity = state.chain.copy()
         energies = self._energies_eV(state, temperature_K)
         masses = energies * self.tau_ps**2
@@ -280,7 +302,7 @@ class NoseHooverNVT:
             velocity[k] *= friction
 
         for weight in _SPLITTING:
-            time_ps = weight * self.timestep_ps / 2
+            time_ps = weight * self.timestep_ps
             for k in reversed(range(self.length)):
                 push(k, time_ps / 2)
             factor = math.exp(-velocity[0] * time_ps)
@@ -334,7 +356,18 @@ class RescaleNPT:
             rate * (excess + thermal / volume)
             + math.sqrt(2 * thermal * rate / volume) * noise(state, stream=1).standard_normal()
         )
-        moved, kick = verlet(state, forces, self.timestep_ps, strain)
+
+        def middle(state: State) -> State:
+            scale = math.exp(strain / 3)
+            scaled = replace(
+                state,
+                positions_A=state.positions_A * scale,
+                velocities_A_ps=state.velocities_A_ps / scale,
+                cell_A=state.cell_A * scale,
+            )
+            return rescale_velocities(scaled, temperature_K, self.timestep_ps, self.tau_ps)
+
+        moved, kick = verlet(state, forces, self.timestep_ps, middle)
 
         def complete(forces: Forces) -> State:
             kicked = kick(forces)
@@ -342,8 +375,7 @@ class RescaleNPT:
             # rule).
             mean_excess = (excess + self._excess_eV_A3(kicked, forces)) / 2
             heat_eV = kicked.heat_eV - mean_excess * (kicked.volume_A3 - volume)
-            kicked = replace(kicked, heat_eV=heat_eV)
-            return rescale_velocities(kicked, temperature_K, self.timestep_ps, self.tau_ps)
+            return replace(kicked, heat_eV=heat_eV)
 
         return moved, complete
 
@@ -353,4 +385,6 @@ class RescaleNPT:
         return state.kinetic_eV + forces.energy_eV + work - state.heat_eV
 
     def _excess_eV_A3(self, state: State, forces: Forces) -> float:
-        return internal_pressure_eV_A3(state, forces) - self.pressure_eV_A3
+        """Minus the volume derivative of kinetic energy, potential energy and p V."""
+        kinetic = 2 * half_step_kinetic_eV(state, forces, self.timestep_ps) / (3 * state.volume_A3)
+        return kinetic - _stress_trace_eV_A3(forces) / 3 - self.pressure_eV_A3

@@ -57,14 +57,14 @@ def quench_glass(
         out: folder for glass.extxyz, thermo.parquet and glass_measurements.parquet.
         formula_units: size.
         settings: protocol, number of attempts, and the limits that ask for another attempt.
-        dynamics: settings of the dynamics.
+        dynamics: settings of the dynamics but the time step, which is that of `settings`.
         model: what `vitrion.potential.load_model` takes.
         seed: seed of the first attempt; those of the others derive from it.
 
     Raises:
         Interrupted: on a signal, with the state saved.
     """
-    engine = Engine(model, dynamics)
+    engine = Engine(model, dynamics.with_timestep_fs(settings.melt_timestep_fs))
     counts = composition.counts(formula_units)
     volume_A3 = composition.volume_A3(
         formula_units, settings.packing_density * composition.density_guess_g_cm3

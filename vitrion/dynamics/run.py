@@ -24,7 +24,12 @@ from vitrion.base.errors import PotentialError
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.dynamics.checkpoint import CheckpointLog, Record
-from vitrion.dynamics.integrators import Forces, Integrator, pressure_eV_A3
+from vitrion.dynamics.integrators import (
+    Forces,
+    Integrator,
+    half_step_temperature_K,
+    pressure_eV_A3,
+)
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
@@ -269,12 +274,7 @@ class _Recorder:
     def record(self, state: State, forces: Forces, target_K: float, integrator: Integrator) -> None:
         """Take the sample of a step, if there is one, and save when it is time."""
         if self.samples_at(state.step):
-            conserved_eV = integrator.conserved_eV(state, forces, target_K)
-            self._taken.append(
-                _sample(
-                    state, forces, stage=self._stage, target_K=target_K, conserved_eV=conserved_eV
-                )
-            )
+            self._taken.append(_sample(state, forces, self._stage, target_K, integrator))
         if (
             state.step - self._first_step >= self._intervals.checkpoint
             or time.monotonic() - self._began >= self._intervals.checkpoint_wall_s
@@ -296,17 +296,19 @@ class _Recorder:
 
 
 def _sample(
-    state: State, forces: Forces, *, stage: str, target_K: float, conserved_eV: float
+    state: State, forces: Forces, stage: str, target_K: float, integrator: Integrator
 ) -> Samples:
     """One sample of a state."""
+    timestep_ps = integrator.timestep_ps
+    pressure_GPa = pressure_eV_A3(state, forces, timestep_ps) * EV_A3_TO_GPA
     return Samples(
         step=np.array([state.step]),
         stage=np.array([stage]),
         target_K=np.array([target_K]),
-        temperature_K=np.array([state.temperature_K]),
+        temperature_K=np.array([half_step_temperature_K(state, forces, timestep_ps)]),
         energy_eV=np.array([forces.energy_eV]),
-        conserved_eV=np.array([conserved_eV]),
-        pressure_GPa=np.array([pressure_eV_A3(state, forces) * EV_A3_TO_GPA]),
+        conserved_eV=np.array([integrator.conserved_eV(state, forces, target_K)]),
+        pressure_GPa=np.array([pressure_GPa]),
         cell_A=state.cell_A[None],
         positions_A=state.positions_A[None].astype(np.float32),
     )

@@ -85,7 +85,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "length_ps": _real("ps", "length analysed"),
         "frame_interval_ps": _real("ps", "time between frames"),
         "discard_ps": _real("ps", "left out at the start"),
-        "mean_temperature_K": _real("K", "mean kinetic temperature; NaN without velocities"),
+        "mean_temperature_K": _real(
+            "K", "mean kinetic temperature, of our runs at half steps; NaN without velocities"
+        ),
         "drift_removed": _text("whose drift was removed: center_of_mass, framework or none"),
         "flags": _text("failed checks of the glass and of the segments; set in the summary"),
         "wall_hours": _real("h", "wall time of the dynamics; NaN when unknown"),
@@ -443,7 +445,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "stage": _text("melt, quench, anneal, equilibrate, produce, ..."),
         "time_ps": _real("ps", "time since the start of the run"),
         "target_temperature_K": _real("K", "temperature asked for"),
-        "temperature_K": _real("K", "kinetic temperature, 3N-3 degrees of freedom"),
+        "temperature_K": _real("K", "kinetic temperature at half steps, 3N-3 degrees of freedom"),
         "potential_energy_eV_atom": _real("eV/atom", "potential energy"),
         "conserved_energy_eV_atom": _real("eV/atom", "conserved quantity of the integrator"),
         "pressure_GPa": _real("GPa", "pressure; NaN when not computed"),

@@ -178,9 +178,9 @@ def stability(
 ) -> dict[str, float | str]:
     """High-temperature stability test: melt a small packing (NVT), then run it as long in NVE.
 
-    The melt has the campaign's time step, the NVE run half of it. The integrator's own energy error
-    is proportional to the square of the time step; at the full step it would look like a drift in
-    so short a run (benchmarks/potential.md), and the test is of the potential.
+    The melt has the time step of `dynamics`, the NVE run half of it. The integrator's own energy
+    error is proportional to the square of the time step; at the full step it would look like a
+    drift in so short a run (benchmarks/potential.md), and the test is of the potential.
 
     Returns:
         A row of the `stability` table. After a blow-up `length_ps` is the length until then.
