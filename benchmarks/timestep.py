@@ -1,6 +1,6 @@
 """How long a time step may be: the same systems with several, against exact answers.
 
-    python benchmarks/timestep.py oscillators
+    python benchmarks/timestep.py oscillators spectrum
     python benchmarks/timestep.py argon ions --length-ps 400 --json timestep.json
     python benchmarks/timestep.py glass --length-ps 10 --json timestep.json
 
@@ -8,6 +8,8 @@
 - argon: 108 atoms of Lennard-Jones liquid, 130 K; steps scaled to the one of the ions by the
   highest frequency.
 - ions: 84 rigid ions with the masses of LiAlCl2.5O0.75 and bonds as stiff as the glass's, liquid.
+- spectrum: no dynamics; the vibrations of a quenched 42-atom LiAlCl2.5O0.75 with the shipped model,
+  and what follows from them for each step by the shadow Hamiltonian of Verlet (timestep.md).
 - glass: 84 atoms of LiAlCl2.5O0.75 with the shipped model, 900 K.
 
 Each system runs with the thermostat in the middle of the drift (`vitrion.dynamics.integrators`)
@@ -24,6 +26,7 @@ import argparse
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +118,7 @@ class Pairs:
 
 
 def lennard_jones(r):
+    """Energy, derivative and second derivative of argon."""
     i2 = 1 / r**2
     s2 = 3.4**2 * i2
     s6, e = s2 * s2 * s2, 0.0103
@@ -186,7 +190,8 @@ class System:
     warm_up_ps: float
 
 
-def argon_system(length_ps: float) -> System:
+def argon_system() -> System:
+    """A liquid of Lennard-Jones atoms."""
     atoms = bulk("Ar", "fcc", a=5.8, cubic=True).repeat(3)
 
     def start(seed):
@@ -196,7 +201,8 @@ def argon_system(length_ps: float) -> System:
     return System(potential, np.array(atoms.symbols), start, 130.0, 0.05, (2.0, 8.0), 20.0)
 
 
-def ions_system(length_ps: float) -> System:
+def ions_system() -> System:
+    """A melt of rigid ions with half their formal charges."""
     symbols = [s for s, n in COUNTS.items() for _ in range(n)]
     edge = (2152 / 0.60221 / 2.1) ** (1 / 3)
     packed = ionic_packing(COUNTS, edge**3, 1, charges=CHARGES)
@@ -223,24 +229,23 @@ def walk(system: System, state: State, integrator, steps: int, temperature_K: fl
 
 
 def last(walked: Iterator) -> State:
-    for state, _ in walked:  # noqa: B007
-        pass
+    """The last state of a walk."""
+    ((state, _),) = deque(walked, maxlen=1)
     return state
 
 
-def measure(system: System, state: State, integrator, length_ps: float) -> dict[str, np.ndarray]:
+def measure(system: System, start: State, integrator, length_ps: float) -> dict[str, np.ndarray]:
     """Time series of one run, and its g(r) and displacements."""
     step_ps, kT = integrator.timestep_ps, BOLTZMANN_eV_K * system.temperature_K
     steps, every = round(length_ps / step_ps), max(1, round(system.sample_ps / step_ps))
     elements = list(dict.fromkeys(system.symbols))
     own = {e: system.symbols == e for e in elements}
-    total_mass = state.masses_u.sum()
+    total_mass = start.masses_u.sum()
     found: dict[str, list] = {}
     positions, counted = [], np.zeros((len(elements), len(elements), len(DISTANCES_A) - 1))
     conserved_eV = []
-    for k, (state, forces) in enumerate(
-        walk(system, state, integrator, steps, system.temperature_K), 1
-    ):
+    walked = walk(system, start, integrator, steps, system.temperature_K)
+    for k, (state, forces) in enumerate(walked, 1):
         if k % every:
             continue
         row = {
@@ -394,7 +399,7 @@ def oscillators() -> list[dict]:
     return rows
 
 
-def glass_system(length_ps: float, file: Path) -> System:
+def glass_system(file: Path) -> System:
     """Made once, and kept in a file: packing, melt at 1500 K and cooling to 900 K, 4 ps each."""
     symbols = [s for s, n in COUNTS.items() for _ in range(n)]
     potential = Glass(symbols)
@@ -416,14 +421,66 @@ def glass_system(length_ps: float, file: Path) -> System:
     return system
 
 
+def spectrum() -> list[dict]:
+    """By step and element: kinetic energy that full steps miss, and what partial temperatures do.
+
+    A vibration of frequency ω has z = (ω dt)². Its kinetic energy at full steps is too small by
+    z / 4. The shadow Hamiltonian, in which vibrations share energy equally, is
+    k A² / 2 (1 - z / 12), so with one thermostat for all of them each is hotter than the mean by
+    z / 12 - <z / 12>.
+    """
+    counts = {element: n // 2 for element, n in COUNTS.items()}
+    counts["O"] = 6
+    symbols = np.array([s for s, n in counts.items() for _ in range(n)])
+    edge = (1076 / 0.60221 / 2.1) ** (1 / 3)
+    packed = ionic_packing(counts, edge**3, 1, charges=CHARGES)
+    glass = Glass(symbols)
+    relax(packed, glass)
+    system = System(glass, symbols, None, 900.0, 0, (0, 0), 0)
+    state = State.from_atoms(packed, temperature_K=900, seed=1)
+    state = last(walk(system, state, BussiNVT(0.002, TAU_PS), 500, 900))
+    atoms = state.to_atoms()
+    for _ in range(300):  # down the forces
+        forces = glass.compute(atoms.positions, state.cell_A).forces_eV_A
+        atoms.positions += 0.01 * forces
+    n, step_A = len(symbols), 0.01
+    hessian = np.zeros((3 * n, 3 * n))
+    for k in range(3 * n):
+        shift = np.zeros(3 * n)
+        shift[k] = step_A
+        there, back = (
+            glass.compute(atoms.positions + sign * shift.reshape(n, 3), state.cell_A).forces_eV_A
+            for sign in (1, -1)
+        )
+        hessian[k] = ((back - there) / (2 * step_A)).ravel()
+    root = np.sqrt(np.repeat(state.masses_u, 3) * U_A2_PS2_eV)
+    squares, modes = np.linalg.eigh((hessian + hessian.T) / 2 / np.outer(root, root))
+    shares = (modes**2).reshape(n, 3, -1).sum(1)  # of atoms in modes
+    highest = math.sqrt(squares[-1]) / (2 * math.pi * 0.0299792458)
+    rows = [{"highest_1_cm": highest, "unstable_modes": int((squares < -1).sum())}]
+    for step_fs in (1.0, 2.0, 3.0, 4.0, 5.0):
+        z = squares.clip(0) * (step_fs / 1000) ** 2
+        row = {"step_fs": step_fs, "mean missing_percent": 25 * z.mean()}
+        for element in counts:
+            share = shares[symbols == element].sum(0)
+            own = (share * z).sum() / share.sum()
+            row[f"{element} missing_percent"] = 25 * own
+            row[f"{element} hotter_percent"] = 100 / 12 * (own - z.mean())
+        rows.append(row)
+    return rows
+
+
 def barostat(step_ps: float) -> RescaleNPT:
     """At zero pressure, or at 2 GPa, which keeps the rigid ions together."""
     return RescaleNPT(step_ps, TAU_PS, 2 / EV_A3_TO_GPA, 1.0, 0.05 * EV_A3_TO_GPA)
 
 
 def main() -> None:
+    """Run what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("systems", nargs="+", choices=("oscillators", "argon", "ions", "glass"))
+    parser.add_argument(
+        "systems", nargs="+", choices=("oscillators", "spectrum", "argon", "ions", "glass")
+    )
     parser.add_argument("--length-ps", type=float, default=100.0, help="of each run")
     parser.add_argument("--steps-fs", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0])
     parser.add_argument("--schemes", nargs="+", choices=("middle", "end", "npt"), default=SCHEMES)
@@ -433,8 +490,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     for name in args.systems:
-        if name == "oscillators":
-            found = oscillators()
+        if name in ("oscillators", "spectrum"):
+            found = oscillators() if name == "oscillators" else spectrum()
             print(*found, sep="\n")
         else:
             found = compare(name, args)
@@ -444,10 +501,11 @@ def main() -> None:
 
 
 def compare(name: str, args: argparse.Namespace) -> list[dict]:
+    """A row of means and errors for each scheme and step."""
     if name == "glass":
-        system = glass_system(args.length_ps, args.glass)
+        system = glass_system(args.glass)
     else:
-        system = {"argon": argon_system, "ions": ions_system}[name](args.length_ps)
+        system = {"argon": argon_system, "ions": ions_system}[name]()
     rows, reference = [], None
     for scheme in args.schemes:
         for step_fs in args.steps_fs:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vitrion.cli import main
+from vitrion.config import Dynamics
 
 
 def test_precision_of_the_engine(tmp_path: Path, monkeypatch, capsys) -> None:
