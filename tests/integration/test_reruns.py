@@ -171,6 +171,7 @@ MATRIX: list[tuple] = [
     ("quench.limits.energy_drift_meV_atom_ps", 2.0, CHECKS),
     ("quench.limits.long_range_order", 0.5, CHECKS),
     ("quench.limits.least_coordinated_fraction", 0.4, CHECKS),
+    ("quench.limits.most_outside_training", 0.2, CHECKS),
     ("production.equilibrate_ps", 2.0, EQUILIBRATION),
     ("production.length_ps", 9.0, PRODUCTION),
     ("production.stop_when.relative_error", 0.05, LENGTH, "shipped"),

@@ -31,7 +31,7 @@ from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import PRESSURE_ONLY
-from vitrion.potential import CHGNetCalculator, load_model, model_hash, read_card
+from vitrion.potential import CHGNetCalculator, load_model, load_training_set, model_hash, read_card
 from vitrion.potential.network import Network
 from vitrion.tables.io import read_table
 from vitrion.training import compared_models, evaluate, finetune, use_model
@@ -453,12 +453,20 @@ def test_a_training_from_the_shipped_model_replays_what_it_knows(
     data: Path, tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(
-        update={"start": "shipped", "epochs": 1, "replay": 1.2, "learning_rate": 1e-4}
+        update={"start": "shipped", "epochs": 1, "replay": 1.2, "learning_rate": 1e-3}
     )
     run(data, tmp_path, settings)
     card = json.loads((tmp_path / "model.json").read_text())
     assert card["start_model_hash"] == model_hash("shipped")
     assert card["replay"]["n_frames"] == 252
+    # Its training set is that of its start model and its own.
+    known = card["trained_on"]
+    assert known["n_frames"] == read_card("shipped")["trained_on"]["n_frames"] + 5
+    assert {"Al4Cl10Li4O3", "Cl1Li1"} <= known["compositions"].keys()
+    assert known["elements"]["Li"] == [0.0, 0.5]
+    reference = load_training_set(tmp_path / "model.safetensors")
+    assert reference is not None
+    assert set(reference.elements) == {3, 8, 11, 13, 17, 19, 31, 35, 49, 53}
     trained = load_model(str(tmp_path / "model.safetensors"))
     assert trained.graph_converter.bond_graph_cutoff == 3.5
     # Their labels are the start model's own, so that it has no error of them.

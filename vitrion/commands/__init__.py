@@ -108,9 +108,19 @@ def check_campaign(config: Config, compositions: Mapping[str, Composition]) -> N
     Raises:
         InputError: names the key, what it names and the remedy.
     """
+    from vitrion.campaign.model_card import outside_training, warn_outside_training
     from vitrion.campaign.opening import check_files, unlisted_held_out
 
     check_files(config)
+    if config.finetune.model not in ("train", "pretrained"):
+        hottest_K = max(config.quench.melt_temperature_K, *config.temperatures_K)
+        outside: dict[tuple[str, ...], list[str]] = {}
+        for name, composition in compositions.items():
+            counts = composition.counts(config.formula_units)
+            found = outside_training(config.finetune.model, counts, hottest_K=hottest_K)
+            outside.setdefault(tuple(found), []).append(name)
+        for found_of_all, names in outside.items():
+            warn_outside_training(", ".join(names), config.finetune.model, found_of_all)
     if unlisted := unlisted_held_out(config, compositions):
         from vitrion.dataset.held_out import check_held_out
 

@@ -7,6 +7,7 @@ as an undisturbed one; so does a finished one that is given more --steps.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from vitrion.commands import add_configfile, add_device, check_device, output_file
@@ -74,11 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+logger = logging.getLogger("vitrion")
+
+
 def run(args: argparse.Namespace) -> None:
     """Run it."""
+    from collections import Counter
+
     from pydantic import ValidationError
 
     from vitrion.base.errors import InputError
+    from vitrion.base.units import U_A3_TO_G_CM3
+    from vitrion.campaign.model_card import outside_training, warn_outside_training
     from vitrion.campaign.opening import check_model, open_config
     from vitrion.config import Dynamics, Section, input_error, whole_multiple
     from vitrion.dynamics import simulate
@@ -86,6 +94,8 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
     from vitrion.training.models import resolve_model
+    from vitrion.trajectory.checks import OUTSIDE_TRAINING, check_segment
+    from vitrion.trajectory.h5md import read_checkpoint
 
     def with_options(section: Section) -> dict[str, object]:
         """The values of a section, those of the options in their place."""
@@ -126,9 +136,17 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.seed < 0:
         raise InputError("--seed", args.seed, "give zero or more")
+    atoms, model = read_structure(args.structure), resolve_model(args.model, config.finetune.start)
+    found = outside_training(
+        model,
+        Counter(map(str, atoms.symbols)),
+        density_g_cm3=atoms.get_masses().sum() * U_A3_TO_G_CM3 / atoms.get_volume(),
+        hottest_K=args.temperature_K,
+    )
+    warn_outside_training(str(args.structure), model, found)
     try:
         simulate(
-            read_structure(args.structure),
+            atoms,
             args.out,
             ensemble=args.ensemble,
             temperature_K=args.temperature_K,
@@ -136,12 +154,21 @@ def run(args: argparse.Namespace) -> None:
             frame_interval_ps=args.frame_interval_ps,
             position_precision_A=args.position_precision_A,
             dynamics=dynamics,
-            model=resolve_model(args.model, config.finetune.start),
+            model=model,
             seed=args.seed,
             resume=args.resume,
         )
     except BlowUp as blow_up:
         raise SystemExit(f"vitrion md: {blow_up}") from None
+    measured = read_checkpoint(args.out)[1].measurements
+    for check in check_segment(measured, config.quench.limits):
+        if check.name == OUTSIDE_TRAINING and not check.passed:
+            logger.warning(
+                "%.0f %% of the atoms are outside the training set of the model (more than %.0f %% "
+                "are flagged); see docs/potential.md",
+                100 * check.value,
+                100 * check.high,
+            )
 
 
 def _option(name: object) -> str:

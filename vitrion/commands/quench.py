@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make the glass and print its checks."""
     from vitrion.base.errors import InputError
+    from vitrion.campaign.model_card import outside_training, warn_outside_training
     from vitrion.campaign.opening import check_model, choose, job_seed, open_campaign
     from vitrion.dynamics import quench_glass
     from vitrion.tables.io import read_table, write_table
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < least:
             raise InputError("--" + option.replace("_", "-"), value, f"give {least} or more")
+    model = resolve_model(args.model, config.finetune.start)
+    counts = composition.counts(args.formula_units or config.formula_units)
+    found = outside_training(model, counts, hottest_K=config.quench.melt_temperature_K)
+    warn_outside_training(composition.composition, model, found)
     seed = job_seed(config, "quench", composition.composition, args.replica)
     quench_glass(
         composition,
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         formula_units=args.formula_units or config.formula_units,
         settings=config.quench,
         dynamics=config.dynamics,
-        model=resolve_model(args.model, config.finetune.start),
+        model=model,
         seed=seed if args.seed is None else args.seed,
     )
     measurements = read_table(args.out / "glass_measurements.parquet")

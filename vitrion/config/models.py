@@ -538,6 +538,12 @@ class GlassLimits(Section):
         description="smallest share of central cations with as many ligands as the column "
         "coordination of the compositions says (four if it says nothing)",
     )
+    most_outside_training: Fraction01 = Field(
+        0.1,
+        description="largest share of atoms farther from the training set than 99 % of its own "
+        "atoms are, in the model's features, in a segment; 0.3.0 and r2scan do not know their "
+        "training set",
+    )
 
 
 class Quench(Section):

@@ -87,6 +87,16 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
         )
 
 
+def theory(level: str) -> tuple[str, str]:
+    """Functional and dispersion that the name of a level of theory tells, else `unknown`."""
+    words = re.findall(r"[A-Za-z0-9]+", level.split(";")[0])
+    functional = next((METHODS[w.lower()] for w in words if w.lower() in METHODS), "unknown")
+    if ADDED in level:
+        return functional, ADDED.removeprefix("+ ")
+    contained = next((word for word in words if CONTAINED.fullmatch(word)), None)
+    return functional, contained or ("unknown" if functional == "unknown" else "none")
+
+
 def dispersion(atoms: Atoms, method: str) -> dict[str, float | np.ndarray]:
     """D3(BJ) of a periodic cell.
 

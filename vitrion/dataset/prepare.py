@@ -302,7 +302,7 @@ def aligned_frame(frame: Frame, name: str, energy_eV: float) -> Atoms:
         "composition": name,
         "source": str(frame.source),
         **{key: str(atoms.info[key]) for key in ("trajectory", "engine", "level")},
-        **({PRESSURE_ONLY: True} if atoms.info.get(PRESSURE_ONLY) else {}),
+        **{key: atoms.info[key] for key in (PRESSURE_ONLY, "temperature_K") if key in atoms.info},
     }
     aligned.calc = SinglePointCalculator(aligned, **{**atoms.calc.results, "energy": energy_eV})
     return aligned

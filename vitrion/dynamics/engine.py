@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import ase.io
 import numpy as np
@@ -19,10 +19,10 @@ from vitrion.config import Dynamics
 from vitrion.dynamics.batch import BatchPotential
 from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.integrators import NVE, BussiNVT, Integrator, NoseHooverNVT, RescaleNPT
+from vitrion.dynamics.measurements import chosen_frames
 from vitrion.dynamics.run import (
     BlowUp,
     Intervals,
-    Potential,
     Stage,
     Stepping,
     StopFlag,
@@ -30,8 +30,14 @@ from vitrion.dynamics.run import (
     run_stages,
     stop_signals,
 )
+from vitrion.trajectory.checks import OUTSIDE_TRAINING, Measurement
+from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
+if TYPE_CHECKING:
+    from vitrion.potential import CHGNetPotential
+
+NOVELTY_FRAMES = 20
 Ensemble = Literal["nve", "nvt", "npt"]
 
 
@@ -54,6 +60,26 @@ class Engine:
 
         return model_hash(self.model)
 
+    def measure_novelty(self, frames: Samples, numbers: np.ndarray) -> list[Measurement]:
+        """Mean share of atoms outside the model's training set, over at most `NOVELTY_FRAMES`.
+
+        Nothing where the model does not know its training set.
+        """
+        from vitrion.potential import load_training_set
+
+        training_set = load_training_set(self.model)
+        if training_set is None or not len(frames):
+            return []
+        potential = self.potential(numbers)
+        shares = [
+            training_set.share_outside(
+                numbers,
+                potential.atom_features(frames.positions_A[i].astype(np.float64), frames.cell_A[i]),
+            )
+            for i in chosen_frames(len(frames), NOVELTY_FRAMES)
+        ]
+        return [Measurement(OUTSIDE_TRAINING, float(np.mean(shares)))]
+
     @property
     def timestep_ps(self) -> float:
         """Time of one step."""
@@ -63,7 +89,7 @@ class Engine:
         """Steps in a time, at least one."""
         return self.dynamics.steps(time_ps)
 
-    def potential(self, numbers: np.ndarray) -> Potential:
+    def potential(self, numbers: np.ndarray) -> CHGNetPotential:
         """The potential of a system, on the device and threads of the settings."""
         import torch
 

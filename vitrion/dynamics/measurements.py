@@ -189,9 +189,9 @@ def _pairs(frames: Samples, cutoff_A: float) -> Iterator[tuple[np.ndarray, np.nd
         yield neighbor_distances(positions_A, cell_A, cutoff_A)
 
 
-def chosen_frames(count: int) -> np.ndarray:
-    """Indices of at most `MOST_FRAMES` of so many frames, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).astype(int))
+def chosen_frames(count: int, most: int = MOST_FRAMES) -> np.ndarray:
+    """Indices of at most `most` of so many frames, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -316,6 +316,7 @@ class _Segment:
             *_measure(rows, len(state.numbers), engine),
             measure_least_distance(frames),
             measure_order(frames, state.numbers),
+            *engine.measure_novelty(frames, state.numbers),
         ]
         metadata = replace(
             self.before,
@@ -401,7 +402,11 @@ def simulate(
         out=out,
     )
     rows = checkpoints.rows()
-    measured = _measure(rows, len(state.numbers), engine, is_thermostatted=ensemble != "nve")
+    frames = checkpoints.samples(len(state.numbers), at=rows.step[chosen_frames(len(rows))])
+    measured = [
+        *_measure(rows, len(state.numbers), engine, is_thermostatted=ensemble != "nve"),
+        *engine.measure_novelty(frames, state.numbers),
+    ]
     metadata = SegmentMetadata(
         start=start.fingerprint(),
         seed=seed,

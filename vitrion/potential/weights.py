@@ -15,7 +15,6 @@ import math
 import os
 import pickle
 from collections.abc import Mapping
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vitrion.base.errors import InputError
-from vitrion.base.files import read_json, whole_file
+from vitrion.base.files import whole_file
+from vitrion.campaign.model_card import shipped_file
+from vitrion.potential.novelty import TrainingSet
 
 PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
@@ -33,6 +34,7 @@ PUBLISHED = {
 }
 SHIPPED = "shipped"
 _ARGUMENTS = "chgnet_arguments"
+_TRAINING_SET = "training_set/"  # names of tensors that are no weights
 CHGNET_CUTOFFS_A = (6.0, 3.0)  # of all bonds, and of those that make angles, in chgnet's models
 # The shipped model's hash is stored in finished campaigns from before hashes covered the cutoffs.
 _SHIPPED_HASH, _SHIPPED_CUTOFFS_A = "9bc2aa6fa790efca", (6.0, 3.5)
@@ -54,7 +56,7 @@ def load_model(model: str | os.PathLike[str]) -> CHGNet:
     """
     name = os.fspath(model)
     if name == SHIPPED:
-        with importlib.resources.as_file(_shipped(".safetensors")) as path:
+        with importlib.resources.as_file(shipped_file(".safetensors")) as path:
             return load_model(path)
     if name in PUBLISHED:
         checkpoint = importlib.resources.files("chgnet") / "pretrained" / name / PUBLISHED[name]
@@ -69,7 +71,11 @@ def load_model(model: str | os.PathLike[str]) -> CHGNet:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             arguments = (file.metadata() or {}).get(_ARGUMENTS)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            state = {
+                key: file.get_tensor(key)
+                for key in file.keys()  # noqa: SIM118
+                if not key.startswith(_TRAINING_SET)
+            }
     except (SafetensorError, OSError) as error:
         raise InputError(
             "model", name, f"is not a whole safetensors file ({error}); copy or train it again"
@@ -113,13 +119,38 @@ def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> C
     return _build(name, arguments, state)
 
 
-def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, object]) -> None:
+def load_training_set(model: str | os.PathLike[str]) -> TrainingSet | None:
+    """The distribution of features that a model was trained on; None where it holds none.
+
+    Args:
+        model: a name or file that `load_model` takes.
+    """
+    name = os.fspath(model)
+    if name in PUBLISHED:
+        return None
+    located = shipped_file(".safetensors") if name == SHIPPED else Path(name)
+    with importlib.resources.as_file(located) as path, safe_open(path, framework="np") as file:
+        arrays = {
+            key.removeprefix(_TRAINING_SET): file.get_tensor(key)
+            for key in file.keys()  # noqa: SIM118
+            if key.startswith(_TRAINING_SET)
+        }
+    return TrainingSet.from_arrays(arrays) if arrays else None
+
+
+def save_model(
+    model: CHGNet,
+    path: str | os.PathLike[str],
+    card: Mapping[str, object],
+    training_set: TrainingSet | None = None,
+) -> None:
     """Write weights as safetensors and the model card as JSON beside them (same stem).
 
     Args:
         model: the model; its architecture goes into the file's metadata.
         path: ends in `.safetensors`.
         card: what the model is and how it was made (JSON).
+        training_set: the distribution of features that it was trained on.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -127,6 +158,8 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
     state = {
         key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
     }
+    for key, values in (training_set.to_arrays() if training_set else {}).items():
+        state[f"{_TRAINING_SET}{key}"] = torch.tensor(values)
     # One entry alone: safetensors writes several in random order. Equal models make equal files.
     metadata = {_ARGUMENTS: json.dumps(_plain_arguments(model))}
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n"
@@ -135,17 +168,6 @@ def save_model(model: CHGNet, path: str | os.PathLike[str], card: Mapping[str, o
         partial.write_bytes(save(state, metadata=metadata))
     with whole_file(path.with_suffix(".json")) as partial:
         partial.write_text(text)
-
-
-def read_card(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """The model card of a name or file that `load_model` takes; empty where there is none."""
-    name = os.fspath(model)
-    card = _shipped(".json") if name == SHIPPED else Path(name).with_suffix(".json")
-    return read_json(card, "model card") if card.is_file() else {}
-
-
-def _shipped(suffix: str) -> Traversable:
-    return importlib.resources.files("vitrion") / "data" / f"vitrion{suffix}"
 
 
 def export_chgnet(model: CHGNet, path: str | os.PathLike[str]) -> None:

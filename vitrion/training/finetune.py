@@ -32,12 +32,19 @@ from vitrion.base.errors import InputError
 from vitrion.base.files import sha256
 from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
+from vitrion.campaign.model_card import read_card
 from vitrion.config import Finetune
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import UNITS
 from vitrion.potential.engine import choose_device
 from vitrion.potential.network import Network
-from vitrion.potential.weights import load_model, model_hash, save_model, with_angle_cutoff
+from vitrion.potential.weights import (
+    load_model,
+    load_training_set,
+    model_hash,
+    save_model,
+    with_angle_cutoff,
+)
 from vitrion.tables.io import write_table
 from vitrion.training.batches import TrainingFrame, builder_for, training_frames
 from vitrion.training.checkpoint import (
@@ -46,6 +53,7 @@ from vitrion.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
+from vitrion.training.domain import describe_frames, joined, reference_features
 from vitrion.training.objective import Objective, Step, trainable
 from vitrion.training.replay import replay_file, replay_frames
 
@@ -151,7 +159,17 @@ def finetune(
     best = run.model
     best.load_state_dict(run.best)
     history = pd.DataFrame(run.history)
+    known = read_card(settings.start).get("trained_on")
+    if run.best_epoch == 0:
+        trained_on, training_set = known, load_training_set(settings.start)
+    else:
+        own = describe_frames(frames["train"])
+        # What the start model knew it knows still where that was replayed.
+        trained_on = joined(known, own) if replay else own
+        references = [*frames["train"], *replay]
+        training_set = reference_features(best, references, run.device.type)
     card |= {
+        "trained_on": trained_on,
         "model_hash": model_hash(best),
         "device": run.device.type,
         "epochs": run.epoch,
@@ -165,7 +183,7 @@ def finetune(
     }
     if run.best_epoch == 0:
         logger.warning("fine-tune: no epoch was better than the start model, which is kept")
-    save_model(best, out / "model.safetensors", card)
+    save_model(best, out / "model.safetensors", card, training_set)
     write_table(
         out / "learning.parquet", "learning", history, {**metadata, "best_epoch": run.best_epoch}
     )

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitrion.campaign.model_card import read_card
 from vitrion.config import Finetune
-from vitrion.potential.weights import PUBLISHED, load_model, model_hash, read_card, save_model
+from vitrion.potential.weights import (
+    PUBLISHED,
+    load_model,
+    load_training_set,
+    model_hash,
+    save_model,
+)
 
 BASELINE = "0.3.0"
 
@@ -53,4 +60,4 @@ def use_model(settings: Finetune, path: Path | str) -> None:
     name = resolve_model(settings.model, settings.start)
     model = load_model(name)
     card = {**read_card(name), "taken_from": settings.model, "model_hash": model_hash(model)}
-    save_model(model, path, card)
+    save_model(model, path, card, load_training_set(name))

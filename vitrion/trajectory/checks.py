@@ -24,6 +24,7 @@ TEMPERATURE = "temperature over its target"
 ENERGY_DRIFT = "drift of the conserved energy"
 LEAST_DISTANCE = "least distance of two atoms"
 LONG_RANGE_ORDER = "long-range order in g(r)"
+OUTSIDE_TRAINING = "atoms outside the training set"
 COORDINATION = "central atoms with {} ligands"
 
 LEAST_PROTOCOL_DONE = 0.99
@@ -150,6 +151,7 @@ def _dynamics_check(measurement: Measurement, limits: GlassLimits) -> Check:
         ENERGY_DRIFT: (-limits.energy_drift_meV_atom_ps, limits.energy_drift_meV_atom_ps),
         LEAST_DISTANCE: (limits.least_distance_A, math.inf),
         LONG_RANGE_ORDER: (-math.inf, limits.long_range_order),
+        OUTSIDE_TRAINING: (0.0, limits.most_outside_training),
     }[measurement.quantity]
     return Check.of(measurement, low, high)
 
