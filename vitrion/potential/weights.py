@@ -120,15 +120,15 @@ def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> C
 
 
 def load_training_set(model: str | os.PathLike[str]) -> TrainingSet | None:
-    """The distribution of features that a model was trained on; None where it holds none.
+    """The distribution of features that a model was trained on; None where no file holds one.
 
     Args:
         model: a name or file that `load_model` takes.
     """
     name = os.fspath(model)
-    if name in PUBLISHED:
-        return None
     located = shipped_file(".safetensors") if name == SHIPPED else Path(name)
+    if not located.is_file():  # published models are in chgnet's own files
+        return None
     with importlib.resources.as_file(located) as path, safe_open(path, framework="np") as file:
         arrays = {
             key.removeprefix(_TRAINING_SET): file.get_tensor(key)
