@@ -14,6 +14,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.units import GPa
 
 from vitrion.config import Gpaw, Label
@@ -100,3 +101,41 @@ def test_cycle_that_does_not_converge_is_retried_then_set_aside(frame, tmp_path,
     atoms = ase.io.read(out)
     assert atoms.info["label_failure"].count("SCF not converged") == 2
     assert atoms.calc is None
+
+
+@pytest.mark.dft
+@needs_gpaw
+def test_pulay_stress_of_other_elements_is_measured(tmp_path, monkeypatch):
+    """Of oxygen as in glasses against 800 eV; measured once, and none at 800 eV."""
+    worker = pytest.importorskip("vitrion.dataset.gpaw_worker")
+    monkeypatch.setattr(worker, "PULAY_eV", {})
+    settings = {"cutoff_eV": 500.0, "valence_electrons": {"Li": 3}}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    worker.gpaw.setup_paths.insert(0, str(worker.generate_paw_sets({"Li": 3})))
+    found = worker.pulay_eV({"O", "Li"}, settings, tmp_path)
+    assert found["O"] == pytest.approx(2.1, abs=0.25)
+    assert found.get("Li", 0.0) == pytest.approx(0.1, abs=0.15)
+    monkeypatch.setattr(worker, "GPAW", None)  # what was measured is kept
+    assert worker.pulay_eV({"O", "Li"}, settings, tmp_path) == found
+    assert worker.pulay_eV({"O"}, {**settings, "cutoff_eV": 800.0}, tmp_path) == {}
+
+
+@pytest.mark.dft
+@needs_gpaw
+def test_open_shells_ask_for_spin():
+    worker = pytest.importorskip("vitrion.dataset.gpaw_worker")
+    assert worker.initial_moments(Atoms("FeO")) == [4.0, 0.0]
+    for closed in ("LiCl", "Y2O3", "ZrO2", "LaCl3", "ZnO", "Ga2O3"):
+        assert worker.initial_moments(Atoms(closed)) is None
+
+
+@pytest.mark.dft
+@pytest.mark.physics
+@needs_gpaw
+def test_iron_is_labelled_with_its_moment(tmp_path):
+    write_frames(tmp_path / "frame.extxyz", [bulk("Fe", cubic=True)])
+    gpaw = Gpaw(python=PYTHON, cutoff_eV=400.0, kpoints=(4, 4, 4))
+    out = tmp_path / "labelled.extxyz"
+    assert label_frame(tmp_path / "frame.extxyz", out, settings=Label(engine="gpaw", gpaw=gpaw))
+    moment = ase.io.read(out).info["label"]["magnetic_moment"]
+    assert moment / 2 == pytest.approx(2.2, abs=0.2)  # Bohr magnetons per atom, PBE
