@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -363,7 +364,12 @@ EXAMPLES = {
         Example("XDATCAR", write_xdatcar, knows_interval=False),
         Example("vasprun.xml", write_vasprun),
         Example("vaspout.h5", write_vaspout),
-        Example("run.lammpstrj", write_dump, knows_interval=False),
+        Example(
+            "run.lammpstrj",
+            partial(write_dump, columns="id type x y z"),
+            (("elements", {"1": "Li", "2": "Cl"}),),
+            knows_interval=False,
+        ),
         Example("run-pos-1.xyz", write_cp2k, (("cell_file", "run-1.cell"),)),
         Example("traj.xtc", write_xtc, _TOPOLOGY, atol_A=2e-4),
         Example("traj.trr", write_trr, _TOPOLOGY),

@@ -498,3 +498,54 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "locked.extxyz").touch()
     with pytest.raises(InputError, match="is empty"):
         read_files(tmp_path / "locked.extxyz")
+
+
+def test_options_that_do_not_apply_are_refused_or_noted(tmp_path: Path) -> None:
+    run, _ = walk(6)
+    write_extxyz(tmp_path / "run.extxyz", run)
+    write_gro(tmp_path / "conf.gro", run[:1])
+    source = read_files(tmp_path / "run.extxyz", topology=tmp_path / "conf.gro")
+    assert source.notes == ("conf.gro is not needed: the files name their atoms",)
+    with pytest.raises(InputError, match=r"elements = '3': no atom of .* its atoms are Cl, Li"):
+        read_files(tmp_path / "run.extxyz", elements={"3": "Li"})
+    with pytest.raises(InputError, match="group = 'all': is for H5MD files"):
+        read_files(tmp_path / "run.extxyz", group="all")
+
+
+def test_a_last_frame_between_the_others_is_left_out(tmp_path: Path) -> None:
+    """GROMACS writes the last step into a TRR, and LAMMPS the step at which a run ends."""
+    run, true_A = walk(30)
+    write_dump(tmp_path / "run.dump", run)
+    text = (tmp_path / "run.dump").read_text()
+    (tmp_path / "run.dump").write_text(text.replace("TIMESTEP\n2900\n", "TIMESTEP\n2837\n"))
+    source = read_files(tmp_path / "run.dump", frame_interval_ps=0.1)
+    assert source.notes == ("1 frames between the others (the first at step 2837) are left out",)
+    check(source, true_A[:29])
+
+
+def test_an_interval_that_makes_impossible_steps_is_refused(tmp_path: Path) -> None:
+    run, _ = walk(6)
+    write_dump(tmp_path / "run.dump", run)
+    with pytest.raises(InputError, match="100 steps apart, so that a step had 100 fs"):
+        read_files(tmp_path / "run.dump", frame_interval_ps=10.0)
+
+
+def test_a_block_that_was_never_written_is_found(tmp_path: Path) -> None:
+    run, _ = walk(20)
+    for atoms, expected in (([3], "atom 4 is"), ([3, 5], "several atoms are")):
+        positions_A = run.positions_A.copy()
+        positions_A[8, atoms] = 0.0
+        write_extxyz(tmp_path / "run.extxyz", Run(run.symbols, positions_A, run.cells_A))
+        with pytest.raises(InputError, match=f"{expected} exactly at the origin in frame 9"):
+            read_files(tmp_path / "run.extxyz")
+    positions_A = run.positions_A.copy()
+    positions_A[8, 3] += 5.5  # and back
+    write_extxyz(tmp_path / "run.extxyz", Run(run.symbols, positions_A, run.cells_A))
+    with pytest.raises(InputError, match=r"atom 4 moves .* Å and back in frame 9"):
+        read_files(tmp_path / "run.extxyz")
+    starting = run.positions_A.copy()
+    starting[0, 3] = 0.0  # as a crystal may begin
+    starting[1:, 3] = run.positions_A[1:, 3] - run.positions_A[1, 3]
+    starting[1:, 3] += 0.2
+    write_extxyz(tmp_path / "run.extxyz", Run(run.symbols, starting, run.cells_A))
+    assert read_files(tmp_path / "run.extxyz").n_frames == 20

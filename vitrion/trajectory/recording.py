@@ -151,6 +151,8 @@ def _record(request: Request, formats: list[Format], file: IO[bytes]) -> dict[st
             )
         if not count:
             raise InputError("trajectory", str(path), "holds no frame; leave it out")
+    if request.topology is not None and not request.used_topology:
+        request.note(f"{request.topology.name} is not needed: the files name their atoms")
     return recorder.found()
 
 
@@ -243,6 +245,13 @@ class _Recorder:
             charges = topology_charges if charges is None else charges
         if self._labels is not None and np.array_equal(labels, self._labels):
             return
+        unused = sorted(set(self.request.elements) - set(np.unique(labels).tolist()))
+        if unused:
+            raise InputError(
+                "elements",
+                ", ".join(unused),
+                f"no atom of {path} is called so; its atoms are {', '.join(np.unique(labels)[:8])}",
+            )
         symbols = elements(labels, self.request.elements, str(path))
         self._labels = np.array(labels)
         if not self.symbols:
@@ -260,6 +269,7 @@ class _Recorder:
         if self._topology is None:
             if self.request.topology is None:
                 raise _needs_topology(path)
+            self.request.used_topology = True
             self._topology = read_topology(self.request.topology, self.request)
         return self._topology
 
@@ -320,16 +330,23 @@ def _record_in_child(request: Request, file: IO[bytes], scratch: Path | None) ->
                 process.kill()
                 raise
         reply.seek(0)
-        answer = reply.read()
-        if process.returncode or not answer:
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise InputError(
-                "trajectory",
-                path,
-                f"is damaged: its reader ended with code {process.returncode} "
-                f"{' '.join(last)[:200]}; {COPY_AGAIN}",
-            )
+        errors.seek(0)
+        last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        return _found(reply.read(), process.returncode, " ".join(last), path)
+
+
+def _found(answer: bytes, code: int, last_words: str, path: str) -> dict[str, Any]:
+    """What the process that reads has found.
+
+    Raises:
+        InputError: what it raised, or that it died.
+    """
+    if code or not answer:
+        raise InputError(
+            "trajectory",
+            path,
+            f"is damaged: its reader ended with code {code} {last_words[:200]}; {COPY_AGAIN}",
+        )
     found = json.loads(answer)
     if "error" in found:
         raise InputError(*found["error"])
@@ -363,18 +380,22 @@ def _main(frames_fd: int, reply_fd: int) -> None:
     topology = asked.pop("topology")
     paths = [Path(path) for path in asked.pop("paths")]
     request = Request(paths=paths, topology=topology and Path(topology), **asked)
+    with os.fdopen(frames_fd, "wb", buffering=0) as file, os.fdopen(reply_fd, "wb") as reply:
+        _answer(request, file, reply, MEMORY_BYTES + 6 * sum(p.stat().st_size for p in paths))
+
+
+def _answer(request: Request, file: IO[bytes], reply: IO[bytes], memory_bytes: int) -> None:
+    """Read files and write down what was found, as the one thing that this process does."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core file beside the user's
-    limit = MEMORY_BYTES + 6 * sum(path.stat().st_size for path in paths)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     answer: dict[str, Any]
     try:
-        with os.fdopen(frames_fd, "wb", buffering=0) as file:
-            answer = _record(request, [format_of(path) for path in paths], file)
+        answer = _record(request, [format_of(path) for path in request.paths], file)
         answer = {**answer, "cells_A": [cell.tolist() for cell in answer["cells_A"]]}
     except InputError as error:
         answer = {"error": [error.key, error.value, error.remedy]}
-    with os.fdopen(reply_fd, "wb") as reply:
-        reply.write(json.dumps(answer).encode())
+    reply.write(json.dumps(answer).encode())
+    reply.flush()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from vitrion.base.errors import InputError
 from vitrion.trajectory.h5md import read_segments
 from vitrion.trajectory.motion import Motion, folding_jump
+from vitrion.trajectory.oddities import odd_frame
 from vitrion.trajectory.readers import Request, format_of
 from vitrion.trajectory.readers.cells import cells_of, given_cell
 from vitrion.trajectory.recording import Recording, record
@@ -61,7 +62,18 @@ def read_files(
         raise InputError("trajectory", [], "give at least one file")
     formats = [format_of(path) for path in files]
     if formats[0].name == "HDF5" and _is_ours(files[0]):
-        return _segments(files, frame_interval_ps)
+        others = {
+            "topology": topology,
+            "elements": elements or None,
+            "group": group,
+            "cell": cell_A,
+            "cell-file": cell_file,
+            "cell-volume-A3": cell_volume_A3,
+            "ignore-times": ignore_times or None,
+        }
+        return _segments(files, frame_interval_ps, others)
+    if group is not None and not any(kind.name == "HDF5" for kind in formats):
+        raise InputError("group", group, "is for H5MD files; leave it out")
     request = Request(
         paths=files,
         elements=dict(elements or {}),
@@ -79,6 +91,9 @@ def read_files(
         frame_interval_ps=frame_interval_ps,
         ignore_times=ignore_times,
     )
+    odd = odd_frame(recording.positions_A, cells_A, timeline.rows, motion.usual_A)
+    if odd is not None:
+        raise _odd(recording, timeline, files, *odd)
     is_wrapped, notes = _is_wrapped(recording, cells_A, timeline, files, unwrapped)
     return Source(
         symbols=recording.symbols,
@@ -89,6 +104,20 @@ def read_files(
         n_frames=len(timeline.rows),
         charges=recording.charges,
         notes=(*recording.notes, *timeline.notes, *notes),
+    )
+
+
+def _odd(
+    recording: Recording, timeline: Timeline, files: Sequence[Path], place: int, what: str
+) -> InputError:
+    row = timeline.rows[place]
+    path = files[int(recording.file[row])]
+    return InputError(
+        "trajectory",
+        str(path),
+        f"{what} in frame {row + 1}, as no atom does; the frame is damaged: copy the file again, "
+        "or "
+        "cut it there",
     )
 
 
@@ -127,7 +156,12 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _segments(files: Sequence[Path], frame_interval_ps: float | None) -> Source:
+def _segments(
+    files: Sequence[Path], frame_interval_ps: float | None, others: Mapping[str, object]
+) -> Source:
+    for option, value in others.items():
+        if value is not None:
+            raise InputError(option, value, f"{files[0]} holds all that is needed; leave it out")
     source = read_segments(files)
     own_ps = source.frame_interval_ps
     if frame_interval_ps is not None and not np.isclose(own_ps, frame_interval_ps, rtol=1e-3):

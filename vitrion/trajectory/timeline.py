@@ -25,6 +25,10 @@ SAME_TIME = 0.25  # of an interval, between times that are one
 CONTINUES, FOLLOWS = 4.0, 1.5
 # Two runs that overlap may drift apart, but not so many usual steps.
 DIVERGES = 12.0
+# So many frames off the grid of the others are left out.
+MOST_ODD, MOST_ODD_SHARE = 2, 0.01
+# Steps of molecular dynamics with atoms.
+LEAST_STEP_FS, MOST_STEP_FS = 0.01, 20.0
 # A time without a unit is in ps below, in fs above; between, both would do.
 BARE_PS, BARE_FS = 0.5, 100.0
 
@@ -71,6 +75,7 @@ def arrange(
         plan.by_positions()
     else:
         plan.by_clock()
+        plan.leave_out_odd_frames()
         plan.check_spacing()
     interval_ps = _interval(plan, clock, frame_interval_ps, paths)
     return Timeline(np.array(plan.rows), interval_ps, tuple(plan.notes))
@@ -90,14 +95,22 @@ class _Clock:
 
 def _clock(recording: Recording, paths: Sequence[Path]) -> _Clock | None:
     """The times of the frames, otherwise their steps, if every file has them and they change."""
-    known = {
-        name: (values, np.isfinite(values).all() and len(values) > 1 and np.ptp(values) > 0)
-        for name, values in (
-            ("ps", recording.time_ps),
-            ("bare", recording.bare_time),
-            ("steps", recording.step),
-        )
-    }
+    known = {}
+    for name, values in (
+        ("ps", recording.time_ps),
+        ("bare", recording.bare_time),
+        ("steps", recording.step),
+    ):
+        has = np.isfinite(values)
+        if has.any() and not has.all():
+            row = int(np.argmin(has))
+            raise InputError(
+                "trajectory",
+                str(paths[int(recording.file[row])]),
+                f"frame {row + 1} has no time or step and others have; give frames of one kind, or "
+                "--frame-interval-ps and --ignore-times",
+            )
+        known[name] = values, has.all() and len(values) > 1 and np.ptp(values) > 0
     times_ps, have_times = known["ps"]
     if have_times:
         return _Clock(times_ps, "ps", 1.0)
@@ -268,6 +281,26 @@ class _Plan:
             "independent runs one by one",
         )
 
+    def leave_out_odd_frames(self) -> None:
+        """Leave out a few frames between the others, such as the last step of a run."""
+        assert self.clock is not None
+        at = np.array(self.at)
+        gaps = np.diff(at)
+        if len(at) < 4:
+            return
+        usual = float(np.median(gaps))
+        start = at[int(np.argmin(np.abs(gaps - usual)))]
+        phase = (at - start) / usual
+        odd = np.abs(phase - np.round(phase)) > SAME_TIME
+        if not odd.any() or odd.sum() > max(MOST_ODD, MOST_ODD_SHARE * len(at)):
+            return
+        first = self.clock.text(at[np.argmax(odd)])
+        self.notes.append(
+            f"{odd.sum()} frames between the others (the first at {first}) are left out"
+        )
+        self.rows = [row for row, is_odd in zip(self.rows, odd, strict=True) if not is_odd]
+        self.at = at[~odd].tolist()
+
     def check_spacing(self) -> None:
         """Refuse what is not evenly spaced.
 
@@ -320,6 +353,21 @@ def _counted(notes: list[str]) -> list[str]:
     return notes if len(notes) <= 4 else [*notes[:3], f"{len(notes) - 3} more places like these"]
 
 
+def _check_step(given_ps: float, steps: float, name: str) -> None:
+    """Refuse an interval that makes steps which no molecular dynamics has.
+
+    Frames one step apart may be numbered frames, of which nothing is known.
+    """
+    step_fs = given_ps * 1e3 / steps
+    if steps > 1.5 and not LEAST_STEP_FS <= step_fs <= MOST_STEP_FS:
+        raise InputError(
+            "frame-interval-ps",
+            given_ps,
+            f"the frames of {name} are {steps:g} steps apart, so that a step had {step_fs:g} fs; "
+            "correct it, or add --ignore-times if the steps in the file are wrong",
+        )
+
+
 def _interval(
     plan: _Plan, clock: _Clock | None, given_ps: float | None, paths: Sequence[Path]
 ) -> float:
@@ -327,6 +375,8 @@ def _interval(
     name = str(paths[0])
     if clock is None or clock.unit == "steps" or len(plan.rows) < 2:
         if given_ps is not None:
+            if clock is not None and len(plan.rows) > 1:
+                _check_step(given_ps, plan.interval, name)
             return given_ps
         what = "its steps are known, but not how long one is" if clock else "it holds no times"
         raise InputError(

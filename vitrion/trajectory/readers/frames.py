@@ -52,6 +52,7 @@ class Request:
         elements: element of names and types that the files use.
         topology: file that names the atoms, for formats that do not.
         group: particle group of an H5MD file.
+        used_topology: whether the topology was needed; set by readers.
         notes: what the user should know, in order; readers add to it.
     """
 
@@ -59,6 +60,7 @@ class Request:
     elements: Mapping[str, str] = field(default_factory=dict)
     topology: Path | None = None
     group: str | None = None
+    used_topology: bool = False
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:

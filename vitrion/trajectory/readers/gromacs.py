@@ -29,6 +29,7 @@ _LEAST_COMPRESSED_ATOMS = 10
 
 def gro(path: Path, request: Request) -> Iterator[Frame]:
     """The frames of a gro file."""
+    n_atoms: int | None = None
     with Lines(path) as lines:
         while (title := lines.next()) is not None:
             if not title.strip():
@@ -37,7 +38,7 @@ def gro(path: Path, request: Request) -> Iterator[Frame]:
                     return
                 lines.give_back(following)
             try:
-                n_atoms = count_of(lines.take(1)[0])
+                n_atoms = count_of(lines.take(1)[0], n_atoms)
                 atoms = lines.take(n_atoms)
                 frame = _gro_frame(title, atoms, lines.take(1)[0], request)
             except (Damaged, ValueError, IndexError) as error:
@@ -50,6 +51,9 @@ def _gro_frame(title: str, atoms: list[str], box: str, request: Request) -> Fram
     if len(points) < 3:
         raise Damaged(f"{atoms[0].strip()!r} has no three coordinates")
     width = points[1] - points[0]
+    for line in atoms:
+        if any(line[at : at + 1] != "." for at in points):
+            raise Damaged(f"{line.strip()!r} has its numbers in other columns")
     starts = [20 + width * n for n in range(3)]
     positions = np.array([[line[at : at + width] for at in starts] for line in atoms]).astype(float)
     edges = np.array(box.split(), dtype=float)
@@ -88,6 +92,7 @@ def label_of_name(name: str, residue: str, mapping: Mapping[str, str]) -> str:
 
 def trr(path: Path, request: Request) -> Iterator[Frame]:
     """The frames of a TRR file that hold positions."""
+    first_atoms: int | None = None
     with path.open("rb") as file:
         while head := file.read(len(_TRR_MAGIC)):
             if len(head) < len(_TRR_MAGIC) and _TRR_MAGIC.startswith(head):
@@ -97,7 +102,8 @@ def trr(path: Path, request: Request) -> Iterator[Frame]:
             # sizes of: input record, energies, box, virial, pressure, topology, symbols, x, v, f
             sizes = struct.unpack(">13i", _exactly(file, 52))
             *parts, n_atoms, step, _ = sizes
-            if min(parts) < 0 or n_atoms <= 0 or max(parts) > 24 * max(n_atoms, 9):
+            first_atoms = first_atoms or n_atoms
+            if min(parts) < 0 or n_atoms != first_atoms or max(parts) > 24 * max(n_atoms, 9):
                 raise Damaged(f"sizes of a frame {sizes}")
             box_size, x_size = parts[2], parts[7]
             width = box_size // 9 or x_size // (3 * n_atoms)
@@ -159,7 +165,7 @@ def xtc(path: Path, request: Request) -> Iterator[Frame]:
 
 def _xtc_steps(path: Path) -> Iterator[int | None]:
     """Steps of the frames, None for one that is cut, from the heads of the frames alone."""
-    size, first_atoms = path.stat().st_size, None
+    size, first_atoms, longest = path.stat().st_size, None, 0
     with path.open("rb") as file:
         while file.tell() < size:
             start = file.tell()
@@ -185,9 +191,12 @@ def _xtc_steps(path: Path) -> Iterator[int | None]:
                     raise Damaged(f"{length} bytes of a frame at byte {start}")
                 length = -(-length // 4) * 4
             if file.tell() + length > size:
+                if longest and size - start > 2 * longest:
+                    raise Damaged(f"{length} bytes of a frame at byte {start}")
                 yield None
                 return
             file.seek(length, 1)
+            longest = max(longest, file.tell() - start)
             yield step
 
 

@@ -27,7 +27,7 @@ _VASP = "intermediate/ion_dynamics"
 
 def frames(path: Path, request: Request) -> Iterator[Frame]:
     """The frames of a file, by what it holds."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         if "particles" in file:
             yield from _h5md(file, path, request)
         elif f"{_VASP}/position_ions" in file:

@@ -46,7 +46,7 @@ def frames(path: Path, request: Request) -> Iterator[Frame]:
         while (line := lines.next_filled()) is not None:
             lines.give_back(line)
             try:
-                block = _block(lines, request, path)
+                block = _block(lines, request, path, None if ids is None else len(ids))
                 if block is None:
                     continue
                 if "UNITS" in block.items:
@@ -68,7 +68,7 @@ class _Block:
         self.bounds = self.columns = ""
 
 
-def _block(lines: Lines, request: Request, path: Path) -> _Block | None:
+def _block(lines: Lines, request: Request, path: Path, expected: int | None) -> _Block | None:
     """The next frame; None where one is left unfinished and another follows.
 
     A killed run that continues in the same file leaves such a frame.
@@ -102,7 +102,7 @@ def _block(lines: Lines, request: Request, path: Path) -> _Block | None:
             _go_to_next(lines, found, request, path)
             return None
         if name == "NUMBER OF ATOMS":
-            n_atoms = count_of(found[0])
+            n_atoms = count_of(found[0], expected)
         block.items[name] = found
         if name == "ATOMS":
             return block
@@ -214,6 +214,8 @@ def _labels(
     column: Mapping[str, np.ndarray], types: Mapping[str, str], request: Request, path: Path
 ) -> np.ndarray:
     """Names of the atoms: elements, or types of which the element is known."""
+    if "type" in column and set(np.unique(column["type"])) <= set(request.elements):
+        return column["type"]
     if "element" in column and not _all_carbon(column):
         return column["element"]
     if "type" in column:
@@ -247,6 +249,7 @@ def _types_of_topology(request: Request) -> dict[str, str]:
     """Elements of the types, where the topology is a data file."""
     if request.topology is None or not is_data_file(request.topology):
         return {}
+    request.used_topology = True
     return _elements_of_types(_sections(request.topology))
 
 

@@ -63,6 +63,9 @@ def frames(path: Path, request: Request) -> Iterator[Frame]:
 
 
 def _positions(atoms: list[str]) -> np.ndarray:
+    for line in atoms:
+        if line[34:35] + line[42:43] + line[50:51] != "...":
+            raise Damaged(f"{line.strip()!r} has its coordinates in other columns")
     return np.array([[line[30:38], line[38:46], line[46:54]] for line in atoms]).astype(float)
 
 

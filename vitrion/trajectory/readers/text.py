@@ -138,13 +138,15 @@ def table(lines: list[str]) -> np.ndarray:
     return np.array(rows)
 
 
-def count_of(text: str) -> int:
+def count_of(text: str, expected: int | None = None) -> int:
     """A number of atoms.
 
     Raises:
-        Damaged: not a whole number above 0.
+        Damaged: not a whole number above 0, or another than that of the frames before.
     """
     word = text.strip()
     if not word.isdigit() or not 0 < int(word) < 10**9:
         raise Damaged(f"{word[:40]!r} is no number of atoms")
+    if expected is not None and int(word) != expected:
+        raise Damaged(f"{int(word)} atoms where {expected} are expected; the atoms change")
     return int(word)

@@ -46,10 +46,11 @@ class _Comment:
 
 def frames(path: Path, request: Request) -> Iterator[Frame]:
     """The frames of a file."""
+    expected: int | None = None
     with Lines(path) as lines:
         while (line := lines.next_filled()) is not None:
             try:
-                n_atoms = count_of(line)
+                n_atoms = expected = count_of(line, expected)
                 comment = _comment(lines.take(1)[0], request, path)
                 yield _frame(table(lines.take(n_atoms)), comment)
             except Damaged as error:
