@@ -188,7 +188,8 @@ quench: {limits: {least_distance_A: 1.2 A}} | least_distance_A = '1.2 A': give a
 transport: {discard_ps: 10_000} | less than production.length_ps (10000)
 transport: {residence_tolerance_ps: 1e6} | less than production.length_ps (10000)
 transport: {charges: {Xx: 1}} | transport.charges.Xx = 1: Xx is no element that CHGNet knows
-transport: {charges: {Li: 0.5}} | transport.charges.Li = 0.5: give a whole number from -8 to 8
+transport: {charges: {Li: 50}} | transport.charges.Li = 50: give a number from -8 to 8
+transport: {charges: {Li: one}} | transport.charges.Li = 'one': give a number from -8 to 8
 transport: {charges: {Li: true}} | Li is true; true and false are no numbers
 transport: {charges: {no: 1}} | transport.charges.False = 1: this key is not read as text
 transport: {cutoffs_A: {AlCl: 2.9}} | write AlCl as two elements

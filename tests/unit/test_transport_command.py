@@ -71,6 +71,77 @@ def test_tables_that_need_a_center_are_left_out_without(good, tmp_path):
     assert not {"network", "residence", "coordination", "clusters"} & written
 
 
+CHARGED = {
+    "clusters",
+    "cluster_sensitivity",
+    "conductivity",
+    "conductivity_curve",
+    "haven",
+    "onsager",
+}
+
+
+def test_charges_may_be_fractions(good):
+    """All charges halved: a quarter of the conductivity, and equal ratios."""
+    tables = []
+    for charges in ("Li=1,Al=3,Cl=-1", "Li=0.5,Al=1.5,Cl=-0.5"):
+        assert main(["analyze", good, *options(charges=charges)]) == 0
+        tables.append(
+            [read_table(f"out/{name}.parquet") for name in ("conductivity_curve", "haven")]
+        )
+    (full, full_ratio), (half, half_ratio) = tables
+    np.testing.assert_allclose(4 * half["sigma_mS_cm"], full["sigma_mS_cm"], rtol=1e-12)
+    np.testing.assert_array_equal(half_ratio["haven_ratio"], full_ratio["haven_ratio"])
+
+
+def test_a_charged_cell_is_analysed_where_it_is_meant(good, caplog):
+    charges = {"charges": "Li=1,Al=2,Cl=-1"}
+    assert main(["analyze", good, *options(**charges)]) == 2
+    assert main(["analyze", good, *options(**charges), "--allow-net-charge"]) == 0
+    assert "the cell has a net charge of -1 e: conductivities depend on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("symbols", "changes"),
+    [
+        ("HPd7", {"charges": "H=0,Pd=0", "mobile": "H", "center": None, "ligands": None}),
+        ("Al8", {"charges": "Al=0", "mobile": "Al", "center": None, "ligands": None}),
+        ("LiLiAlClClClClCl", {"charges": "Li=0,Al=5,Cl=-1"}),
+    ],
+)
+def test_without_a_charge_there_is_diffusion_alone(tmp_path, monkeypatch, symbols, changes):
+    """Tables of an earlier analysis with charges go away, and D does not depend on charges."""
+    monkeypatch.chdir(tmp_path)
+    write("run.extxyz", frames(200, symbols))
+    with_charge = {**changes, "charges": "Al=1,H=7,Pd=-1,Li=1,Cl=-1"}
+    main(["analyze", "run.extxyz", *options(**with_charge), "--allow-net-charge"])
+    before = read_table("out/diffusion.parquet")
+    assert main(["analyze", "run.extxyz", *options(**changes)]) == 0
+    written = {path.stem for path in (tmp_path / "out").glob("*.parquet")}
+    assert {"diffusion", "msd", "trajectories", "convergence", "rdf"} <= written
+    assert not CHARGED & written
+    after = read_table("out/diffusion.parquet")
+    np.testing.assert_array_equal(after["D_cm2_s"], before["D_cm2_s"])
+    quantities = set(read_table("out/convergence.parquet")["quantity"])
+    assert quantities
+    assert all(name.startswith(("D_", "environment", "residence")) for name in quantities)
+    assert Path("out/overview.png").is_file()
+
+
+def test_options_of_the_diffusive_criterion(good):
+    """A displacement that no ion reaches, or a slope that none has, leaves no D."""
+    write("long.extxyz", frames(400))
+    found = {}
+    for name, changes in (
+        ("usual", {}),
+        ("far", {"least_displacement_A": "500"}),
+        ("steep", {"diffusive_tolerance": "1e-9"}),
+    ):
+        assert main(["analyze", "long.extxyz", *options(**changes)]) == 0
+        found[name] = read_table("out/diffusion.parquet")["diffusive"].any()
+    assert found == {"usual": True, "far": False, "steep": False}
+
+
 @pytest.fixture(scope="module")
 def from_extxyz(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extxyz")
@@ -101,9 +172,13 @@ BAD_OPTIONS = {
     "no frame interval": ({"frame_interval_ps": "0"}, "frame-interval-ps = 0.0", "above 0"),
     "discards everything": ({"discard_ps": "100"}, "discard_ps = 100.0", "use less"),
     "charges malformed": ({"charges": "Li:1"}, "charges = 'Li:1'", "for example Li=1,Al=3"),
-    "charges not whole": ({"charges": "Li=0.9,Al=3,Cl=-1"}, "Li=0.9", "NAME=whole number"),
+    "charge no number": ({"charges": "Li=x,Al=3,Cl=-1"}, "Li=x", "NAME=number"),
     "charges missing": ({"charges": "Li=1,Al=3"}, "charges = {", "add the charge of Cl"),
-    "charges not neutral": ({"charges": "Li=1,Al=2,Cl=-1"}, "charges = {", "net charge of -1"),
+    "charges not neutral": (
+        {"charges": "Li=1,Al=2,Cl=-1"},
+        "charges = {",
+        "net charge of -1 e; correct",
+    ),
     "charges twice": ({"charges": "Li=1,Li=1,Al=3,Cl=-1"}, "charges = 'Li=1,Li", "Li twice"),
     "mobile absent": ({"mobile": "Na"}, "mobile = 'Na'", "it has ['Al', 'Cl', 'Li']"),
     "center absent": ({"center": "Ga"}, "center = 'Ga'", "it has ['Al', 'Cl', 'Li']"),
@@ -111,12 +186,36 @@ BAD_OPTIONS = {
     "ligand is mobile": ({"ligands": "Li,Cl"}, "ligands = ['Li', 'Cl']", "different elements"),
     "bridge is no ligand": ({"bridges": "O"}, "bridges = ['O']", "among the ligands"),
     "cutoff malformed": ({"cutoffs_A": "Al-Cl"}, "cutoffs-A = 'Al-Cl'", "for example Al-Cl=2.9"),
-    "cutoff of no pair": ({"cutoffs_A": "AlCl=2.9"}, "cutoffs-A = 'AlCl=2.9'", "Al-Cl=2.9"),
-    "cutoff of no atoms": ({"cutoffs_A": "Al-O=2.1"}, "cutoffs-A = 'Al-O=2.1'", "trajectory"),
+    "cutoff of no pair": (
+        {"cutoffs_A": "AlCl=2.9"},
+        "--cutoffs-A = {'AlCl': 2.9}",
+        "as two elements",
+    ),
+    "cutoff of no atoms": ({"cutoffs_A": "Al-O=2.1"}, "--cutoffs-A = 'Al-O=2.1'", "Al-Cl, Al-Li"),
+    "cutoff of no shell": (
+        {"cutoffs_A": "Cl-Cl=4"},
+        "--cutoffs-A = 'Cl-Cl=4'",
+        "no shell needs it",
+    ),
+    "cutoff of no element": (
+        {"cutoffs_A": "Al-Xx=4"},
+        "--cutoffs-A = {'Al-Xx'",
+        "Xx is no element",
+    ),
+    "cutoff twice": ({"cutoffs_A": "Al-Cl=3,Cl-Al=4"}, "--cutoffs-A", "not both"),
+    "cutoff below zero": ({"cutoffs_A": "Al-Cl=-3"}, "--cutoffs-A.Al-Cl = -3.0", "from 0.5 to 30"),
+    "cutoff without a center": (
+        {"cutoffs_A": "Al-Cl=3", "center": None, "ligands": None},
+        "Al-Cl=3",
+        "give --center",
+    ),
     "ligand twice": ({"ligands": "Cl,Cl"}, "ligands = ['Cl', 'Cl']", "each element once"),
-    "g(r) to no number": ({"rdf_cutoff_A": "nan"}, "rdf-cutoff-A = nan", "above 0"),
-    "out is a file": ({"out": "run.extxyz"}, "out = 'run.extxyz'", "name a folder"),
-    "out in a file": ({"out": "run.extxyz/a"}, "run.extxyz/a: Not a directory", "another path"),
+    "g(r) to no number": ({"rdf_cutoff_A": "nan"}, "--rdf-cutoff-A = nan", "from 3 to 30"),
+    "g(r) too far": ({"rdf_cutoff_A": "500"}, "--rdf-cutoff-A = 500.0", "from 3 to 30"),
+    "tolerance of nothing": ({"diffusive_tolerance": "0"}, "--diffusive-tolerance = 0.0", "> 0"),
+    "negative displacement": ({"least_displacement_A": "-1"}, "--least-displacement-A", "≥ 0"),
+    "out is a file": ({"out": "run.extxyz"}, "argument --out", "run.extxyz is a file; name a"),
+    "out in a file": ({"out": "run.extxyz/a"}, "argument --out", "is a file, so run.extxyz/a"),
 }
 
 
@@ -131,7 +230,11 @@ def message(error: str) -> str:
 @pytest.mark.parametrize("name", BAD_OPTIONS)
 def test_bad_options_end_with_one_message(good, capsys, name):
     changes, key_and_value, remedy = BAD_OPTIONS[name]
-    assert main(["analyze", good, *options(**changes)]) == 2
+    try:
+        code = main(["analyze", good, *options(**changes)])
+    except SystemExit as ended:  # of the parser
+        code = ended.code
+    assert code == 2
     found = message(capsys.readouterr().err)
     assert key_and_value in found
     assert remedy in found

@@ -12,14 +12,13 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[str, float]:
+def numbers(key: str, text: str, example: str) -> dict[str, float]:
     """Parse `Li=1,Al=3`.
 
     Args:
         key: name of the option or column, for the message.
         text: the list.
         example: a correct one, for the message.
-        whole: whether only whole numbers are allowed.
 
     Raises:
         InputError: not such a list, or a name twice.
@@ -31,10 +30,9 @@ def numbers(key: str, text: str, example: str, *, whole: bool = False) -> dict[s
             value = float(number)
         except ValueError:
             value = math.nan
-        if not name or not math.isfinite(value) or (whole and value != int(value)):
-            kind = "whole number" if whole else "number"
-            raise InputError(key, text, f"write each as NAME={kind}, for example {example}")
+        if not name or not math.isfinite(value):
+            raise InputError(key, text, f"write each as NAME=number, for example {example}")
         if name in found:
             raise InputError(key, text, f"names {name} twice")
-        found[name] = int(value) if whole else value
+        found[name] = value
     return found

@@ -10,17 +10,31 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vitrion.base.errors import InputError
 from vitrion.base.text import names, numbers
 from vitrion.commands import output_folder
 
+if TYPE_CHECKING:
+    from vitrion.config import Transport
+
 HELP = "analyse any trajectory"
 EXAMPLE = (
     "vitrion analyze run.extxyz --temperature-K 600 --frame-interval-ps 0.1 "
     "--charges Li=1,Al=3,Cl=-1,O=-2 --mobile Li --center Al --ligands Cl,O --out analysis"
+)
+
+# Options that are keys of the configuration's section `transport`.
+SETTINGS = (
+    "discard_ps",
+    "reference_frame",
+    "rdf_cutoff_A",
+    "residence_tolerance_ps",
+    "diffusive_tolerance",
+    "least_displacement_A",
 )
 
 
@@ -36,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--charges", help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2 [those in the file]"
+    )
+    parser.add_argument(
+        "--allow-net-charge", action="store_true", help="the cell is meant to be charged"
     )
     parser.add_argument("--mobile", required=True, help="the ion whose transport is analysed")
     parser.add_argument("--center", help="central cation of the polyhedra, if there are any")
@@ -79,7 +96,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4 [first minima of g(r)]",
     )
-    parser.add_argument("--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r) [10]")
+    parser.add_argument(
+        "--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r), 3 to 30 [10]"
+    )
+    parser.add_argument(
+        "--diffusive-tolerance",
+        type=float,
+        default=0.1,
+        help="largest deviation of the log-log slope of a diffusive MSD from 1 [0.1]",
+    )
+    parser.add_argument(
+        "--least-displacement-A",
+        type=float,
+        default=1.0,
+        help="smallest root mean squared displacement that counts as diffusion [1]",
+    )
     parser.add_argument(
         "--residence-tolerance-ps",
         type=float,
@@ -90,16 +121,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Analyse and write the tables into `--out`."""
-    from vitrion.config import validate_config
     from vitrion.report.overview import plot_overview
     from vitrion.trajectory.sources import read_files
     from vitrion.transport.analyze import analyze_source
     from vitrion.transport.roles import Roles
 
-    for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3", "rdf_cutoff_A"):
+    for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3"):
         _check_number(option, getattr(args, option), least=0, strictly=True)
-    for option in ("discard_ps", "residence_tolerance_ps"):
-        _check_number(option, getattr(args, option), least=0)
     ligands = names(args.ligands)
     if bool(args.center) != bool(ligands):
         raise InputError(
@@ -107,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
             args.ligands if args.center else args.center,
             "give --center and --ligands together, or neither",
         )
+    settings = _settings(args, ligands)
     source = read_files(
         args.trajectory,
         frame_interval_ps=args.frame_interval_ps,
@@ -122,24 +151,8 @@ def run(args: argparse.Namespace) -> None:
     )
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
-    settings = validate_config({"campaign": "single"}).transport.model_copy(
-        update={
-            "discard_ps": args.discard_ps,
-            "reference_frame": args.reference_frame,
-            "charges": _charges(args.charges, source.charges),
-            "rdf_cutoff_A": args.rdf_cutoff_A,
-            "cutoffs_A": numbers("cutoffs-A", args.cutoffs_A, "Al-Cl=2.9"),
-            "residence_tolerance_ps": args.residence_tolerance_ps,
-        }
-    )
-    for pair in settings.cutoffs_A:
-        elements = pair.split("-")
-        if len(elements) != 2 or not set(elements) <= set(source.symbols):
-            raise InputError(
-                "cutoffs-A",
-                args.cutoffs_A,
-                f"{pair} is not two elements of the trajectory; write for example Al-Cl=2.9",
-            )
+    # The configuration's charges are whole numbers, those of other people's models need not be.
+    settings = settings.model_copy(update={"charges": _charges(args.charges, source.charges)})
     roles = Roles(
         mobile=args.mobile, center=args.center, ligands=ligands, bridges=names(args.bridges)
     )
@@ -157,6 +170,7 @@ def run(args: argparse.Namespace) -> None:
         roles=roles,
         key=key,
         settings=settings,
+        allow_net_charge=args.allow_net_charge,
         metadata={
             "trajectory": [str(path) for path in args.trajectory],
             "notes": list(source.notes),
@@ -168,11 +182,35 @@ def run(args: argparse.Namespace) -> None:
     print(f"tables and overview.png in {args.out}")
 
 
+def _settings(args: argparse.Namespace, ligands: Sequence[str]) -> Transport:
+    """The options that are keys of the configuration, with their limits there, but the charges."""
+    from pydantic import ValidationError
+
+    from vitrion.config import Transport, input_error
+
+    cutoffs_A = numbers("--cutoffs-A", args.cutoffs_A, "Al-Cl=2.9")
+    values = {key: getattr(args, key) for key in SETTINGS} | {"cutoffs_A": cutoffs_A}
+    try:
+        settings = Transport.model_validate(values)
+    except ValidationError as error:
+        wrong = input_error(error, values, Transport)
+        option = "--" + wrong.key.replace("_", "-")
+        raise InputError(option, wrong.value, wrong.remedy) from None
+    used = {frozenset((args.center, s)) for s in (*ligands, args.mobile) if args.center}
+    used |= {frozenset((args.mobile, s)) for s in ligands}
+    for pair, cutoff_A in settings.cutoffs_A.items():
+        if frozenset(pair.split("-")) not in used:
+            known = ", ".join(sorted("-".join(sorted(elements)) for elements in used))
+            remedy = f"used are {known}" if known else "give --center and --ligands with it"
+            raise InputError("--cutoffs-A", f"{pair}={cutoff_A:g}", f"no shell needs it; {remedy}")
+    return settings
+
+
 def _charges(text: str | None, in_file: Mapping[str, float] | None) -> dict[str, float]:
     """The charges that were given, otherwise those in the file."""
     example = "Li=1,Al=3,Cl=-1,O=-2"
     if text is not None:
-        return numbers("charges", text, example, whole=True)
+        return numbers("charges", text, example)
     if in_file is None:
         raise InputError(
             "charges", None, f"the file holds no charge for each element; give --charges {example}"

@@ -54,6 +54,8 @@ Timestep_fs = Annotated[float, Field(ge=0.1, le=10)]
 RelativeDensity = Annotated[float, Field(ge=0.05, le=3)]
 Kpoints = Annotated[int, Field(gt=0, le=100)]
 RelaxationTime_fs = Annotated[float, Field(ge=1, le=1e7)]
+# Whole charges stay whole numbers, so that their text stays the same.
+Charge = Annotated[int, Field(ge=-8, le=8)] | Annotated[float, Field(ge=-8, le=8)]
 Cutoff_A = Annotated[float, Field(ge=0.5, le=30)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
@@ -643,7 +645,7 @@ class Transport(Section):
         "center_of_mass",
         description="atoms whose drift is removed; framework is all but the mobile ions",
     )
-    charges: dict[Element, Annotated[int, Field(ge=-8, le=8)]] = Field(
+    charges: dict[Element, Charge] = Field(
         {"Li": 1, "Na": 1, "K": 1, "Al": 3, "Ga": 3, "In": 3, "Cl": -1, "Br": -1, "I": -1, "O": -2},
         description="formal charges in e; those in a composition's row take precedence",
     )

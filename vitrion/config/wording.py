@@ -22,7 +22,7 @@ def describe(schema: dict[str, Any], *, many: bool = False) -> str:
         many: in the plural.
     """
     if "anyOf" in schema:
-        return " or ".join(describe(kind, many=many) for kind in schema["anyOf"])
+        return " or ".join(describe(kind, many=many) for kind in _kinds(schema))
     if "$ref" in schema:
         return _WORDS["object"][many]
     if "enum" in schema or "const" in schema:
@@ -40,9 +40,16 @@ def describe(schema: dict[str, Any], *, many: bool = False) -> str:
             return f"{_WORDS[str(kind)][many]} {_range(schema)}".strip()
 
 
+def _kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The kinds of value that a key takes; a number may always be whole."""
+    kinds = schema.get("anyOf", [schema])
+    is_number = any(kind.get("type") == "number" for kind in kinds)
+    return [kind for kind in kinds if not (is_number and kind.get("type") == "integer")]
+
+
 def request(schema: dict[str, Any]) -> str:
     """The same as a request, for example `give a whole number from 1 to 9`."""
-    return "give " + " or ".join(map(_with_article, schema.get("anyOf", [schema])))
+    return "give " + " or ".join(map(_with_article, _kinds(schema)))
 
 
 def _with_article(schema: dict[str, Any]) -> str:

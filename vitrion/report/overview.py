@@ -135,6 +135,9 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 
 def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="conductivity", xlabel="mS/cm")
+    if "conductivity" not in tables:
+        say_nothing(panel, "the mobile species has no charge:\nno conductivity")
+        return
     found = headline(tables["conductivity"]).dropna(subset=["sigma_mS_cm"]).iloc[::-1]
     if found.empty:
         say_nothing(panel, "the mobile ion is not diffusive:\nno conductivity")

@@ -31,7 +31,7 @@ COLUMNS = {
     "mobile": "the ion whose transport is asked for",
     "center": "central cation of the polyhedra",
     "ligands": "elements of its first shell, for example Cl,O",
-    "charges": "formal charges in e, for example Li=1,Y=3,Cl=-1,O=-2; they go before "
+    "charges": "formal charges in e, for example Li=1,Y=3,Cl=-1,O=-2, or Co=2.5; they go before "
     "`transport.charges`",
     "coordination": "ligands of a central cation in a sound glass, one number or a range such "
     "as 5-7; default: 4",
@@ -67,7 +67,7 @@ class Composition:
     ligands: tuple[str, ...]
     formula: str
     density_guess_g_cm3: float
-    charges: Mapping[str, int] = field(default_factory=dict)
+    charges: Mapping[str, float] = field(default_factory=dict)
     coordination: tuple[int, int] = (4, 4)
 
     @property
@@ -107,15 +107,18 @@ class Composition:
             )
         return {element: int(amount * formula_units) for element, amount in self.amounts.items()}
 
-    def all_charges(self, defaults: Mapping[str, int]) -> dict[str, int]:
+    def all_charges(self, defaults: Mapping[str, float]) -> dict[str, float]:
         """Formal charges of the formula's elements: the row's own over the configuration's."""
         charges = {**defaults, **self.charges}
         return {element: charges[element] for element in self.amounts if element in charges}
 
-    def net_charge(self, defaults: Mapping[str, int]) -> Fraction:
+    def net_charge(self, defaults: Mapping[str, float]) -> Fraction:
         """Charge of one formula unit in e."""
         charges = self.all_charges(defaults)
-        return sum((n * charges[element] for element, n in self.amounts.items()), Fraction(0))
+        return sum(
+            (n * Fraction(str(charges[element])) for element, n in self.amounts.items()),
+            Fraction(0),
+        )
 
     def volume_A3(self, formula_units: int, density_g_cm3: float) -> float:
         """Cell volume that gives a mass density."""
@@ -208,7 +211,9 @@ def read_compositions(table: Path | str) -> dict[str, Composition]:
     return compositions
 
 
-def check_charges(composition: Composition, defaults: Mapping[str, int], path: Path | str) -> None:
+def check_charges(
+    composition: Composition, defaults: Mapping[str, float], path: Path | str
+) -> None:
     """Refuse a composition without charges, or that is not neutral with them.
 
     Args:
@@ -243,8 +248,8 @@ def check_charges(composition: Composition, defaults: Mapping[str, int], path: P
         )
 
 
-def _written(charges: Mapping[str, int]) -> str:
-    return ",".join(f"{element}={charge:+d}" for element, charge in charges.items())
+def _written(charges: Mapping[str, float]) -> str:
+    return ",".join(f"{element}={charge:+g}" for element, charge in charges.items())
 
 
 def _check_columns(found: Sequence[str], path: Path) -> None:
@@ -299,7 +304,7 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
             ",".join(ligands),
             f"the mobile ion ({mobile}), the central cation ({center}) and each ligand must differ",
         )
-    charges = numbers(where("charges"), row.get("charges", ""), "Li=1,O=-2", whole=True)
+    charges = numbers(where("charges"), row.get("charges", ""), "Li=1,O=-2")
     for element in charges:
         if element not in elements:
             raise InputError(
@@ -322,7 +327,7 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
         ligands=ligands,
         formula=row["formula"],
         density_guess_g_cm3=density,
-        charges={element: int(charge) for element, charge in charges.items()},
+        charges={e: int(z) if z == int(z) else z for e, z in charges.items()},
         coordination=_range(row.get("coordination") or "4", where("coordination")),
     )
 

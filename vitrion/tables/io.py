@@ -28,10 +28,15 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the network's frame of reference, of tables that have a column `frame`."""
-    if "frame" not in table:
+    """The rows in the network's frame of reference, of tables that have a column `frame`.
+
+    Where all atoms are mobile there is no network, and the rows of the first frame are taken.
+    """
+    if "frame" not in table or table.empty:
         return table
-    return table[table["frame"] == "network"].reset_index(drop=True)
+    frames = table["frame"].unique()
+    frame = "network" if "network" in frames else frames[0]
+    return table[table["frame"] == frame].reset_index(drop=True)
 
 
 def write_table(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,9 @@ from vitrion.transport.measure import (
 )
 from vitrion.transport.quantities import quantities
 from vitrion.transport.roles import Roles
-from vitrion.transport.rows import all_rows, transport_rows
+from vitrion.transport.rows import all_rows, transport_rows, without_charge
+
+logger = logging.getLogger("vitrion")
 
 
 def analyze_trajectory(
@@ -88,6 +91,7 @@ def analyze_source(
     metadata: Mapping[str, object] | None = None,
     flags: Sequence[str] = (),
     run: Mapping[str, float] | None = None,
+    allow_net_charge: bool = False,
 ) -> None:
     """Analyse any trajectory and write its tables into a folder, in place of earlier ones.
 
@@ -95,19 +99,28 @@ def analyze_source(
         source: frames, from `vitrion.trajectory.sources`.
         out: folder of the tables, and of the scratch file meanwhile.
         roles: which element does what; tables that need a central cation or ligands are left out
-            where there is none.
+            where there is none, and so are those of conductivities where the mobile ion has no
+            charge.
         key: values of the trajectory key columns; `temperature_K` may be a fraction.
         settings: the configuration's section.
         metadata: goes into every table's file metadata.
         flags: checks that the run failed.
         run: mean_temperature_K, wall_hours and steps_per_s where known.
+        allow_net_charge: whether the cell may be charged.
 
     Raises:
         InputError: roles or charges that do not fit, or frames that cannot be used.
     """
     out.mkdir(parents=True, exist_ok=True)
     tables = transport_tables(
-        source, roles=roles, key=key, settings=settings, scratch=out, flags=flags, run=run
+        source,
+        roles=roles,
+        key=key,
+        settings=settings,
+        scratch=out,
+        flags=flags,
+        run=run,
+        allow_net_charge=allow_net_charge,
     )
     described = {
         **(metadata or {}),
@@ -127,9 +140,16 @@ def transport_tables(
     scratch: Path | None = None,
     flags: Sequence[str] = (),
     run: Mapping[str, float] | None = None,
+    allow_net_charge: bool = False,
 ) -> dict[str, pd.DataFrame]:
     """The tables of `analyze_source` by name, with notes for their file metadata in `attrs`."""
-    roles.check(source.symbols, settings.charges)
+    roles.check(source.symbols, settings.charges, allow_net_charge=allow_net_charge)
+    is_charged = settings.charges[roles.mobile] != 0
+    if not is_charged:
+        # Charges only weigh the elements in sums of charge, which are left out below.
+        logger.info("%s has no charge: no conductivity", roles.mobile)
+        charges = {**settings.charges, roles.mobile: 1}
+        settings = settings.model_copy(update={"charges": charges})
     temperature_K, key = _temperature(key)
     with (
         Trajectory.read(
@@ -159,7 +179,8 @@ def transport_tables(
             trajectory, measured, roles, settings, temperature_K=temperature_K
         )
         progress.update()
-    return all_rows(measured, shorter, key, roles=roles, settings=settings, flags=flags, run=run)
+    tables = all_rows(measured, shorter, key, roles=roles, settings=settings, flags=flags, run=run)
+    return tables if is_charged else without_charge(tables)
 
 
 def transport_so_far(

@@ -252,7 +252,7 @@ def _survival(
         whole, beyond = _integral(times_ps, curve, survivors, exposed, start)
         tau.append(whole)
         tail.append(beyond)
-    n_origins, n_events = float(at_risk[0][:, 0].sum()), int(events[0].sum())
+    n_origins, n_events = float(at_risk[0][:, 0].sum()) or np.nan, int(events[0].sum())
     value, error = float(tau[0][0]), float(_larger(resamples, tau)) * widen
     if n_events < LEAST_EVENTS:
         value, model = np.nan, f"too few events (fewer than {LEAST_EVENTS})"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vitrion.base.errors import InputError
+
+logger = logging.getLogger("vitrion")
+
+# Largest charge per atom of a neutral cell: charges of force fields have few digits.
+NEUTRAL_e = 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,19 @@ class Roles:
         """`bridges`, or their default."""
         return self.bridges or (("O",) if "O" in self.ligands else self.ligands)
 
-    def check(self, symbols: Sequence[str], charges: Mapping[str, float]) -> None:
+    def check(
+        self,
+        symbols: Sequence[str],
+        charges: Mapping[str, float],
+        *,
+        allow_net_charge: bool = False,
+    ) -> None:
         """Refuse roles or charges that do not fit the atoms.
 
         Args:
             symbols: element of each atom.
             charges: formal charge of each element in e.
+            allow_net_charge: whether the cell may have one; a warning then says what it means.
 
         Raises:
             InputError: names the element and the remedy.
@@ -62,9 +75,16 @@ class Roles:
         if missing:
             raise InputError("charges", dict(charges), f"add the charge of {', '.join(missing)}")
         net = sum(charges[element] for element in symbols)
-        if abs(net) > 1e-6:
+        if abs(net) <= NEUTRAL_e * len(symbols):
+            return
+        if not allow_net_charge:
             raise InputError(
-                "charges", dict(charges), f"the cell has a net charge of {net:+g} e; correct them"
+                "charges",
+                dict(charges),
+                f"the cell has a net charge of {net:+.6g} e; correct them, or allow it where it is "
+                "meant, as with vacancies (--allow-net-charge)",
             )
-        if charges[self.mobile] == 0:
-            raise InputError("charges", dict(charges), f"{self.mobile} must have a charge")
+        logger.warning(
+            "the cell has a net charge of %+.6g e: conductivities depend on the frame of reference",
+            net,
+        )

@@ -58,6 +58,16 @@ WITH_LIGANDS = [
     "residence_sensitivity",
 ]
 
+# Tables that need a charge of the mobile ion.
+WITH_CHARGE = (
+    "cluster_sensitivity",
+    "clusters",
+    "conductivity",
+    "conductivity_curve",
+    "haven",
+    "onsager",
+)
+
 Rows = list[dict[str, object]]
 Moments = Mapping[str, Displacements]
 
@@ -186,6 +196,14 @@ def all_rows(
     for name in WITH_LIGANDS if roles.ligands else []:
         found.setdefault(name, _table(name, key, []))
     return found
+
+
+def without_charge(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of a trajectory whose mobile species has no charge: none of conductivities."""
+    kept = {name: frame for name, frame in tables.items() if name not in WITH_CHARGE}
+    convergence = kept["convergence"]
+    of_charge = convergence["quantity"].str.startswith(("sigma_", "t_", "haven_"))
+    return {**kept, "convergence": convergence[~of_charge]}
 
 
 def _table(
