@@ -13,6 +13,10 @@ min_version("9.12")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# Of envs/apptainer.def; used with --sdm apptainer alone.
+container: f"{workflow.basedir}/vitrion.sif"
+
+
 include: "rules/common.smk"
 include: "rules/dataset.smk"
 include: "rules/finetune.smk"

@@ -18,6 +18,7 @@ os.environ.update(
 )
 
 from snakemake.logging import logger
+from snakemake.resources import Resources
 
 from vitrion.base.errors import InputError
 from vitrion.campaign import layout

@@ -72,7 +72,15 @@ if CAMPAIGN.production.batch == 1:
 else:
 
     # The trajectories of a job are part of its outputs' names, so each batch has a rule of its own.
+    # What a profile sets for `produce_batch` holds for each of them. (Snakemake knows names alone.)
+    OVERRIDES = workflow.resource_settings._parsed_overwrite_resources
     for number, members in enumerate(CAMPAIGN.batches):
+        OVERRIDES[f"produce_batch_{number}"] = Resources(
+            {
+                **OVERRIDES.get("produce_batch", {}),
+                **OVERRIDES.get(f"produce_batch_{number}", {}),
+            }
+        )
 
         rule:
             name:

@@ -164,14 +164,15 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         add("network", fragment_size=size, fraction=fraction)
     for n, fraction in enumerate((0.1, 0.5, 0.4)):
         add("qn", n_bridges=n, fraction=fraction, fraction_err=0.02)
-    for ligand, terminal in ((halogen, 0.98), ("O", 0.1)):
+    bridge = "O" if "O" in elements else halogen
+    for ligand, terminal in {halogen: 0.98, bridge: 0.1}.items():
         for n, fraction in ((1, terminal), (2, 1 - terminal)):
             add("ligand_bonding", ligand=ligand, n_centers=n, fraction=fraction, fraction_err=0.02)
     for directions, fraction in enumerate((0.7, 0.2, 0.1, 0.0)):
         add("percolation", directions=directions, fraction=fraction)
     for atoms, angle in (
-        (f"{halogen}-{center}-{halogen}", 109), (f"{halogen}-{center}-O", 110),
-        (f"{center}-O-{center}", 135),
+        (f"{halogen}-{center}-{halogen}", 109), (f"{halogen}-{center}-{bridge}", 110),
+        (f"{center}-{bridge}-{center}", 135),
     ):  # fmt: skip
         for degrees in range(1, 180, 2):
             density = np.exp(-((degrees - angle) ** 2) / 200) / 25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from small_campaign import (
@@ -11,6 +12,19 @@ from small_campaign import (
     rules_run,
     small_campaign,
 )
+
+
+def test_what_a_profile_sets_for_batches_holds_for_each(tmp_path: Path) -> None:
+    """Rules of batches are numbered; what is set for one by its number goes before."""
+    campaign = small_campaign(tmp_path, production={"batch": 2}, finetune={"model": "pretrained"})
+    overrides = ("produce_batch:runtime=min(attempt*77,99)", "produce_batch_1:runtime=33")
+    glass = RESULTS / "production/LiAlCl"
+    targets = [glass / f"T{t:04d}/r0/segment-0000.h5" for t in (800, 1200)]
+    printed = campaign.graph("--set-resources", *overrides, "--", *targets).printed
+    runtimes = re.findall(
+        r"^rule (produce_batch_\d):\n(?: .*\n)*?    resources: .*runtime=(\d+)", printed, re.M
+    )
+    assert sorted(runtimes) == [("produce_batch_0", "77"), ("produce_batch_1", "33")]
 
 
 def test_a_batch_writes_what_its_trajectories_are_alone(checkout: Path, tmp_path: Path) -> None:

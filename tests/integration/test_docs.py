@@ -108,6 +108,23 @@ def names_files(command: str, folder: Path) -> None:
     assert all((ROOT / name).is_file() for name in names)
 
 
+def on_a_node(command: str, folder: Path) -> None:
+    """A vitrion command that srun takes to a node."""
+    parses(command[command.index("vitrion ") :], folder)
+
+
+def submits(command: str, folder: Path) -> None:
+    """A batch script of the shipped profile, which the user has copied; the shell can read it."""
+    (name,) = re.fullmatch(r"sbatch profiles/mycluster/(\w+\.sh)", command).groups()
+    ended = run(f"bash -n profiles/slurm/{name}", ROOT)
+    assert ended.returncode == 0, ended.stderr
+
+
+def has_recipe(command: str, folder: Path) -> None:
+    """Apptainer with a recipe that is there; tests/unit/test_container.py looks into it."""
+    assert (ROOT / command.split()[-1]).is_file()
+
+
 def selects_tests(command: str, folder: Path) -> None:
     """pytest with the option that lists what it would run."""
     ended = run(f"{command} --collect-only -q", folder)
@@ -122,6 +139,9 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r"snakemake( -n)?", dry_run, "the paper's campaign takes weeks"),
     (r"snakemake --configfile mine\.yaml", dry_run, "the paper's campaign takes weeks"),
     (r"snakemake --workflow-profile .*", dry_run, "needs a GPU or a cluster; tests/slurm runs one"),
+    (r"sbatch .*", submits, "needs a cluster; tests/slurm runs Snakemake on one"),
+    (r"srun .*", on_a_node, "needs a cluster"),
+    (r"apptainer build .*", has_recipe, "tests/unit/test_container.py builds it where it can"),
     (r"vitrion doctor", looks, "exit code 1 where the machine lacks something"),
     (r"vitrion plan --calibrate", parses, "measures 1302 atoms; tests/unit/test_plan.py"),
     (r"vitrion (finetune|evaluate) .*", parses, "minutes; tests/unit/test_training.py"),

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,7 @@ def test_dynamics_asks_for_one_gpu_on_the_gpu_partition(
     [
         "kill",
         pytest.param("scancel", marks=pytest.mark.faults),
+        pytest.param("scancel --signal=TERM --full", marks=pytest.mark.faults, id="terminate"),
         pytest.param("preempt", marks=pytest.mark.faults),
     ],
 )
@@ -120,8 +122,8 @@ def test_disturbed_job_goes_on_where_it_was(
     process = cluster.snakemake(unfinished, targets=[SEGMENT])
     wait_for(lambda: records(folder), "restart data", seconds=300)
     (job,) = cluster.jobs("RUNNING")
-    if fault == "scancel":
-        cluster.ask("scancel", job)
+    if fault.startswith("scancel"):
+        cluster.ask(*fault.split(), job)
     elif fault == "kill":
         os.kill(running_process(folder), signal.SIGKILL)
     else:
@@ -223,3 +225,59 @@ def test_with_accounting_jobs_are_followed_by_sacct_and_charged(
     finish(process, campaign, seconds=100)
     charged = accounting.ask("sacct", "-n", "-X", "-P", "-o", "account,qos,state")
     assert charged.splitlines() == [f"{ACCOUNT}|{QOS}|COMPLETED"]
+
+
+# Its first attempt would take minutes.
+ONE_RULE = """
+rule a:
+    output: "done.txt"
+    resources: runtime=10, mem_mb=100
+    shell: "echo x >> tries; if [ $(wc -l < tries) = 1 ]; then sleep 600; fi; touch {output}"
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("status", "cancel", "goes_on"),
+    [
+        ("sacct", "scancel --signal=TERM --full", True),
+        ("squeue", "scancel", True),
+        # sacct says "CANCELLED by 0", which the plugin (2.8.0) takes for a state of a running job.
+        # When this fails, the plugin has been mended: docs/slurm.md and faults.md can say so.
+        ("sacct", "scancel", False),
+    ],
+    ids=["terminate", "squeue", "sacct"],
+)
+def test_cancelled_job_on_a_cluster_with_accounting(
+    accounting: Cluster, tmp_path: Path, status: str, cancel: str, goes_on: bool
+) -> None:
+    (tmp_path / "Snakefile").write_text(ONE_RULE)
+    command = [
+        *(sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "1"),
+        *("--retries", "1", "--latency-wait", "10", "--slurm-status-command", status),
+        *("--slurm-init-seconds-before-status-checks", "1"),
+        *("--max-status-checks-per-second", "2", "--default-resources"),
+        *("slurm_partition=cpu", f"slurm_account={ACCOUNT}", f"qos={QOS}"),
+    ]
+    with (tmp_path / "snakemake.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=accounting.environment, cwd=tmp_path, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for((tmp_path / "tries").exists, "the job", seconds=120)
+        (job,) = accounting.jobs("RUNNING")
+        accounting.ask(*cancel.split(), job)
+        wait_for(lambda: job not in accounting.jobs("RUNNING,COMPLETING"), "its end", seconds=60)
+        state = accounting.ask("sacct", "-n", "-X", "-P", "-j", job, "-o", "state").strip()
+        if goes_on:
+            assert process.wait(180) == 0, (tmp_path / "snakemake.log").read_text()
+            assert (tmp_path / "done.txt").exists()
+        else:
+            assert state == f"CANCELLED by {os.getuid()}"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(45)
+    finally:
+        if process.poll() is None:
+            kill_session(process)
+        accounting.ask("scancel", *accounting.jobs("PENDING,RUNNING"))

@@ -90,8 +90,15 @@ def test_job_without_gpus_takes_none(start: Start) -> None:
 
 
 def test_choice_of_slurm_stands(start: Start) -> None:
-    jobs = [start(CUDA_VISIBLE_DEVICES="1,3", SLURM_JOB_ID="7") for _ in range(2)]
-    assert list(map(sees, jobs)) == ["1,3", "1,3"]
+    jobs = [start(CUDA_VISIBLE_DEVICES="1", SLURM_JOB_ID="7") for _ in range(2)]
+    assert list(map(sees, jobs)) == ["1", "1"]
+
+
+def test_gpus_of_a_whole_node_are_shared_out_inside_its_slurm_job(start: Start) -> None:
+    """Snakemake itself as a job of a node; another job's GPUs may have the same numbers."""
+    jobs = [start(CUDA_VISIBLE_DEVICES="0,1", SLURM_JOB_ID="7") for _ in range(2)]
+    assert sorted(map(sees, jobs)) == ["0", "1"]
+    assert sees(start(CUDA_VISIBLE_DEVICES="0,1", SLURM_JOB_ID="8")) == "0"
 
 
 def test_machine_without_a_gpu(start: Start, tmp_path: Path) -> None:

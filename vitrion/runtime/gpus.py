@@ -1,8 +1,9 @@
 """One GPU of a workstation for each job, so that concurrent jobs do not share one.
 
 Snakemake counts GPUs (`resources: gpu`) but does not choose them: every process would use the first
-one. So a job locks one GPU and sees no other. The lock ends with the process, whatever ends it. On
-SLURM the choice of the scheduler holds.
+one. So a job locks one GPU and sees no other. The lock ends with the process, whatever ends it. The
+one GPU of a SLURM job is the scheduler's choice and is not locked; the several GPUs of a SLURM job
+in which Snakemake itself runs (a whole node) are shared out likewise.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def own_gpu() -> Iterator[str | None]:
     Yields:
         The GPU, as CUDA names it; None where there is none or the scheduler has chosen.
     """
-    gpus = [] if "SLURM_JOB_ID" in os.environ else visible_gpus()
-    if not gpus:
+    gpus = visible_gpus()
+    if not gpus or ("SLURM_JOB_ID" in os.environ and len(gpus) == 1):
         yield None
         return
     before = os.environ.get(VISIBLE)
@@ -67,8 +68,12 @@ def visible_gpus() -> list[str]:
 
 
 def lock_folder() -> Path:
-    """Where the locks of this machine's GPUs lie."""
-    return Path(tempfile.gettempdir()) / f"vitrion-gpus-{os.getuid()}"
+    """Where the locks of this machine's GPUs lie.
+
+    SLURM may number the GPUs of every job from 0, so each of its jobs has locks of its own.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    return Path(tempfile.gettempdir()) / f"vitrion-gpus-{os.getuid()}{f'-{job}' if job else ''}"
 
 
 def _take(gpus: list[str]) -> tuple[str, TextIO]:

@@ -89,6 +89,8 @@ def maps(tables: CampaignTables) -> Figure:
     Compositions that do not fill a grid of elements (a series such as LiAlCl4 and LiAlCl2.5O0.75,
     or a few single ones) are drawn along an axis instead.
     """
+    if len(tables.compositions()) == 1:
+        return nothing("one composition, which there is nothing to compare with")
     values = _compared(tables)
     shown = [name for name, found in values.items() if len(found)]
     if not shown:

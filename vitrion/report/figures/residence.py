@@ -121,33 +121,44 @@ def lifetimes(tables: CampaignTables) -> Figure:
     )
     if tables.summary("residence").empty or not environments:
         return nothing("no residence in any trajectory that is shown")
+    parts = {
+        (composition, label): _over_replicas(
+            tables.summary(name), composition, value, err, environments
+        ).rename(columns={value: "value", err: "err"})
+        for composition in tables.compositions()
+        for name, value, err, _, label in series
+    }
+    every = pd.concat(parts.values())
+    if every.empty:
+        return nothing("too few departures in the time simulated")
+    limits = view(every["value"], every["err"], log=True)
     figure, panel_list = composition_panels(tables, x="time (ps)", y="")
+    figure.axes[0].set(xlim=limits, ylim=(len(environments) - 0.5, -0.5))
     for composition, panel in panel_list:
-        drawn = False
-        for index, (name, value, err, marker, label) in enumerate(series):
-            rows = _over_replicas(tables.summary(name), composition, value, err, environments)
-            drawn = drawn or len(rows) > 0
+        log_axes(panel, x=True)
+        panel.set_yticks(range(len(environments)), environments)
+        panel.grid(axis="y", visible=False)
+        if all(parts[composition, label].empty for *_, label in series):
+            say_nothing(panel, "too few departures\nin the time simulated")
+        for index, (_, _, _, marker, label) in enumerate(series):
+            rows = parts[composition, label]
             place = rows["place"] + 0.22 * (index - 1)
-            panel.errorbar(
-                rows[value],
+            errorbars(
+                panel,
                 place,
-                xerr=rows[err].fillna(0),
-                linestyle="none",
+                rows["value"],
+                rows["err"],
+                limits=limits,
+                hollow=composition in tables.flagged_compositions(),
+                horizontal=True,
                 marker=marker,
                 color=color(index),
                 label=label,
             )
-            if marker == "o":
-                before = rows[value] * (1 - rows["tail_share"])
-                panel.hlines(place, before, rows[value], color=color(index), alpha=0.35, lw=3)
-        if not drawn:
-            say_nothing(panel, "too few departures\nin the time simulated")
-            continue
-        panel.set_yticks(range(len(environments)), environments)
-        panel.set_ylim(len(environments) - 0.5, -0.5)
-        panel.tick_params(labelleft=True)
-        panel.grid(axis="y", visible=False)
-        log_axes(panel, x=True)
+            if label == "residence time":
+                before = (rows["value"] * (1 - rows["tail_share"])).clip(*limits)
+                until = rows["value"].clip(*limits)
+                panel.hlines(place, before, until, color=color(index), alpha=0.35, lw=3)
     legend_above(figure)
     return figure
 
