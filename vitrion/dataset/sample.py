@@ -16,6 +16,7 @@ from chgnet.model import CHGNet
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.base.progress import Progress
 from vitrion.base.seeds import derive_seed
+from vitrion.campaign.model_card import outside_training, warn_outside_training
 from vitrion.config import Sample
 from vitrion.potential import CHGNetCalculator, CHGNetPotential, load_model
 from vitrion.structure.compositions import Composition
@@ -63,6 +64,8 @@ def sample_frames(
     Raises:
         InputError: fewer candidates than frames wanted.
     """
+    counts = composition.counts(settings.formula_units)
+    warn_outside_training(composition.composition, model, outside_training(model, counts))
     network = load_model(model)
     calculator = CHGNetCalculator(model=network)
     n_large = min(settings.large_frames, settings.frames_per_composition)
