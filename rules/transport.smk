@@ -32,6 +32,7 @@ rule analyze_trajectory:
             "transport.residence_tolerance_ps",
             "transport.diffusive_tolerance",
             "transport.least_displacement_A",
+            "transport.jump_length_A",
         ),
     script:
         "../scripts/analyze_trajectory.py"

@@ -192,6 +192,13 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             P = np.exp(-lag / tau)
             add("residence_curve", environment=environment, lag_ps=lag, P=P, P_err=0.02 * P,
                 C=np.sqrt(P), C_err=0.02)  # fmt: skip
+    add("jumps", species=mobile, n_jumps=5000, window_ps=0.5, rate_1_ps=0.6 * D * 1e4,
+        rate_err_1_ps=0.02 * D * 1e4, length_A=3.0, back_fraction=0.5, back_fraction_err=0.02,
+        cosine=-0.4, cosine_err=0.02, D_jump_cm2_s=2 * D)  # fmt: skip
+    for kind, lived in ((f"{center}{halogen}4", 300), (f"{center}2{halogen}6O", 900), ("all", 500)):
+        add("cluster_lifetimes", cluster=kind, tau_ps=lived, tau_err_ps=20, tail_start_ps=100,
+            tail_share=0.2, open_share=0.1, dwell_ps=100, dwell_err_ps=5, leaving_rate_1_ps=0.01,
+            leaving_rate_err_1_ps=0.001, n_events=50, model="exponential")  # fmt: skip
     for shift in (-0.3, -0.15, 0.0, 0.15, 0.3):
         add("residence_sensitivity", cutoff_shift_A=shift, tau_ps=10 + 20 * shift, tau_err_ps=1.0,
             dwell_ps=5 + 10 * shift, dwell_err_ps=0.5, n_events=500)  # fmt: skip
@@ -208,6 +215,12 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             S = 1 + np.sin(2.4 * q) / q * np.exp(-q / 5)
             add("structure_factor", of=radiation, q_1_A=q, S=S, S_err=0.02)
         for r in R_A:
+            if radiation == "neutron":
+                add("jump_lengths", species=mobile, length_A=r, density=np.exp(-((r - 3) ** 2)))
+                for lag in (0.1, 1.0, 100.0):
+                    filled = np.exp(-((r / 0.8) ** 2) - 10 / lag)
+                    g = 1 / (1 + np.exp(-(r - 2.6) / 0.2)) + filled
+                    add("van_hove_distinct", species=mobile, lag_ps=lag, r_A=r, g=g)
             add("total_pdf", radiation=radiation, r_A=r, g=1.0, G_1_A2=np.sin(4 * r) / r)
     for i, j in itertools.combinations_with_replacement(elements, 2):
         for lag in LAGS_PS:

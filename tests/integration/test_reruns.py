@@ -190,6 +190,7 @@ MATRIX: list[tuple] = [
     ("transport.residence_tolerance_ps", 0.2, ANALYSIS),
     ("transport.diffusive_tolerance", 0.2, ANALYSIS),
     ("transport.least_displacement_A", 0.5, ANALYSIS),
+    ("transport.jump_length_A", 1.0, ANALYSIS),
     ("report.exclude_flagged", True, SUMMARY),
 ]  # fmt: skip
 

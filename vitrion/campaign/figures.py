@@ -90,6 +90,19 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "mobile ion with each other element (scalar product of their summed displacements). "
             "0: the ions move independently.",
         ),
+        "jumps": (
+            "Jumps of the mobile ion",
+            "Left: lengths of the mobile ion's jumps from one resting place to the next, at the "
+            "highest temperature, averaged over replicas. Right: share of the jumps that the next "
+            "jump undoes, at each temperature, with one standard error; dashed: a random walk on a "
+            "simple cubic lattice.",
+        ),
+        "distinct_van_hove": (
+            "Where other mobile ions are a time later",
+            "Distinct part of the van Hove function of the mobile ion at short and long lags (cold "
+            "to hot colours), at the highest temperature, averaged over replicas. A peak at r = 0: "
+            "ions move into the place that another has left.",
+        ),
         "convergence": (
             "Convergence with length",
             "Values from the first part of the trajectories divided by those from their whole "
@@ -116,6 +129,13 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "the part of it that does not come from the exponential tail), mean time in contact "
             "per departure (crosses), and lifetime of the environment itself (diamonds), each with "
             "one standard error.",
+        ),
+        "cluster_lifetimes": (
+            "Lifetimes of clusters",
+            "How long the cluster of a central cation and its ligands stays the same ions, by its "
+            "formula (the most frequent ones, and over all), at the highest temperature, averaged "
+            "over replicas with one standard error. Changes that revert between two of at most "
+            "1000 snapshots are not seen.",
         ),
         "residence_sensitivity": (
             "Residence time against the cutoff",

@@ -35,6 +35,7 @@ SETTINGS = (
     "residence_tolerance_ps",
     "diffusive_tolerance",
     "least_displacement_A",
+    "jump_length_A",
 )
 
 
@@ -116,6 +117,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.5,
         help="longest absence that does not end a contact [0.5]",
+    )
+    parser.add_argument(
+        "--jump-length-A",
+        type=float,
+        default=1.5,
+        help="shortest distance between two resting places of a mobile ion, 0.2 to 20 [1.5]",
     )
 
 

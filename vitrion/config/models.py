@@ -667,6 +667,10 @@ class Transport(Section):
     least_displacement_A: NonNegative = Field(
         1.0, description="smallest root mean squared displacement that counts as diffusion"
     )
+    jump_length_A: Annotated[float, Field(ge=0.2, le=20)] = Field(
+        1.5,
+        description="a mobile ion has jumped when it stays this far from its last resting place",
+    )
 
 
 class Report(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +21,7 @@ from vitrion.trajectory.metadata import TrajectoryKey
 from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.measure import (
     measure,
+    measure_hopping,
     measure_shorter,
     measure_structure,
     measure_surroundings,
@@ -174,6 +175,8 @@ def transport_tables(
             surroundings=surroundings,
             vary_clusters=True,
         )
+        hopping = measure_hopping(trajectory, measured, roles, settings)
+        measured = replace(measured, hopping=hopping)
         progress.update()
         shorter = measure_shorter(
             trajectory, measured, roles, settings, temperature_K=temperature_K

@@ -155,7 +155,7 @@ class EnvironmentSpells:
             0, self.n_frames, stride
         )
         return ContactIntervals(
-            pair=pair[order].astype(np.int32),
+            pair=pair[order],
             start=start[order].astype(np.int32),
             stop=stop[order].astype(np.int32),
             codes=codes[np.searchsorted(keys, at, "right") - 1],

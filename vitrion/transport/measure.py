@@ -32,6 +32,7 @@ from vitrion.transport.environments import (
     follow_environments,
 )
 from vitrion.transport.frames_of_reference import drift_A, drift_weights, relative_to
+from vitrion.transport.jumps import Jumps, jumps
 from vitrion.transport.msd import Displacements, displacements
 from vitrion.transport.network import Network, network
 from vitrion.transport.residence import (
@@ -41,6 +42,7 @@ from vitrion.transport.residence import (
     residence,
 )
 from vitrion.transport.roles import Roles
+from vitrion.transport.van_hove import DistinctVanHove, distinct_van_hove
 
 logger = logging.getLogger("vitrion")
 
@@ -166,6 +168,22 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Hopping:
+    """How mobile ions move from place to place.
+
+    Attributes:
+        jumps: between resting places.
+        distinct: where other mobile ions are a time later.
+        clusters: lifetimes of clusters of central cations with their ligands, by kind, then over
+            all; empty where bonds are not known.
+    """
+
+    jumps: Jumps
+    distinct: DistinctVanHove
+    clusters: list[Survival]
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything that is measured of one trajectory.
 
@@ -179,6 +197,7 @@ class Measured:
         transport: by frame of reference, the headline's first.
         structure: None where only transport was asked for.
         surroundings: None without ligands whose shells are known.
+        hopping: None where only transport was asked for.
     """
 
     n_atoms: int
@@ -192,6 +211,7 @@ class Measured:
     transport: dict[str, FrameTransport]
     structure: Structure | None = None
     surroundings: Surroundings | None = None
+    hopping: Hopping | None = None
 
 
 def measure(
@@ -440,6 +460,35 @@ def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport)
     return replace(found, network=network(trajectory, center, lengths_A, roles.joining))
 
 
+def measure_hopping(
+    trajectory: Trajectory, measured: Measured, roles: Roles, settings: Transport
+) -> Hopping:
+    """Jumps and distinct van Hove function of the mobile ion, and lifetimes of clusters.
+
+    Args:
+        trajectory: the frames.
+        measured: gives the lags of the van Hove function, and the network.
+        roles: which element does what.
+        settings: the configuration's section.
+    """
+    network = measured.structure.network if measured.structure else None
+    return Hopping(
+        jumps=jumps(
+            trajectory,
+            roles.mobile,
+            length_A=settings.jump_length_A,
+            window_ps=settings.residence_tolerance_ps,
+        ),
+        distinct=distinct_van_hove(
+            trajectory,
+            roles.mobile,
+            measured.moments[roles.mobile].van_hove_lags,
+            cutoff_A=settings.rdf_cutoff_A,
+        ),
+        clusters=cluster_lifetimes(network, trajectory.frame_interval_ps) if network else [],
+    )
+
+
 def measure_surroundings(
     trajectory: Trajectory, structure: Structure, roles: Roles, settings: Transport
 ) -> Surroundings | None:
@@ -511,6 +560,23 @@ def _residence(
         tolerance_ps=settings.residence_tolerance_ps,
         frame_interval_ps=frame_interval_ps,
         members=members,
+    )
+
+
+def cluster_lifetimes(found: Network, frame_interval_ps: float) -> list[Survival]:
+    """How long the cluster of a central cation stays the same ions, by its kind and over all.
+
+    Args:
+        found: the network.
+        frame_interval_ps: time between frames.
+    """
+    spells = found.spells
+    return residence(
+        spells,
+        found.cluster_names,
+        tolerance_ps=0.0,
+        frame_interval_ps=found.every_frames * frame_interval_ps,
+        members=spells.pair // spells.n_mobile,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -12,11 +12,16 @@ from scipy.sparse.csgraph import connected_components
 from vitrion.structure.neighbors import bond_vectors
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import evenly_spaced
+from vitrion.transport.contacts import ContactIntervals
+from vitrion.transport.environments import EnvironmentSpells
 
 NETWORK_FRAMES = 1000
 # Snapshots of which angles are taken, and whose fragments are followed through the cell's faces.
 ANGLE_FRAMES = 200
 ANGLE_BIN_DEG = 2.0
+# Kinds of clusters whose lifetimes are told apart, the most frequent ones.
+CLUSTER_KINDS = 20
+OTHER_CLUSTERS = -1
 # Copies of the cell in a row, for percolation.
 COPIES = 3
 
@@ -70,6 +75,10 @@ class Network:
             or three directions.
         angle_deg: (bins,) middles.
         angles: by `Cl-Al-O` (apex in the middle), (bins,) probability density per degree.
+        spells: intervals of snapshots during which each centre is in the same cluster: the same
+            ions, joined by any of its ligands. Codes are kinds of clusters.
+        cluster_names: formula of each kind.
+        every_frames: frames between snapshots.
         n_frames: frames averaged over.
     """
 
@@ -82,6 +91,9 @@ class Network:
     percolation: np.ndarray
     angle_deg: np.ndarray
     angles: dict[str, np.ndarray]
+    spells: ContactIntervals
+    cluster_names: dict[int, str]
+    every_frames: int
     n_frames: int
 
 
@@ -107,6 +119,7 @@ def network(
     )
     angles = _Angles(center, trajectory.symbols, list(lengths_A))
     frames = evenly_spaced(trajectory.n_frames, NETWORK_FRAMES)
+    members = _Members(trajectory, is_center, len(frames))
     every = -(-len(frames) // ANGLE_FRAMES)
     for number, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
         i, j, vectors_A, shifts = bond_vectors(
@@ -118,6 +131,7 @@ def network(
         size = size[size > 0]
         centers_by_size += np.bincount(size, weights=size, minlength=n_centers + 1)
         fragments += len(size)
+        members.add(components(n_atoms, i, j)[1])
         # Two images of the same centre are one centre.
         pair = np.unique(i * n_atoms + j)
         one, other = np.divmod(pair, n_atoms)
@@ -149,8 +163,56 @@ def network(
         percolation=percolating / percolating.sum(),
         angle_deg=angles.middles_deg,
         angles=angles.densities(),
+        spells=members.spells(),
+        cluster_names=members.names(),
+        every_frames=frames.step,
         n_frames=len(frames),
     )
+
+
+class _Members:
+    """Which ions are in the cluster of each centre, snapshot by snapshot."""
+
+    def __init__(self, trajectory: Trajectory, is_center: np.ndarray, n_snapshots: int) -> None:
+        self._species, self._kinds = trajectory.species, trajectory.kinds
+        self._centers = np.flatnonzero(is_center)
+        self._sets = EnvironmentSpells(len(self._centers), n_snapshots)
+        self._formulas: dict[tuple[int, ...], int] = {}
+        self._codes = np.empty((len(self._centers), n_snapshots), dtype=np.int64)
+        self._seen = 0
+        # Sums of random numbers (modulo 2^64) name sets of atoms.
+        self._name = np.random.default_rng(0).integers(2**62, size=len(is_center))
+
+    def add(self, component: np.ndarray) -> None:
+        """Add a snapshot: the component of each atom (atoms,)."""
+        n_species, n = len(self._species), int(component.max()) + 1
+        order = np.argsort(component, kind="stable")
+        starts = np.searchsorted(component[order], np.arange(n))
+        names = np.add.reduceat(self._name[order], starts)
+        own = component[self._centers]
+        self._sets.add(names[own][:, None])
+        counts = np.bincount(component * n_species + self._kinds, minlength=n * n_species)
+        rows, which = np.unique(counts.reshape(n, n_species)[own], axis=0, return_inverse=True)
+        number = [self._formulas.setdefault(tuple(r), len(self._formulas)) for r in rows.tolist()]
+        self._codes[:, self._seen] = np.array(number)[which.reshape(-1)]
+        self._seen += 1
+
+    def spells(self) -> ContactIntervals:
+        """Intervals of snapshots of each centre in one and the same cluster."""
+        kinds, count = np.unique(self._codes, return_counts=True)
+        frequent = kinds[np.argsort(-count, kind="stable")[:CLUSTER_KINDS]]
+        codes = np.where(np.isin(self._codes, frequent), self._codes, OTHER_CLUSTERS)
+        return replace(self._sets.result(), codes=codes)
+
+    def names(self) -> dict[int, str]:
+        """Formula of each kind of cluster, e.g. AlCl3O."""
+        named = {
+            number: "".join(
+                f"{s}{n if n > 1 else ''}" for s, n in zip(self._species, counts, strict=True) if n
+            )
+            for counts, number in self._formulas.items()
+        }
+        return {**named, OTHER_CLUSTERS: "other"}
 
 
 class _Tally:

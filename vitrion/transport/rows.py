@@ -28,6 +28,7 @@ from vitrion.transport.environments import Environments
 from vitrion.transport.measure import (
     ClusterDefinition,
     Conduction,
+    Hopping,
     Measured,
     SelfDiffusion,
     Structure,
@@ -44,6 +45,7 @@ MS_CM_TO_S_CM = 1e-3
 # Tables that need a central cation and its ligands; without rows where no shell was found.
 WITH_LIGANDS = [
     "angles",
+    "cluster_lifetimes",
     "clusters",
     "cluster_sensitivity",
     "coordination",
@@ -154,6 +156,17 @@ def all_rows(
         found["clusters"] = _table("clusters", key, clusters, notes)
         sensitivity = sensitivity_rows(conduction)
         found["cluster_sensitivity"] = _table("cluster_sensitivity", key, sensitivity, notes)
+    if measured.hopping is not None:
+        for name, rows in hopping_rows(measured.hopping, roles.mobile, interval_ps).items():
+            found[name] = _table(name, key, rows)
+        if measured.hopping.clusters and measured.structure and measured.structure.network:
+            lifetimes = pd.DataFrame(survival_rows(measured.hopping.clusters))
+            found["cluster_lifetimes"] = _table(
+                "cluster_lifetimes",
+                key,
+                lifetimes.rename(columns={"environment": "cluster"}),
+                {"resolution_ps": measured.structure.network.every_frames * interval_ps},
+            )
     structure = measured.structure
     if structure is not None:
         rdf = structure.rdf
@@ -525,6 +538,42 @@ def _known(structure: Structure) -> Iterator[Radiation]:
             logger.warning("no total S(q) and PDF: %s", error)
         else:
             yield radiation
+
+
+def hopping_rows(
+    hopping: Hopping, mobile: str, interval_ps: float
+) -> dict[str, Rows | pd.DataFrame]:
+    """Rows of `jumps`, `jump_lengths` and `van_hove_distinct`."""
+    found, later = hopping.jumps, hopping.distinct
+    edges_A = found.edges_A
+    return {
+        "jumps": [
+            {
+                "species": mobile,
+                "n_jumps": found.n_jumps,
+                "window_ps": found.window_ps,
+                "rate_1_ps": found.rate_1_ps,
+                "rate_err_1_ps": found.rate_err_1_ps,
+                "length_A": found.length_A,
+                "back_fraction": found.back_fraction,
+                "back_fraction_err": found.back_fraction_err,
+                "cosine": found.cosine,
+                "cosine_err": found.cosine_err,
+                "D_jump_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S,
+            }
+        ],
+        "jump_lengths": pd.DataFrame(
+            {
+                "species": mobile,
+                "length_A": (edges_A[1:] + edges_A[:-1]) / 2,
+                "density": found.density_1_A,
+            }
+        ),
+        "van_hove_distinct": pd.concat(
+            pd.DataFrame({"species": mobile, "lag_ps": lag * interval_ps, "r_A": later.r_A, "g": g})
+            for lag, g in zip(later.lags, later.g, strict=True)
+        ),
+    }
 
 
 def cutoff_rows(structure: Structure, given: Mapping[str, float]) -> Rows:

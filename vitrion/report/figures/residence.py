@@ -25,6 +25,7 @@ from vitrion.report.style import (
 )
 
 SHOWN = 4
+CLUSTERS_SHOWN = 6
 
 
 def residence(tables: CampaignTables) -> Figure:
@@ -179,6 +180,40 @@ def _over_replicas(
         }
     )
     return found.assign(place=[environments.index(role) for role in found.index])
+
+
+def cluster_lifetimes(tables: CampaignTables) -> Figure:
+    """Lifetimes by formula, one panel for each composition."""
+    data = tables.summary("cluster_lifetimes").dropna(subset=["tau_ps"])
+    if data.empty:
+        return nothing("no cluster changes often enough in the time simulated")
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    figure, panel_list = composition_panels(tables, x="lifetime (ps)", y="")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        rows = chosen.groupby("cluster", sort=False).agg(
+            tau_ps=("tau_ps", "mean"),
+            err=("tau_err_ps", lambda e: np.sqrt(np.sum(e**2)) / len(e)),
+            n_events=("n_events", "sum"),
+        )
+        rows = rows.sort_values("n_events", ascending=False).head(CLUSTERS_SHOWN)
+        if rows.empty:
+            say_nothing(panel, "too few changes\nin the time simulated")
+            continue
+        place = range(len(rows))
+        panel.errorbar(
+            rows["tau_ps"], place, xerr=rows["err"].fillna(0), linestyle="none", marker="o",
+            color=color(0),
+        )  # fmt: skip
+        for y, (name, row) in zip(place, rows.iterrows(), strict=True):
+            panel.annotate(
+                str(name), (row["tau_ps"], y), (0, 4), textcoords="offset points", ha="center",
+                fontsize=7,
+            )  # fmt: skip
+        panel.set(yticks=[], ylim=(CLUSTERS_SHOWN - 0.5, -0.8))
+        panel.margins(x=0.25)
+        log_axes(panel, x=True)
+    return figure
 
 
 def residence_sensitivity(tables: CampaignTables) -> Figure:

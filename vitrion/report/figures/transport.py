@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -316,5 +317,53 @@ def convergence(tables: CampaignTables) -> Figure:
             )
         if not shown:
             say_nothing(panel, "no part of it gives a value")
+    legend_above(figure)
+    return figure
+
+
+def jumps(tables: CampaignTables) -> Figure:
+    """Lengths of jumps, and the share of back jumps by temperature, a colour per composition."""
+    lengths, table = tables.summary("jump_lengths"), tables.summary("jumps")
+    table = table[table["n_jumps"] > 0]
+    if table.empty:
+        return nothing("no jumps of the mobile ion in any trajectory that is shown")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), layout="constrained")
+    left.set(xlabel="length of a jump (Å)", ylabel="density (1/Å)")
+    right.set(xlabel="temperature (K)", ylabel="share of back jumps", ylim=(0, 1))
+    lengths = lengths[lengths["temperature_K"] == lengths["temperature_K"].max()]
+    for index, composition in enumerate(tables.compositions()):
+        style = {"color": color(index), "marker": MARKERS[index // 7 % len(MARKERS)]}
+        curve = lengths[lengths["composition"] == composition]
+        mean = curve.groupby("length_A")["density"].mean()
+        left.plot(mean.index, mean, label=composition, markevery=8, **style)
+        rows = table[table["composition"] == composition].groupby("temperature_K")
+        share, err = rows["back_fraction"].mean(), rows["back_fraction_err"]
+        combined = err.apply(lambda e: np.sqrt(np.sum(e**2)) / len(e)).fillna(0)
+        right.errorbar(share.index, share, yerr=combined, label=composition, **style)
+    right.axhline(1 / 6, color="0.3", linestyle="--", linewidth=0.8)
+    legend_above(figure)
+    return figure
+
+
+def distinct_van_hove(tables: CampaignTables) -> Figure:
+    """G_d(r, t)/ρ at the shortest, a middle and the longest lag, one panel for each composition."""
+    data = tables.summary("van_hove_distinct")
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    figure, panel_list = composition_panels(tables, x="r (Å)", y="G$_d$(r, t) / ρ")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
+            continue
+        lags = np.sort(chosen["lag_ps"].unique())
+        shown = lags[[0, len(lags) // 2, -1]]
+        shades = temperature_colors([0, 1, 2])
+        for shade, lag in zip(shades.values(), shown, strict=True):
+            mean = chosen[chosen["lag_ps"] == lag].groupby("r_A")["g"].mean()
+            panel.plot(mean.index, mean, color=shade, linewidth=1.1, label=f"{lag:.3g} ps")
+        panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
+    figure.axes[0].set_xlim(left=0)
     legend_above(figure)
     return figure
