@@ -430,7 +430,7 @@ class Finetune(Section):
         "adam", description="muon learns more per step in long trainings, at a rate of about 0.01"
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        1e-3, description="largest learning rate"
+        2e-3, description="largest learning rate"
     )
     warmup_epochs: NonNegative = Field(
         1.0,
