@@ -176,9 +176,29 @@ def test_a_reader_that_crashes_ends_in_a_message() -> None:
     assert "copy it again" in str(error.value)
 
 
-if __name__ == "__main__":  # the table of benchmarks/trajectories.md
+OUTCOMES = ("message", "right", "whole frames, note", "number changed in place")
+
+
+def _row(name: str, counts: Counter[str]) -> str:
+    counts["message"] += counts.pop("crashed reader, message", 0)
+    assert set(counts) <= set(OUTCOMES), counts
+    numbers = " | ".join(str(counts[found]) for found in OUTCOMES)
+    return f"| {name} | {sum(counts.values())} | {numbers} |"
+
+
+if __name__ == "__main__":  # the tables of benchmarks/trajectories.md
     recording._record_in_child = _record_in_fork
+    head = "| files | " + " | ".join(OUTCOMES) + " |\n" + "| --- " * (len(OUTCOMES) + 2) + "|"
+    by_kind: dict[str, Counter[str]] = {}
+    print(f"| format {head}")
     for example in EXAMPLES.values():
         with tempfile.TemporaryDirectory() as folder:
-            counts, odd = damage(Path(folder), example, FILES)
-            print(example.name, sorted(counts.items()), odd, flush=True)
+            counts, _ = damage(Path(folder), example, FILES)
+        own: Counter[str] = Counter()
+        for (kind, found), count in counts.items():
+            own[found] += count
+            by_kind.setdefault(kind, Counter())[found] += count
+        print(_row(f"`{example.name}`", own), flush=True)
+    print(f"\n| damage {head}")
+    for how in DAMAGES:
+        print(_row(how.__name__.replace("_", " "), by_kind[how.__name__]))

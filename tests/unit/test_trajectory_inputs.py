@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 from trajectory_files import (
+    EXAMPLES,
     Run,
     walk,
     write_cp2k,
@@ -24,7 +25,7 @@ from trajectory_files import (
 )
 
 from vitrion.base.errors import InputError
-from vitrion.trajectory.readers import Request, hdf5
+from vitrion.trajectory.readers import Cut, Request, hdf5
 from vitrion.trajectory.readers.labels import element
 from vitrion.trajectory.sources import read_files
 from vitrion.trajectory.unwrapping import Source, Trajectory
@@ -305,7 +306,7 @@ def test_duplicates_are_found_to_rounding(tmp_path: Path) -> None:
         text = "".join("no time\n" if "t=" in line else line for line in lines)
         (tmp_path / name).write_text(text)
     source = read_files([tmp_path / "1.gro", tmp_path / "2.gro"], frame_interval_ps=0.1)
-    assert "1 frames" in source.notes[0]
+    assert "1 frame before frame 32 is there twice" in source.notes[0]
     check(source, true_A, 0.02)
 
 
@@ -519,7 +520,7 @@ def test_a_last_frame_between_the_others_is_left_out(tmp_path: Path) -> None:
     text = (tmp_path / "run.dump").read_text()
     (tmp_path / "run.dump").write_text(text.replace("TIMESTEP\n2900\n", "TIMESTEP\n2837\n"))
     source = read_files(tmp_path / "run.dump", frame_interval_ps=0.1)
-    assert source.notes == ("1 frames between the others (the first at step 2837) are left out",)
+    assert source.notes == ("1 frame between the others (the first at step 2837) is left out",)
     check(source, true_A[:29])
 
 
@@ -549,3 +550,42 @@ def test_a_block_that_was_never_written_is_found(tmp_path: Path) -> None:
     starting[1:, 3] += 0.2
     write_extxyz(tmp_path / "run.extxyz", Run(run.symbols, starting, run.cells_A))
     assert read_files(tmp_path / "run.extxyz").n_frames == 20
+
+
+def test_times_that_single_precision_does_not_part(tmp_path: Path) -> None:
+    """A TRR after a microsecond: steps part its frames."""
+    run, true_A = walk(20)
+    late = Run(run.symbols, run.positions_A, run.cells_A, first=10_000_000, steps_per_frame=50)
+    path, options = EXAMPLES["traj.trr"].make(tmp_path, late)
+    source = read_files(path, **options)
+    assert source.frame_interval_ps == pytest.approx(0.1, rel=0.05)
+    assert read_files(path, frame_interval_ps=0.1, **options).frame_interval_ps == 0.1
+    check(source, true_A)
+
+
+def test_an_h5md_that_is_cut_keeps_its_whole_frames(tmp_path: Path) -> None:
+    """Written frame by frame, as by a run, and copied in part."""
+    run, _ = walk(30)
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("particles/all")
+        group["species"] = np.array(run.symbols, dtype="S2")
+        group["box/edges"] = [12.0] * 3
+        value = group.create_dataset(
+            "position/value", (0, 16, 3), "f8", maxshape=(None, 16, 3), chunks=(1, 16, 3)
+        )
+        time = group.create_dataset("position/time", (0,), "f8", maxshape=(None,), chunks=(1,))
+        for n in range(30):
+            for dataset, row in ((value, run.positions_A[n]), (time, run.times_ps[n])):
+                dataset.resize(n + 1, axis=0)
+                dataset[n] = row
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.7 * len(content))])
+    frames = []
+    with pytest.raises(Cut):
+        for frame in hdf5.frames(path, Request([path])):
+            frames.append(frame)
+    assert 5 < len(frames) < 25
+    found = np.array([frame.positions_A for frame in frames])
+    np.testing.assert_allclose(found, run.positions_A[: len(frames)], atol=1e-6)
+    assert [frame.bare_time for frame in frames] == pytest.approx(run.times_ps[: len(frames)])

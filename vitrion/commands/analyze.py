@@ -222,7 +222,9 @@ def _charges(text: str | None, in_file: Mapping[str, float] | None) -> dict[str,
         raise InputError(
             "charges", None, f"the file holds no charge for each element; give --charges {example}"
         )
-    return dict(in_file)
+    return {
+        name: int(charge) if charge == int(charge) else charge for name, charge in in_file.items()
+    }
 
 
 def _elements(text: str) -> dict[str, str]:

@@ -135,7 +135,7 @@ def _record(request: Request, formats: list[Format], file: IO[bytes]) -> dict[st
     for number, (path, kind) in enumerate(zip(request.paths, formats, strict=True)):
         count = 0
         try:
-            with _named(path, kind):
+            with _named(path, kind), np.errstate(all="ignore"):
                 for frame in kind.frames(path, request):
                     recorder.add(frame, number, count)
                     count += 1
@@ -204,6 +204,13 @@ class _Recorder:
         if positions_A.ndim != 2 or positions_A.shape[1] != 3 or not len(positions_A):
             raise Damaged(f"positions of shape {positions_A.shape}")
         self._name_atoms(frame, path)
+        if frame.labels is None and len(positions_A) != len(self.symbols):
+            raise InputError(
+                "topology",
+                str(self.request.topology),
+                f"names {len(self.symbols)} atoms, and {path} has {len(positions_A)}; give the "
+                "topology of these atoms",
+            )
         if len(positions_A) != len(self.symbols):
             raise self._wrong(
                 path,

@@ -83,11 +83,15 @@ def arrange(
 
 @dataclass(frozen=True)
 class _Clock:
-    """What tells when each frame was: values (frames,) in `unit`, and ps per unit if known."""
+    """What tells when each frame was: values (frames,) in `unit`, and ps per unit if known.
+
+    `error` is the relative error of the ps.
+    """
 
     values: np.ndarray
     unit: str
     ps: float | None = None
+    error: float = 0.0
 
     def text(self, value: float) -> str:
         return f"step {value:.0f}" if self.unit == "steps" else f"{value:g} {self.unit}".strip()
@@ -113,6 +117,12 @@ def _clock(recording: Recording, paths: Sequence[Path]) -> _Clock | None:
         known[name] = values, has.all() and len(values) > 1 and np.ptp(values) > 0
     times_ps, have_times = known["ps"]
     if have_times:
+        steps, have_steps = known["steps"]
+        spacing_ps = float(np.spacing(np.float32(np.abs(times_ps).max())))
+        if have_steps and spacing_ps > 0.1 * _usual(times_ps):
+            # Late in a long run single precision does not part the times, but the steps are exact.
+            length_ps, length = float(np.ptp(times_ps)), float(np.ptp(steps))
+            return _Clock(steps, "steps", length_ps / length, spacing_ps / length_ps)
         return _Clock(times_ps, "ps", 1.0)
     bare, have_bare = known["bare"]
     if have_bare:
@@ -157,15 +167,19 @@ class _Plan:
                 same is not None and self._begins_again(row, same, repeats)
             ):
                 place = bisect_left(self.rows, same)
-                self.notes.append(
-                    f"{len(self.rows) - place} frames before frame {row + 1} are there twice "
-                    f"({Path(self.name(row)).name}); the later ones are used"
-                )
+                self._note_twice(row, place, f"before frame {row + 1}")
                 del self.rows[place:]
             elif self.starts_file(row):
                 self._check_continues(row)
             self.rows.append(row)
         self.notes[:] = _counted(self.notes)
+
+    def _note_twice(self, row: int, place: int, when: str) -> None:
+        count = len(self.rows) - place
+        self.notes.append(
+            f"{Path(self.name(row)).name}: {_frames(count)} {when} {_be(count)} there twice; the "
+            "later are used"
+        )
 
     def _begins_again(self, row: int, same: int, repeats: dict[int, int]) -> bool:
         """Whether a restart begins here: a new file, or several frames that repeat others."""
@@ -233,12 +247,8 @@ class _Plan:
             raise self._wrong(row, at, "and its atoms are elsewhere")
         if place == 0 and len(self.rows) > 1 and not self._repeats_more(row):
             raise self._wrong(row, at, "as another run from the same start")
-        self.notes.append(
-            f"{len(self.rows) - place} frames from {self.clock.text(self.at[place])} to "
-            f"{self.clock.text(self.at[-1])} are there twice ({Path(self.name(row)).name}); the "
-            "later "
-            "ones are used"
-        )
+        first, last = self.clock.text(self.at[place]), self.clock.text(self.at[-1])
+        self._note_twice(row, place, f"from {first} to {last}")
         del self.rows[place:], self.at[place:]
         return 0.0
 
@@ -296,7 +306,8 @@ class _Plan:
             return
         first = self.clock.text(at[np.argmax(odd)])
         self.notes.append(
-            f"{odd.sum()} frames between the others (the first at {first}) are left out"
+            f"{_frames(odd.sum())} between the others (the first at {first}) {_be(odd.sum())} left "
+            "out"
         )
         self.rows = [row for row, is_odd in zip(self.rows, odd, strict=True) if not is_odd]
         self.at = at[~odd].tolist()
@@ -348,6 +359,14 @@ def _usual(values: np.ndarray) -> float:
     return float(np.median(forward)) if len(forward) else float(np.abs(gaps).max())
 
 
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' if count != 1 else ''}"
+
+
+def _be(count: int) -> str:
+    return "are" if count != 1 else "is"
+
+
 def _counted(notes: list[str]) -> list[str]:
     """A few notes, and how many more there are."""
     return notes if len(notes) <= 4 else [*notes[:3], f"{len(notes) - 3} more places like these"]
@@ -373,7 +392,7 @@ def _interval(
 ) -> float:
     """Time between frames: the file's, which a given one must not contradict."""
     name = str(paths[0])
-    if clock is None or clock.unit == "steps" or len(plan.rows) < 2:
+    if clock is None or (clock.unit == "steps" and clock.ps is None) or len(plan.rows) < 2:
         if given_ps is not None:
             if clock is not None and len(plan.rows) > 1:
                 _check_step(given_ps, plan.interval, name)
@@ -385,7 +404,7 @@ def _interval(
     own = plan.interval
     if clock.ps is not None:
         own_ps = own * clock.ps
-        if given_ps is not None and abs(given_ps / own_ps - 1) > SAME_INTERVAL:
+        if given_ps is not None and abs(given_ps / own_ps - 1) > SAME_INTERVAL + clock.error:
             raise InputError(
                 "frame-interval-ps",
                 given_ps,
@@ -398,7 +417,7 @@ def _interval(
             plan.notes.append(
                 f"the times of {Path(name).name} have no unit and are taken as {unit}"
             )
-        return own_ps
+        return given_ps if given_ps is not None and clock.error else own_ps
     choices = " or ".join(f"{own * ps:g}" for ps in (1e-3, 1.0))
     if given_ps is None:
         raise InputError(

@@ -6,7 +6,14 @@ with its module of units; vaspout.h5 as py4vasp reads it.
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +34,71 @@ _VASP = "intermediate/ion_dynamics"
 
 def frames(path: Path, request: Request) -> Iterator[Frame]:
     """The frames of a file, by what it holds."""
-    with h5py.File(path, "r", locking=False) as file:
+    with _opened(path) as (file, size):
         if "particles" in file:
-            yield from _h5md(file, path, request)
+            yield from _h5md(file, path, request, size)
         elif f"{_VASP}/position_ions" in file:
-            yield from _vaspout(file)
+            yield from _vaspout(file, size)
         elif "coordinates" in file:
             yield from _netcdf(file)
         else:
             raise Damaged("is HDF5, but neither H5MD, vaspout.h5 nor Amber's NetCDF")
 
 
-def _h5md(file: h5py.File, path: Path, request: Request) -> Iterator[Frame]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.File, int]]:
+    """A file and how many of its bytes are there.
+
+    HDF5 refuses a file that is shorter than its head says. Its missing end is filled with zeros
+    in a copy, so that frames before it can be read.
+    """
+    size = path.stat().st_size
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        end = re.search(r"truncated file.*stored_eof = (\d+)", str(error))
+        if end is None:
+            raise
+        with tempfile.TemporaryDirectory() as folder:
+            longer = Path(folder) / "longer.h5"
+            shutil.copyfile(path, longer)
+            os.truncate(longer, int(end[1]))
+            with h5py.File(longer, "r", locking=False) as file:
+                yield file, size
+        return
+    with file:
+        yield file, size
+
+
+def _rows(dataset: h5py.Dataset, size: int) -> int:
+    """How many rows of a dataset were written and lie in the part of the file that is there."""
+    rows = len(dataset)
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        if rows and offset is not None:
+            rows = min(rows, max(size - offset, 0) // (dataset.nbytes // rows))
+        return rows
+    there: Counter[int] = Counter()
+
+    def count(chunk: Any) -> None:
+        there[chunk.chunk_offset[0]] += chunk.byte_offset + chunk.size <= size
+
+    dataset.id.chunk_iter(count)
+    lengths = zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
+    needed = math.prod(-(-length // chunk) for length, chunk in lengths)
+    return next((n for n in range(0, rows, dataset.chunks[0]) if there[n] < needed), rows)
+
+
+def _h5md(file: h5py.File, path: Path, request: Request, size: int) -> Iterator[Frame]:
     group = _group(file, path, request)
     position = group["position"]
-    values, n_frames, is_short = _series_values(position, path, request)
+    values = position["value"]
+    series = [
+        group[name]
+        for name in ("position/value", "position/step", "position/time", "image/value")
+        if name in group and group[name].shape
+    ]
+    n_frames = min(_rows(dataset, size) for dataset in series)
     if values.ndim != 3 or values.shape[2] != 3:
         raise Damaged(f"positions of shape {values.shape}; three coordinates are needed")
     length = _unit_A(values, path, request)
@@ -49,10 +106,8 @@ def _h5md(file: h5py.File, path: Path, request: Request) -> Iterator[Frame]:
     times, time_unit = _times(position.get("time"), n_frames), _unit(position.get("time"))
     labels = _labels(group, values.shape[1], request)
     charges = _constant(group.get("charge"))
-    cells = _Cells(group, path, request, steps, n_frames)
+    cells = _Cells(group, path, request, steps, n_frames, size)
     images = group.get("image/value")
-    if images is not None and len(images) < n_frames:
-        raise Damaged("has fewer image flags than positions")
     for first, stop in _pieces(values, n_frames):
         found = np.asarray(values[first:stop], dtype=float) * length
         cells_A = cells.read(first, stop)
@@ -73,8 +128,8 @@ def _h5md(file: h5py.File, path: Path, request: Request) -> Iterator[Frame]:
                 is_unwrapped=images is not None,
                 charges=charges,
             )
-    if is_short:
-        raise Cut("its last positions have no step or time")
+    if n_frames < len(values):
+        raise Cut("its last positions, steps or times are missing")
 
 
 def _group(file: h5py.File, path: Path, request: Request) -> h5py.Group:
@@ -84,7 +139,7 @@ def _group(file: h5py.File, path: Path, request: Request) -> h5py.Group:
     ]
     if request.group is not None:
         if request.group not in groups:
-            raise InputError("group", request.group, f"{path} has the groups {', '.join(groups)}")
+            raise InputError("group", request.group, f"{path} has others: {', '.join(groups)}")
         return file["particles"][request.group]
     if not groups:
         raise Damaged("is H5MD without positions")
@@ -96,18 +151,6 @@ def _group(file: h5py.File, path: Path, request: Request) -> h5py.Group:
             f"{groups[0]}",
         )
     return file["particles"]["all" if "all" in groups else groups[0]]
-
-
-def _series_values(
-    element: h5py.Group, path: Path, request: Request
-) -> tuple[h5py.Dataset, int, bool]:
-    """Values of a time-dependent element, their number, and whether some lack a step or time."""
-    values = element["value"]
-    lengths = [
-        len(element[name]) for name in ("step", "time") if name in element and element[name].shape
-    ]
-    n_frames = min([len(values), *lengths])
-    return values, n_frames, n_frames < len(values)
 
 
 def _unit(dataset: h5py.Dataset | None) -> str:
@@ -180,7 +223,13 @@ class _Cells:
     """The box: edges or vectors, for all frames or for each, on its own steps or the positions'."""
 
     def __init__(
-        self, group: h5py.Group, path: Path, request: Request, steps: np.ndarray | None, count: int
+        self,
+        group: h5py.Group,
+        path: Path,
+        request: Request,
+        steps: np.ndarray | None,
+        count: int,
+        size: int,
     ) -> None:
         box = group.get("box")
         self._edges = edges = None if box is None else box.get("edges")
@@ -206,8 +255,10 @@ class _Cells:
             rows = np.searchsorted(own, steps)
             if (rows >= len(own)).any() or not np.array_equal(own[rows], steps):
                 raise Damaged("the box has no edges at the steps of the positions")
+            if rows.size and rows.max() >= _rows(self._values, size):
+                raise Damaged("has fewer boxes than positions")
             self._rows = rows
-        elif len(self._values) < count:
+        elif _rows(self._values, size) < count:
             raise Damaged("has fewer boxes than positions")
 
     def read(self, first: int, stop: int) -> np.ndarray | None:
@@ -238,7 +289,7 @@ def _pieces(values: h5py.Dataset, n_frames: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + length, n_frames)
 
 
-def _vaspout(file: h5py.File) -> Iterator[Frame]:
+def _vaspout(file: h5py.File, size: int) -> Iterator[Frame]:
     dynamics, positions = file[_VASP], file["results/positions"]
     labels = species_labels(positions["ion_types"][()], positions["number_ion_types"][()])
     scale = float(positions["scale"][()]) if "scale" in positions else 1.0
@@ -246,7 +297,7 @@ def _vaspout(file: h5py.File) -> Iterator[Frame]:
     fractional, cells = dynamics["position_ions"], dynamics["lattice_vectors"]
     if fractional.shape[1:] != (len(labels), 3) or cells.shape[1:] != (3, 3):
         raise Damaged(f"positions of shape {fractional.shape} of {len(labels)} atoms")
-    count = min(len(fractional), len(cells))
+    count = min(_rows(fractional, size), _rows(cells, size))
     for n in range(count):
         cell_A = np.asarray(cells[n], dtype=float) * scale
         yield Frame(
@@ -257,7 +308,7 @@ def _vaspout(file: h5py.File) -> Iterator[Frame]:
             step=n,
         )
     if count < len(fractional):
-        raise Cut("its last positions have no cell")
+        raise Cut("its last positions or cells are missing")
 
 
 def _netcdf(file: h5py.File) -> Iterator[Frame]:

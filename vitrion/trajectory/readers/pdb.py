@@ -23,7 +23,7 @@ _TIME = re.compile(rf"\bt=\s*{NUMBER}(?:\s+step=\s*(\d+))?")  # as GROMACS write
 def frames(path: Path, request: Request) -> Iterator[Frame]:
     """The models of a file; those without MODEL end at END."""
     cell_A: np.ndarray | None = None
-    time_ps, step, in_model = None, None, False
+    time_ps, step, in_model, last = None, None, False, ""
     atoms: list[str] = []
 
     def frame() -> Frame:
@@ -54,8 +54,9 @@ def frames(path: Path, request: Request) -> Iterator[Frame]:
                         raise Damaged("a model without ENDMDL")
                     yield frame()
                     atoms, in_model = [], False
-            if in_model:
-                raise Cut("it has no ENDMDL")
+                last = record
+            if in_model or (lines.has_no_end and last not in {"END", "ENDMDL"}):
+                raise Cut("it has no end")
             if atoms:
                 yield frame()
         except ValueError as error:

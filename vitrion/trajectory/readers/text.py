@@ -45,12 +45,13 @@ class Lines:
 
     Attributes:
         number: number of the line that was read last, from 1.
+        has_no_end: whether the last line of the file was read and lacks the end of a line.
     """
 
     def __init__(self, path: Path) -> None:
         self._context = opened(path)
         self._waiting: list[str] = []
-        self._has_no_end = False
+        self.has_no_end = False
         self.number = 0
 
     def __enter__(self) -> Lines:
@@ -60,7 +61,7 @@ class Lines:
 
     def __exit__(self, kind: type | None, exception: Any, traceback: Any) -> None:
         self._context.__exit__(kind, exception, traceback)
-        if self._has_no_end and isinstance(exception, (Damaged, ValueError, IndexError)):
+        if self.has_no_end and isinstance(exception, (Damaged, ValueError, IndexError)):
             raise Cut("it ends within it") from None
 
     def next(self) -> str | None:
@@ -103,13 +104,13 @@ class Lines:
         try:
             lines.extend(islice(self._file, count))
         except EOFError:  # a compressed file that is cut
-            self._has_no_end = True
+            self.has_no_end = True
         if lines and not lines[-1].endswith("\n"):
-            self._has_no_end = True
+            self.has_no_end = True
         for at, line in enumerate(lines):
             if "\0" in line:
                 self._check_only_zeros(line, lines[at + 1 :])
-                self._has_no_end = True
+                self.has_no_end = True
                 start = line[: line.index("\0")]
                 return lines[:at] + ([start] if start else [])
         return lines
