@@ -17,9 +17,6 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-# The first six carry triclinic or at least orthorhombic cells and need no interval of their own.
-FORMATS = ("run.extxyz", "run.traj", "XDATCAR", "run.dump", "run.h5", "run.xtc")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -77,25 +74,6 @@ def walk(
     folded = (fractional - np.floor(fractional)) @ cell
     cells = np.repeat(cell[None], n_frames, axis=0)
     return Run(("Li",) * ions + ("Cl",) * ions, folded, cells), true
-
-
-def write_trajectory(path: Path, frames: Sequence[Atoms], interval_ps: float = 0.1) -> None:
-    """Write frames in the format that the name says; an XTC gets `topology.pdb` beside it."""
-    run = Run(
-        tuple(frames[0].get_chemical_symbols()),
-        np.array([atoms.positions for atoms in frames]),
-        np.array([atoms.cell.array for atoms in frames]),
-        interval_ps,
-    )
-    if path.suffix == ".xtc":
-        write_xtc(path, run)
-        write(path.with_name("topology.pdb"), frames[0])
-    elif path.suffix == ".h5":
-        write_h5md(path, run.symbols, run.positions_A, run.cells_A, interval_ps=interval_ps)
-    elif path.suffix == ".dump":
-        write_dump(path, run)
-    else:
-        write(path, list(frames), format="vasp-xdatcar" if path.name == "XDATCAR" else None)
 
 
 def write_h5md(

@@ -210,6 +210,7 @@ def test_commands_of_the_table_give_the_right_displacements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vitrion.report.overview.plot_overview", lambda *args: None)
     run, true_A = walk(30)
     example = EXAMPLES[COMMANDS[command]]
     example.make(Path(), run)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from trajectory_files import FORMATS, walk, write_dump, write_trajectory
+from trajectory_files import walk, write_dump, write_h5md
 
 from vitrion.base.errors import InputError
 from vitrion.cli import main
@@ -139,30 +139,6 @@ def test_options_of_the_diffusive_criterion(good):
         assert all(settings[key] == float(value) for key, value in changes.items())
         found.append(bool(used["diffusive"].any()))
     assert found == [True, False]
-
-
-@pytest.fixture(scope="module")
-def from_extxyz(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("extxyz")
-    write(folder / "run.extxyz", frames())
-    assert main(["analyze", str(folder / "run.extxyz"), *options(out=str(folder / "out"))]) == 0
-    return folder / "out"
-
-
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "run.extxyz"])
-def test_every_format_gives_the_tables_of_the_extxyz(from_extxyz, tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    write_trajectory(tmp_path / name, frames())
-    topology = "topology.pdb" if name == "run.xtc" else None
-    assert main(["analyze", name, *options(topology=topology)]) == 0
-    # XTC keeps 0.01 Å, and its numbers are single precision.
-    rel = 0.01 if name == "run.xtc" else 1e-5
-    for table, column in (("msd", "msd_A2"), ("rdf", "coordination"), ("trajectories", "n_atoms")):
-        expected, found = (
-            read_table(folder / f"{table}.parquet")[column].to_numpy()
-            for folder in (from_extxyz, tmp_path / "out")
-        )
-        assert found == pytest.approx(expected, rel=rel, abs=rel)
 
 
 # Options, and the key, the value and the remedy of the message.
@@ -345,7 +321,8 @@ def damaged_hdf5():
 
 
 def another_interval():
-    write_trajectory(Path("run.h5"), frames(), interval_ps=0.2)
+    run, _ = walk(8)
+    write_h5md(Path("run.h5"), run.symbols, run.positions_A, run.cells_A, interval_ps=0.2)
     return ["run.h5"], "the file says 0.2"
 
 

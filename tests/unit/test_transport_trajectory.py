@@ -9,14 +9,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from ase import Atoms
-from trajectory_files import FORMATS, write_h5md, write_trajectory
+from trajectory_files import write_h5md
 
 from vitrion.base.errors import InputError
 from vitrion.trajectory import unwrapping as module
 from vitrion.trajectory.h5md import read_segments
 from vitrion.trajectory.metadata import SegmentMetadata, TrajectoryKey
-from vitrion.trajectory.sources import read_files
 from vitrion.trajectory.unwrapping import Frames, Source, Trajectory
 
 TRICLINIC = np.array([[9.0, 0, 0], [3.0, 8.0, 0], [-2.0, 2.5, 10.0]])
@@ -220,19 +218,3 @@ def test_memory_does_not_grow_with_the_number_of_frames(monkeypatch):
         return peak
 
     assert peak_bytes(200) - peak_bytes(20) < 180 * 64 * 72 * 3
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_formats_agree(tmp_path, name):
-    true_A = sorted_by_element(walk(12))
-    symbols = sorted(SYMBOLS, reverse=True)
-    cell_A = np.diag([9.0, 8.0, 10.0]) if name in ("run.dump", "run.xtc") else TRICLINIC
-    frames = [Atoms(symbols, positions=p, cell=cell_A, pbc=True) for p in fold(true_A, cell_A)]
-    write_trajectory(tmp_path / name, frames)
-    topology = tmp_path / "topology.pdb" if name == "run.xtc" else None
-    source = read_files([tmp_path / name], frame_interval_ps=0.1, topology=topology)
-    with Trajectory.read(source, reference_frame="none") as t:
-        assert t.counts() == {"O": 2, "Li": 3}
-        # XTC keeps 0.01 Å.
-        atol = 0.03 if name == "run.xtc" else 1e-4
-        assert np.allclose(whole(t), true_A - true_A[0], atol=atol)
