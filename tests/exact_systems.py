@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from ase.data import atomic_masses, atomic_numbers
+from scipy import stats
 from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 
 from vitrion.base.units import A2_PS_TO_CM2_S, conductivity_mS_cm
 from vitrion.config import Transport
-from vitrion.trajectory.unwrapping import Source
+from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.analyze import transport_tables
 from vitrion.transport.contacts import ContactIntervals, ContactRecorder, Contacts
+from vitrion.transport.measure import measure
 from vitrion.transport.roles import Roles
+from vitrion.transport.rows import transport_rows
 
 # Between clusters, and between centres: they never meet.
 SPACING_A = 25.0
@@ -182,6 +185,67 @@ def rotating_tetrahedra(
     return Source.of_arrays(symbols, positions_A, np.eye(3) * 15.0, 1.0)
 
 
+def vacancy_gas(
+    *, frames: int, rng: np.random.Generator, edge: int = 4, hops: int = 20, hop_A: float = 3.0
+) -> Source:
+    """Ions on a simple cubic lattice with one vacancy, which makes some hops per frame of 1 ps.
+
+    Args:
+        frames: length.
+        rng: source of randomness.
+        edge: sites along the edge of the cubic cell.
+        hops: of the vacancy per frame, each exchanging it with one of its six neighbours.
+        hop_A: distance of two sites.
+    """
+    steps = np.concatenate([np.eye(3, dtype=int), -np.eye(3, dtype=int)])
+    ion_at = np.arange(edge**3).reshape((edge,) * 3) - 1
+    vacancy = (0, 0, 0)
+    moved = np.zeros((edge**3 - 1, 3), dtype=int)
+    positions = np.empty((frames, edge**3 - 1, 3), dtype=np.int32)
+    directions = rng.integers(6, size=(frames, hops))
+    all_steps = [tuple(step) for step in steps.tolist()]
+    for frame in range(frames):
+        for direction in directions[frame].tolist():
+            x, y, z = all_steps[direction]
+            neighbor = ((vacancy[0] + x) % edge, (vacancy[1] + y) % edge, (vacancy[2] + z) % edge)
+            ion = ion_at[neighbor]
+            ion_at[vacancy], ion_at[neighbor] = ion, -1
+            moved[ion] -= steps[direction]
+            vacancy = neighbor
+        positions[frame] = moved
+    sites = np.stack(np.unravel_index(np.arange(1, edge**3), (edge,) * 3), axis=1)
+    cell_A = np.eye(3) * edge * hop_A
+    return Source.of_arrays(["Li"] * len(sites), hop_A * (sites + positions), cell_A, 1.0)
+
+
+def tracer_correlation(edge: int) -> float:
+    """Tracer correlation factor of one vacancy in a periodic simple cubic cell, exactly.
+
+    f = (1 + ⟨cos θ⟩)/(1 − ⟨cos θ⟩), θ between successive hops of a tracer: after a hop the vacancy
+    walks over all sites but the tracer's until it exchanges with the tracer again, from the site in
+    direction ±x or from the four others (Le Claire, in Physical Chemistry vol. 10, 1970).
+    """
+    sites = np.stack(np.unravel_index(np.arange(edge**3), (edge,) * 3), axis=1)
+    steps = np.concatenate([np.eye(3, dtype=int), -np.eye(3, dtype=int)])
+    number = {tuple(site): index for index, site in enumerate(sites.tolist())}
+    walk = np.zeros((edge**3, edge**3))
+    exchange = np.zeros(edge**3)
+    tracer = number[0, 0, 0]
+    for site in sites:
+        for step in steps:
+            to = number[tuple(((site + step) % edge).tolist())]
+            if to == tracer:
+                # The tracer moves to the vacancy's site.
+                exchange[number[tuple(site.tolist())]] += -step[0] / 6
+            else:
+                walk[number[tuple(site.tolist())], to] += 1 / 6
+    others = np.arange(edge**3) != tracer
+    start = number[edge - 1, 0, 0]  # the tracer has just moved by +x
+    mean = np.linalg.solve(np.eye(edge**3 - 1) - walk[np.ix_(others, others)], exchange[others])
+    cosine = float(mean[np.flatnonzero(others) == start][0])
+    return (1 + cosine) / (1 - cosine)
+
+
 def rigid_clusters(
     kinds: Mapping[str, tuple[int, float]],
     *,
@@ -286,6 +350,21 @@ def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings
     )
 
 
+def transport_of(
+    source: Source, charges: Mapping[str, int], roles: Roles, **settings: object
+) -> dict[str, pd.DataFrame]:
+    """The tables of `analyze` that hold transport coefficients, without structure and curves."""
+    chosen = {"discard_ps": 0.0, "reference_frame": "none", **settings}
+    key = {"composition": "test", "mobile": roles.mobile, "center": "", "ligands": ""}
+    with Trajectory.read(
+        source, reference_frame=str(chosen["reference_frame"]), mobile=roles.mobile
+    ) as trajectory:
+        measured = measure(
+            trajectory, roles, Transport(charges=dict(charges), **chosen), temperature_K=600
+        )
+    return transport_rows(measured, {**key, "temperature_K": 600, "replica": 0})
+
+
 def estimates(
     tables: Mapping[str, pd.DataFrame], frame: str = "none"
 ) -> dict[str, tuple[float, float]]:
@@ -337,3 +416,34 @@ def calibrate(
             "refused": 1 - len(value) / seeds,
         }
     return pd.DataFrame(rows).T
+
+
+def disagreements(found: pd.DataFrame, seeds: int, *, refused: float = 0.1) -> list[str]:
+    """What of a calibration contradicts a right estimate with right errors, with 99.9 % confidence.
+
+    Right is: no bias, reported over true spread from 0.8 to 1.25, 0.60 to 0.76 of the seeds within
+    one error and 0.90 to 0.99 within two, at most `refused` of them without a value. Each figure of
+    a finite number of seeds has its own noise, Student's t, chi-squared or binomial; only what
+    lies outside by more than that is a contradiction.
+
+    Args:
+        found: from `calibrate`.
+        seeds: number of runs.
+        refused: largest share of runs without a value.
+    """
+    outside = 0.001
+    wrong = []
+    for name, row in found.iterrows():
+        n = round(seeds * (1 - row["refused"]))
+        if stats.binom.sf(round(seeds * row["refused"]) - 1, seeds, refused) < outside:
+            wrong.append(f"{name}: {row['refused']:.2f} refused")
+        if 2 * stats.t.sf(abs(row["bias"]), n - 1) < outside:
+            wrong.append(f"{name}: bias of {row['bias']:.1f} standard errors")
+        low, high = np.sqrt(stats.chi2.ppf([outside / 2, 1 - outside / 2], n - 1) / (n - 1))
+        if not (row["ratio"] * high >= 0.8 and row["ratio"] * low <= 1.25):
+            wrong.append(f"{name}: reported over true spread {row['ratio']:.2f}")
+        for column, least, most in (("within_1", 0.60, 0.76), ("within_2", 0.90, 0.99)):
+            share = stats.binomtest(round(row[column] * n), n).proportion_ci(1 - outside)
+            if share.high < least or share.low > most:
+                wrong.append(f"{name}: {row[column]:.2f} {column}")
+    return wrong

@@ -10,10 +10,11 @@ its standard error, and limits that were chosen before any campaign had run.
 A claim of equality (Ea of residence equals Ea of diffusion, Haven ratio near 1) therefore needs an
 interval that fits within a stated margin (equivalence test: Schuirmann, J. Pharmacokinet. Biopharm.
 15, 657, 1987), and large errors never confirm it. An estimate over compositions is their mean with
-equal weights. Its error is the larger of that of the compositions' errors and that of the spread
-between them (`vitrion.statistics.arrhenius.pool_replicas`). Its interval is Student's t; the
-degrees of freedom are the number of glasses minus one. Flagged trajectories and flagged Arrhenius
-fits do not count.
+equal weights. Its error is the larger of two, and so are the degrees of freedom of its Student's t
+interval: that of the glasses, with one variance between glasses for all compositions
+(`vitrion.statistics.glasses`), and that of the spread between compositions, their number minus one.
+Temperatures of a glass are averaged first, because they are no independent glasses. Flagged
+trajectories and flagged Arrhenius fits do not count.
 """
 
 from __future__ import annotations
@@ -28,20 +29,23 @@ import pandas as pd
 from scipy import stats
 
 from vitrion.paper.family import halide, in_family
-from vitrion.statistics.arrhenius import pool_replicas
 from vitrion.statistics.differences import (
+    COMPARED,
     FACTORS,
     LEAST_COMPOSITIONS,
     by_composition,
     spread_between,
 )
+from vitrion.statistics.glasses import glass_means, one_sigma, ratio_parts
 from vitrion.tables import COMPOSITION_KEY, TABLES
 from vitrion.tables.io import headline
+from vitrion.transport.quantities import quantities
 
 CONFIRMED, REFUTED, NOT_DECIDED = "confirmed", "refuted", "not decided"
 CONFIDENCE = 0.95
 LEAST_GLASSES = 3
 KEY = list(COMPOSITION_KEY)
+RUN = [*KEY, "temperature_K", "replica"]
 
 
 @dataclass(frozen=True)
@@ -139,24 +143,30 @@ def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
 
 
 def _estimate(
-    values: npt.ArrayLike, errors: npt.ArrayLike, n_glasses: int, note: str = ""
+    values: npt.ArrayLike, errors: npt.ArrayLike, freedom: int, n_glasses: int, note: str = ""
 ) -> Estimate:
-    """Mean over compositions and its Student's t interval."""
-    pooled = pool_replicas(values, errors)
-    if not pooled.n:
-        return _no_estimate(0, note)
-    width = float("nan")
-    if n_glasses > 1:
-        width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n_glasses - 1)) * pooled.err
-    many = f"{pooled.n} composition{'s' if pooled.n > 1 else ''}"
-    return Estimate(
-        pooled.value,
-        pooled.err,
-        pooled.value - width,
-        pooled.value + width,
-        n_glasses,
-        "; ".join(filter(None, (many, note))),
-    )
+    """Mean over compositions and its Student's t interval.
+
+    Args:
+        values, errors: of the compositions, with one variance between glasses.
+        freedom: degrees of freedom of that variance.
+        n_glasses: of all compositions.
+        note: further information.
+    """
+    x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
+    k = len(x)
+    if not k:
+        return _no_estimate(n_glasses, note)
+    within = float(np.linalg.norm(err)) / k
+    between = float(np.std(x, ddof=1)) / np.sqrt(k) if k > 1 else 0.0
+    # The degrees of freedom are those of the larger part.
+    error, freedom = (between, k - 1) if between > within else (within, freedom)
+    mean, width = float(x.mean()), float("nan")
+    if freedom:
+        width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    many = f"{k} composition{'s' if k > 1 else ''}"
+    note = "; ".join(filter(None, (many, note)))
+    return Estimate(mean, error, mean - width, mean + width, n_glasses, note)
 
 
 def _no_estimate(n_glasses: int, note: str) -> Estimate:
@@ -177,33 +187,40 @@ def _ratio(found: Estimate) -> Estimate:
     )
 
 
-def _over_temperatures(rows: pd.DataFrame) -> Estimate:
-    """Mean of x over temperatures and compositions.
+def _over_glasses(rows: pd.DataFrame) -> Estimate:
+    """Mean of x over temperatures, glasses and compositions.
 
-    Temperatures of a composition share its glasses, so more temperatures add no independent glass.
-    Their errors, of independent trajectories, are averaged.
+    Temperatures of a glass are averaged first: more of them add no independent glass.
 
     Args:
-        rows: with x, x_err and n_replicas, indexed by composition key and temperature.
+        rows: composition key, temperature_K, replica, x and, where it has one, x_err.
     """
-    usable = rows[np.isfinite(rows["x"]) & np.isfinite(rows["x_err"])].reset_index()
-    groups = usable.groupby(KEY)
-    mean = groups["x"].mean()
-    err = groups["x_err"].agg(lambda e: np.sqrt(np.sum(np.square(e))) / len(e))
-    return _estimate(mean, err, int(groups["n_replicas"].max().sum()))
+    rows = rows if "x_err" in rows else rows.assign(x_err=0.0)
+    rows = rows.astype({"x": float, "x_err": float})
+    usable = rows[np.isfinite(rows["x"]) & np.isfinite(rows["x_err"])]
+    if usable.empty:
+        return _no_estimate(0, "")
+    glasses = usable.groupby([*KEY, "replica"]).agg(
+        x=("x", "mean"), x_err=("x_err", lambda e: np.sqrt(np.sum(np.square(e))) / len(e))
+    )
+    which = glasses.groupby(KEY).ngroup()
+    means = glass_means(which, glasses["x"], glasses["x_err"])
+    return _estimate(means.mean, means.err, means.freedom, len(glasses))
 
 
-def _pooled(tables: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
-    pooled = tables["pooled"]
-    return pooled[pooled["quantity"] == quantity].set_index([*KEY, "temperature_K"])
+def _glasses(tables: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
+    """Values x of a quantity, one row for each glass and temperature.
 
-
-def _of_glasses(rows: pd.DataFrame) -> Estimate:
-    """Mean of x over compositions, with errors from the spread between glasses alone."""
-    glasses = rows.groupby([*KEY, "replica"])["x"].mean().reset_index()
-    by_composition = glasses.groupby(KEY)["x"]
-    errors = (by_composition.std(ddof=1) / np.sqrt(by_composition.size())).fillna(0.0)
-    return _estimate(by_composition.mean(), errors, len(glasses))
+    Ratios (t, H_R) are given as numbers whose mean over glasses is the ratio of means.
+    """
+    rows = quantities(tables)
+    rows = rows[rows["quantity"] == quantity].dropna(subset=["value", "err", "weight"])
+    parts = []
+    for _, group in rows.groupby([*KEY, "temperature_K"]):
+        x, x_err = ratio_parts(group["value"], group["err"], group["weight"])
+        parts.append(group.assign(x=x, x_err=x_err))
+    columns = [*KEY, "temperature_K", "replica", "x", "x_err"]
+    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _fourfold(tables: Mapping[str, pd.DataFrame]) -> Estimate:
@@ -211,7 +228,7 @@ def _fourfold(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     fourfold = rows["environment"].map(lambda name: _ligands(name) == 4).astype(bool)
     rows = rows.assign(x=rows["fraction"].where(fourfold, 0.0))
     run = rows.groupby([*KEY, "temperature_K", "replica"])["x"].sum().reset_index()
-    return _of_glasses(run)
+    return _over_glasses(run)
 
 
 def _ligands(environment: str) -> int:
@@ -221,29 +238,25 @@ def _ligands(environment: str) -> int:
 def _fragments(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     rows = tables["network"]
     rows = rows.assign(x=rows["fragment_size"] * rows["fraction"])
-    return _of_glasses(rows.groupby([*KEY, "temperature_K", "replica"])["x"].sum().reset_index())
+    return _over_glasses(rows.groupby([*KEY, "temperature_K", "replica"])["x"].sum().reset_index())
 
 
 def _residence_ratio(oxygens: int) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
     """Residence time at a tetrahedron with one oxygen more, over that with `oxygens`."""
 
     def estimate(tables: Mapping[str, pd.DataFrame]) -> Estimate:
-        pooled = tables["pooled"]
-        times = pooled[pooled["quantity"].str.startswith("residence:")].copy()
-        times["environment"] = times["quantity"].str.removeprefix("residence:")
+        times = tables["residence"]
 
         def with_oxygens(n: int) -> pd.DataFrame:
             names = times["ligands"].map(halide) + str(4 - n) + (f"O{n}" if n else "")
-            chosen = times[(times["environment"] == names) & (times["value"] > 0)]
-            chosen = chosen.set_index([*KEY, "temperature_K"])
-            logarithms = {"x": np.log(chosen["value"]), "x_err": chosen["err"] / chosen["value"]}
-            return chosen[["n_replicas"]].assign(**logarithms)
+            chosen = times[(times["environment"] == names) & (times["tau_ps"] > 0)]
+            x, x_err = np.log(chosen["tau_ps"]), chosen["tau_err_ps"] / chosen["tau_ps"]
+            return chosen.assign(x=x, x_err=x_err).set_index(RUN)[["x", "x_err"]]
 
-        rows = with_oxygens(oxygens + 1)
-        fewer = with_oxygens(oxygens).reindex(rows.index)
-        rows["x"] -= fewer["x"]
-        rows["x_err"] = np.hypot(rows["x_err"], fewer["x_err"])
-        return _ratio(_over_temperatures(rows))
+        both = with_oxygens(oxygens + 1).join(with_oxygens(oxygens), rsuffix="_fewer", how="inner")
+        both["x"] -= both["x_fewer"]
+        both["x_err"] = np.hypot(both["x_err"], both["x_err_fewer"])
+        return _ratio(_over_glasses(both.reset_index()))
 
     return estimate
 
@@ -255,69 +268,67 @@ def _activation_energy(quantity: str) -> Callable[[Mapping[str, pd.DataFrame]], 
         fits = tables["arrhenius"]
         fits = fits[(fits["quantity"] == quantity) & fits["Ea_eV"].notna()]
         sound = fits[fits["flags"] == ""]
-        counts = tables["pooled"].groupby(KEY)["n_replicas"].max()
-        n_glasses = int(counts.reindex(pd.MultiIndex.from_frame(sound[KEY])).sum())
+        n_glasses = int(sound["n_glasses"].sum())
         left_out = len(fits) - len(sound)
         note = f"{left_out} fits with a flag are left out" if left_out else ""
         if not len(fits):
             note = "no composition has three diffusive temperatures"
-        return _estimate(sound["Ea_eV"], sound["Ea_err_eV"], n_glasses, note)
+        freedom = int(sound["freedom"].max()) if len(sound) else 0
+        err = sound["Ea_err_eV"] / one_sigma(sound["freedom"])
+        return _estimate(sound["Ea_eV"], err, freedom, n_glasses, note)
 
     return estimate
 
 
 def _haven(tables: Mapping[str, pd.DataFrame]) -> Estimate:
-    rows = _pooled(tables, "haven_ratio")
-    return _over_temperatures(rows.assign(x=rows["value"], x_err=rows["err"]))
+    return _over_glasses(_glasses(tables, "haven_ratio"))
 
 
 def _transference(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """t by the three methods (e, ne, cne), one row for each composition and temperature."""
-    found = _pooled(tables, "t_mobile_einstein")[["value", "err", "n_replicas"]]
-    found = found.rename(columns={"value": "e", "err": "e_err"})
-    for short, method in {"ne": "nernst_einstein", "cne": "cluster_nernst_einstein"}.items():
-        rows = _pooled(tables, f"t_mobile_{method}")[["value", "err"]]
-        rows = rows.rename(columns={"value": short, "err": f"{short}_err"})
-        found = found.join(rows, how="inner")
+    """t by the three methods (e, ne, cne), one row for each glass and temperature."""
+    found = None
+    methods = {"e": "einstein", "ne": "nernst_einstein", "cne": "cluster_nernst_einstein"}
+    for short, method in methods.items():
+        rows = _glasses(tables, f"t_mobile_{method}").set_index(RUN)
+        rows = rows.rename(columns={"x": short, "x_err": f"{short}_err"})
+        found = rows if found is None else found.join(rows, how="inner")
     return found
 
 
 def _nernst_einstein_misses(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     t = _transference(tables)
     rows = t.assign(x=t["e"] - t["ne"], x_err=np.hypot(t["e_err"], t["ne_err"]))
-    return _over_temperatures(rows)
+    return _over_glasses(rows.reset_index())
 
 
 def _clusters_come_closer(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     t = _transference(tables)
-    near, far = np.sign(t["cne"] - t["e"]), np.sign(t["ne"] - t["e"])
-    x = (t["ne"] - t["e"]).abs() - (t["cne"] - t["e"]).abs()
+    # On which side of the Einstein value each lies is a matter of the mean over glasses: absolute
+    # values of single glasses would all be too large by their noise.
+    mean = t.groupby([*KEY, "temperature_K"]).transform("mean")
+    near, far = np.sign(mean["cne"] - mean["e"]), np.sign(mean["ne"] - mean["e"])
+    x = far * (t["ne"] - t["e"]) - near * (t["cne"] - t["e"])
     # The Einstein value cancels where both lie on the same side of it.
     err = np.sqrt(t["ne_err"] ** 2 + t["cne_err"] ** 2 + ((near - far) * t["e_err"]) ** 2)
-    return _over_temperatures(t.assign(x=x, x_err=err))
+    return _over_glasses(t.assign(x=x, x_err=err).reset_index())
 
 
 def _cross_terms(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     """t from all Onsager coefficients minus t from those within one species."""
-    onsager, run = headline(tables["onsager"]), [*KEY, "temperature_K", "replica"]
+    onsager = headline(tables["onsager"])
     own = onsager[onsager["species_i"] == onsager["species_j"]]
-    mobile = own[own["species_i"] == own["mobile"]].set_index(run)[["L", "L_err"]]
-    rest = own[own["species_i"] != own["mobile"]].groupby(run)
+    mobile = own[own["species_i"] == own["mobile"]].set_index(RUN)[["L", "L_err"]]
+    rest = own[own["species_i"] != own["mobile"]].groupby(RUN)
     rest = rest.agg(rest=("L", "sum"), rest_err=("L_err", lambda e: np.sqrt(np.sum(e**2))))
-    both = mobile.join(rest, how="inner")
-    total2 = (both["L"] + both["rest"]) ** 2
-    both["without"] = both["L"] / (both["L"] + both["rest"])
+    both = mobile.join(rest, how="inner").dropna()
+    total = both["L"] + both["rest"]
+    both["without"] = both["L"] / total
     both["without_err"] = np.hypot(both["rest"] * both["L_err"], both["L"] * both["rest_err"])
-    both["without_err"] /= total2
-    glasses = both.dropna().groupby([*KEY, "temperature_K"])
-    without = glasses["without"].mean().to_frame()
-    within = glasses["without_err"].agg(lambda e: np.sqrt(np.sum(e**2)) / len(e))
-    between = (glasses["without"].std(ddof=1) / np.sqrt(glasses.size())).fillna(0.0)
-    without["without_err"] = np.maximum(within, between)
-    rows = _pooled(tables, "t_mobile_einstein").join(without, how="inner")
-    rows["x"] = rows["value"] - rows["without"]
-    rows["x_err"] = np.hypot(rows["err"], rows["without_err"])
-    return _over_temperatures(rows)
+    both["without_err"] /= total**2
+    rows = _glasses(tables, "t_mobile_einstein").set_index(RUN).join(both, how="inner")
+    rows["x"] -= rows["without"]
+    rows["x_err"] = np.hypot(rows["x_err"], rows["without_err"])
+    return _over_glasses(rows.reset_index())
 
 
 def _spread(compared: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
@@ -331,10 +342,13 @@ def _spread(compared: str) -> Callable[[Mapping[str, pd.DataFrame]], Estimate]:
             have = "composition has" if n == 1 else "compositions have"
             why = f"{n} {have} a value, or do not differ in mobile ion, central cation and ligands"
             return _no_estimate(n, why)
-        middle, low, high = np.exp(spread_between(values["x"], values["x_err"]))
+        freedom = int(values["freedom"].iloc[0])
+        if not freedom:
+            return _no_estimate(n, "one glass of each composition")
+        middle, low, high = np.exp(spread_between(values["x"], values["x_err"], freedom))
         note = f"{n} compositions at {values['at'].iloc[0]}"
         # The distribution is not normal; half of the 68 % interval takes the place of the error.
-        _, low_1, high_1 = spread_between(values["x"], values["x_err"], confidence=0.6827)
+        _, low_1, high_1 = spread_between(values["x"], values["x_err"], freedom, confidence=0.6827)
         err = float(np.exp(high_1) - np.exp(low_1)) / 2
         return Estimate(float(middle), err, float(low), float(high), n, note)
 
@@ -346,12 +360,14 @@ def _room_conductivity(tables: Mapping[str, pd.DataFrame]) -> Estimate:
     values = values[values["compared"] == "sigma_300K"]
     z = values["x"] / values["x_err"]
     above, below = int((z > 2).sum()), int((z < -2).sum())
-    counts = tables["pooled"].groupby(KEY)["n_replicas"].max()
-    n_glasses = int(counts.reindex(pd.MultiIndex.from_frame(values[KEY])).sum())
+    fits = tables["arrhenius"]
+    fits = fits[fits["quantity"] == COMPARED["sigma_300K"].name].set_index(KEY)
+    n_glasses = int(fits["n_glasses"].reindex(pd.MultiIndex.from_frame(values[KEY])).sum())
+    freedom = int(values["freedom"].max()) if len(values) else 0
     note = f"{above} above and {below} below by two errors"
     if not len(values):
         note = "no composition has a fit of the Einstein conductivity without a flag"
-    return _ratio(_estimate(values["x"], values["x_err"], n_glasses, note))
+    return _ratio(_estimate(values["x"], values["x_err"], freedom, n_glasses, note))
 
 
 INFINITE = float("inf")

@@ -1,19 +1,24 @@
-"""Activation energies: weighted straight lines of ln(quantity) against 1/k_B T."""
+"""Activation energies: straight lines of ln(quantity) against 1/k_B T, one of each glass."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import stats
 
 from vitrion.base.units import BOLTZMANN_eV_K
+from vitrion.statistics.glasses import GlassMeans, glass_means, one_sigma, ratio_parts
 
 LEAST_TEMPERATURES = 3
 ROOM_TEMPERATURE_K = 300.0
 POOR_FIT_PROBABILITY = 0.01
-NOT_ACTIVATED = "not_activated"
+NOT_ACTIVATED, CURVED, ONE_GLASS = "not_activated", "curved", "one_glass"
+# Standard errors beyond which ln y is curved (two-sided 99 %).
+CURVATURE_ERRORS = 2.576
 
 
 @dataclass(frozen=True)
@@ -48,59 +53,91 @@ def pool_replicas(
             means; a mean of ratios would be dominated by small denominators.
     """
     x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
-    share = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
-    usable = np.isfinite(x) & np.isfinite(err) & np.isfinite(share)
-    n = int(np.count_nonzero(usable))
-    n_missing = len(x) - n
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
+    usable = np.isfinite(x) & np.isfinite(err) & np.isfinite(w)
+    x, err = ratio_parts(x[usable], err[usable], w[usable])
+    n = int(np.count_nonzero(np.isfinite(x)))
+    n_missing = len(w) - n
     if not n:
         return Pooled(value=float("nan"), err=float("nan"), n=0, n_missing=n_missing)
-    x, err, share = x[usable], err[usable], share[usable] / share[usable].sum()
-    mean = float(share @ x)
-    within = float(np.linalg.norm(share * err))
-    between = float(np.linalg.norm(share * (x - mean)) * np.sqrt(n / max(n - 1, 1)))
+    mean = float(x.mean())
+    within = float(np.linalg.norm(err)) / n
+    between = float(np.linalg.norm(x - mean)) / np.sqrt(n * max(n - 1, 1))
     return Pooled(value=mean, err=max(within, between), n=n, n_missing=n_missing)
 
 
-def glass_variances(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Variances between glasses, relative to their mean, without the part of their errors.
+@dataclass(frozen=True)
+class Line:
+    """ln y = ln_prefactor − Ea/(k_B T) of one glass, by weighted least squares.
 
-    The same glasses are taken to every temperature, and a glass that conducts well does so at each.
-    The covariance between temperatures is the variance that temperatures share. The rest of
-    the variance at single temperatures is averaged over them, because a few glasses at one
-    temperature determine it poorly.
+    Attributes:
+        ln_prefactor, Ea_eV: the line.
+        covariance: (2, 2) of them, by the points' errors alone.
+        chi2, freedom: of the points about the line.
+        curvature, curvature_err: of ln y against 1/k_B T, in eV², with the points' errors; NaN for
+            fewer than three temperatures.
+        n_points: temperatures used.
+    """
+
+    ln_prefactor: float
+    Ea_eV: float
+    covariance: np.ndarray
+    chi2: float
+    freedom: int
+    curvature: float
+    curvature_err: float
+    n_points: int
+
+    def ln_value(self, temperature_K: float) -> tuple[float, float]:
+        """ln y at a temperature, and its standard error."""
+        at = np.array([1.0, -1 / (BOLTZMANN_eV_K * temperature_K)])
+        error = np.sqrt(at @ self.covariance @ at)
+        return float(at @ [self.ln_prefactor, self.Ea_eV]), float(error)
+
+
+def fit_line(temperatures_K: npt.ArrayLike, values: npt.ArrayLike, errors: npt.ArrayLike) -> Line:
+    """The line of one glass.
 
     Args:
-        values, errors: (temperatures, glasses), NaN where there is none.
-
-    Returns:
-        The variance that all temperatures share, and that of each temperature alone.
+        temperatures_K: (n,), three or more.
+        values, errors: (n,) positive values and their standard errors.
     """
-    known = np.isfinite(values) & np.isfinite(errors)
-    several = known.sum(axis=1) > 1
-    if not several.any():
-        return 0.0, 0.0
-    known, values, errors = known[several], values[several], errors[several]
-    mean = np.mean(values, axis=1, where=known, keepdims=True)
-    deviations = np.where(known, values / mean - 1, 0.0)
-    freedom = known.astype(float) @ known.T - 1
-    products = deviations @ deviations.T
-    within = np.mean((errors / mean) ** 2, axis=1, where=known)
-    excess = float(np.mean(np.diag(products) / np.diag(freedom) - within))
-    pairs = ~np.eye(len(known), dtype=bool) & (freedom > 0)
-    shared = float(np.mean(products[pairs] / freedom[pairs])) if pairs.any() else 0.0
-    shared = min(max(shared, 0.0), max(excess, 0.0))
-    return shared, max(excess - shared, 0.0)
+    T_K, value = np.asarray(temperatures_K, dtype=float), np.asarray(values, dtype=float)
+    err = np.asarray(errors, dtype=float) / value
+    beta, y = 1 / (BOLTZMANN_eV_K * T_K), np.log(value)
+    design = np.stack([np.ones(len(y)), -beta, (beta - beta.mean()) ** 2], axis=1)
+
+    def solve(columns: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = design[:, :columns]
+        covariance = np.linalg.inv(chosen.T @ (chosen / err[:, None] ** 2))
+        return covariance @ chosen.T @ (y / err**2), covariance
+
+    line, covariance = solve(2)
+    parabola, of_parabola = solve(3)
+    return Line(
+        ln_prefactor=float(line[0]),
+        Ea_eV=float(line[1]),
+        covariance=covariance,
+        chi2=float(np.sum(((y - design[:, :2] @ line) / err) ** 2)),
+        freedom=len(y) - 2,
+        curvature=float(parabola[2]),
+        curvature_err=float(np.sqrt(of_parabola[2, 2])),
+        n_points=len(y),
+    )
 
 
 @dataclass(frozen=True)
 class Arrhenius:
-    """A fit of ln y = ln_prefactor − Ea/(k_B T).
+    """A quantity of one composition, ln y = ln_prefactor − Ea/(k_B T), over its glasses.
 
     Attributes:
         Ea_eV, Ea_err_eV: activation energy and one standard error; NaN when refused.
         ln_prefactor: ln y at 1/T = 0.
-        value_300K, value_300K_low, value_300K_high: y at 300 K and its one-sigma interval.
+        value_300K, value_300K_low, value_300K_high: y at 300 K and its one-sigma interval; NaN
+            where ln y is curved.
         n_points: temperatures used.
+        n_glasses: glasses with a line.
+        freedom: degrees of freedom of the errors.
         flags: why the fit may be wrong.
     """
 
@@ -111,58 +148,122 @@ class Arrhenius:
     value_300K_low: float
     value_300K_high: float
     n_points: int
+    n_glasses: int = 0
+    freedom: int = 0
     flags: tuple[str, ...] = ()
 
 
-def fit_arrhenius(
-    temperatures_K: npt.ArrayLike,
-    values: npt.ArrayLike,
-    errors: npt.ArrayLike,
-    *,
-    shared_err: float = 0.0,
-) -> Arrhenius:
-    """Fit values that grow with temperature (D, σT, rates) at three temperatures or more.
+def fit_arrhenius(series: Sequence[pd.DataFrame]) -> list[Arrhenius]:
+    """Lines of a quantity that grows with temperature (D, σT, rates), for each composition.
 
-    Points are weighted by their relative errors. Where they scatter about the line by more than
-    their errors allow, errors are multiplied by the Birge ratio √(χ²/ν). Points that are not
-    positive numbers are left out and flagged.
+    A line is fitted for each glass with values at three temperatures or more, weighted by the
+    points' relative errors; lines are averaged over glasses with equal weights. The variance
+    between glasses, of Ea and of ln y at 300 K, is that of all compositions together
+    (`glass_means`). Where points scatter about the lines of a composition by more than their errors
+    allow, these errors are multiplied by the Birge ratio √(χ²/ν). Errors are widened to cover 68 %
+    with the degrees of freedom that they have.
+
+    Before a value at 300 K is given, the curvature of ln y against 1/k_B T is tested, pooled over
+    the composition's glasses: liquids above their glass transition follow Vogel-Fulcher-Tammann,
+    and a straight line through those overestimates by orders of magnitude.
 
     Args:
-        temperatures_K: (n,).
-        values, errors: (n,) value and standard error, independent between temperatures.
-        shared_err: relative error that all temperatures have in common. It moves the whole line
-            and does not change the activation energy.
+        series: for each composition the columns `temperature_K`, `replica`, `value` and `err`.
+            Values that are not positive numbers are left out and flagged.
     """
-    T_K = np.asarray(temperatures_K, dtype=float)
-    value, error = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
-    usable = np.isfinite(value) & (value > 0) & np.isfinite(error) & (error > 0)
-    flags = [f"left_out:{T:g}K" for T in T_K[~usable]]
-    n = int(np.count_nonzero(usable))
-    if len(np.unique(T_K[usable])) < LEAST_TEMPERATURES:
-        nan = float("nan")
-        few = f"fewer_than_{LEAST_TEMPERATURES}_temperatures"
-        return Arrhenius(nan, nan, nan, nan, nan, nan, n, (*flags, few))
-    beta = 1 / (BOLTZMANN_eV_K * T_K[usable])
-    y, err = np.log(value[usable]), error[usable] / value[usable]
-    design = np.stack([np.ones(n), -beta], axis=1)
-    covariance = np.linalg.inv(design.T @ (design / err[:, None] ** 2))
-    line = covariance @ design.T @ (y / err**2)
-    chi2 = float(np.sum(((y - design @ line) / err) ** 2))
-    if stats.chi2.sf(chi2, n - 2) < POOR_FIT_PROBABILITY:
-        flags.append("poor_fit")
-    covariance *= max(1.0, chi2 / (n - 2))
-    covariance[0, 0] += shared_err**2
-    if line[1] <= 0:
-        flags.append(NOT_ACTIVATED)
-    room = np.array([1.0, -1 / (BOLTZMANN_eV_K * ROOM_TEMPERATURE_K)])
-    at_room, room_err = room @ line, np.sqrt(room @ covariance @ room)
-    return Arrhenius(
-        Ea_eV=float(line[1]),
-        Ea_err_eV=float(np.sqrt(covariance[1, 1])),
-        ln_prefactor=float(line[0]),
-        value_300K=float(np.exp(at_room)),
-        value_300K_low=float(np.exp(at_room - room_err)),
-        value_300K_high=float(np.exp(at_room + room_err)),
-        n_points=n,
-        flags=tuple(flags),
-    )
+    lines, flags = zip(*(_lines_of(one) for one in series), strict=True) if series else ((), ())
+    scale = [_birge(of) for of in lines]
+    which = np.repeat(np.arange(len(series)), [len(of) for of in lines])
+    known = np.unique(which)
+    number = np.searchsorted(known, which)
+    every = [line for of in lines for line in of]
+    own = np.array([scale[c] for c in which])
+
+    def averaged(values: list[tuple[float, float]]) -> GlassMeans:
+        pairs = np.array(values).reshape(-1, 2)
+        return glass_means(number, pairs[:, 0], pairs[:, 1] * own)
+
+    Ea = averaged([(line.Ea_eV, np.sqrt(line.covariance[1, 1])) for line in every])
+    room = averaged([line.ln_value(ROOM_TEMPERATURE_K) for line in every])
+    prefactor = averaged([(line.ln_prefactor, 0.0) for line in every])
+    found = []
+    for c, (of, notes) in enumerate(zip(lines, flags, strict=True)):
+        if c not in known:
+            found.append(_refused(series[c], notes))
+            continue
+        at = int(np.searchsorted(known, c))
+        if scale[c] > 1 and _is_poor(of):
+            notes = (*notes, "poor_fit")
+        curved = _is_curved(of, scale[c])
+        if curved:
+            notes = (*notes, CURVED)
+        if Ea.mean[at] <= 0:
+            notes = (*notes, NOT_ACTIVATED)
+        widened = float(one_sigma(Ea.freedom))
+        middle, width = room.mean[at], room.err[at] * widened
+        ends = [np.nan] * 3 if curved else np.exp([middle, middle - width, middle + width])
+        found.append(
+            Arrhenius(
+                Ea_eV=float(Ea.mean[at]),
+                Ea_err_eV=float(Ea.err[at]) * widened,
+                ln_prefactor=float(prefactor.mean[at]),
+                value_300K=float(ends[0]),
+                value_300K_low=float(ends[1]),
+                value_300K_high=float(ends[2]),
+                n_points=max(line.n_points for line in of),
+                n_glasses=len(of),
+                freedom=Ea.freedom,
+                flags=notes,
+            )
+        )
+    return found
+
+
+def _lines_of(series: pd.DataFrame) -> tuple[list[Line], tuple[str, ...]]:
+    """Lines of a composition's glasses, and what is left out."""
+    good = np.isfinite(series["value"]) & (series["value"] > 0) & (series["err"] > 0)
+    good &= np.isfinite(series["err"])
+    left_out = series.groupby("temperature_K")["value"].size() - series[good].groupby(
+        "temperature_K"
+    )["value"].size().reindex(series["temperature_K"].unique(), fill_value=0)
+    glasses = series["replica"].nunique()
+    flags = [
+        f"left_out:{T:g}K" if count == glasses else f"replicas_missing:{T:g}K"
+        for T, count in left_out.items()
+        if count
+    ]
+    lines = []
+    for _, glass in series[good].groupby("replica"):
+        if glass["temperature_K"].nunique() >= LEAST_TEMPERATURES:
+            lines.append(fit_line(glass["temperature_K"], glass["value"], glass["err"]))
+    if not lines:
+        flags.append(f"fewer_than_{LEAST_TEMPERATURES}_temperatures")
+    elif len(lines) == 1:
+        flags.append(ONE_GLASS)
+    return lines, tuple(flags)
+
+
+def _birge(lines: Sequence[Line]) -> float:
+    """√(χ²/ν) of all glasses, at least one."""
+    freedom = sum(line.freedom for line in lines)
+    chi2 = sum(line.chi2 for line in lines)
+    return float(np.sqrt(max(chi2 / freedom, 1.0))) if freedom else 1.0
+
+
+def _is_poor(lines: Sequence[Line]) -> bool:
+    freedom = sum(line.freedom for line in lines)
+    chi2 = sum(line.chi2 for line in lines)
+    return bool(stats.chi2.sf(chi2, freedom) < POOR_FIT_PROBABILITY)
+
+
+def _is_curved(lines: Sequence[Line], scale: float) -> bool:
+    """Whether the mean curvature differs from zero, with the points' errors times a scale."""
+    curvature = np.mean([line.curvature for line in lines])
+    error = np.linalg.norm([line.curvature_err for line in lines]) / len(lines) * scale
+    return bool(abs(curvature) > CURVATURE_ERRORS * error)
+
+
+def _refused(series: pd.DataFrame, flags: tuple[str, ...]) -> Arrhenius:
+    nan = float("nan")
+    usable = series[(series["value"] > 0) & (series["err"] > 0)]
+    return Arrhenius(nan, nan, nan, nan, nan, nan, usable["temperature_K"].nunique(), flags=flags)

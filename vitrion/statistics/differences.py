@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
+from vitrion.statistics.glasses import one_sigma
 from vitrion.tables import COMPOSITION_KEY, TABLES
 
 LEAST_COMPOSITIONS = 3
@@ -54,28 +55,33 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
         pooled, arrhenius: the summary's tables.
 
     Returns:
-        Composition key, `compared`, `value`, `err` (one standard error), `at` (temperature), and
-        `x`, `x_err`: the number that is compared, a logarithm where ratios are.
+        Composition key, `compared`, `value`, `err` (one standard error), `freedom` (degrees of
+        freedom of the errors), `at` (temperature), and `x`, `x_err`: the number that is compared, a
+        logarithm where ratios are.
     """
     parts = []
     for compared, of in COMPARED.items():
         table = pooled if of.source == "pooled" else arrhenius
         rows = table[table["quantity"] == of.name]
         if of.source == "pooled":
-            rows = rows.dropna(subset=["value", "err"])
+            rows = rows.dropna(subset=["value", "comparable_err"])
             count = rows.groupby("temperature_K").size()
             best = count[count == count.max()].index.max()
             rows = rows[rows["temperature_K"] == best].assign(at=f"{best} K")
+            rows = rows.assign(err=rows["comparable_err"])
         else:
             rows = rows[(rows["flags"] == "") & rows["Ea_eV"].notna()]
+            widened = one_sigma(rows["freedom"])
             if of.source == "activation_energy":
-                rows = rows.assign(value=rows["Ea_eV"], err=rows["Ea_err_eV"], at="all")
+                err = rows["Ea_err_eV"] / widened
+                rows = rows.assign(value=rows["Ea_eV"], err=err, at="all")
             else:
                 # The interval is symmetric in the logarithm.
-                relative = 0.5 * np.log(rows["value_300K_high"] / rows["value_300K_low"])
+                width = 0.5 * np.log(rows["value_300K_high"] / rows["value_300K_low"]) / widened
                 value = rows["value_300K"]
-                rows = rows.assign(value=value, err=value * relative, at=ROOM)
-        rows = rows[[*COMPOSITION_KEY, "value", "err", "at"]].assign(compared=compared)
+                rows = rows.assign(value=value, err=value * width, at=ROOM)
+        columns = [*COMPOSITION_KEY, "value", "err", "freedom", "at"]
+        rows = rows[columns].assign(compared=compared)
         if of.logarithm:
             rows = rows[rows["value"] > 0]
             rows = rows.assign(x=np.log(rows["value"]), x_err=rows["err"] / rows["value"])
@@ -90,13 +96,16 @@ def differences(values: pd.DataFrame) -> pd.DataFrame:
     """The `differences` table: does a quantity depend on mobile ion, central cation or ligands?
 
     For each quantity the values x ± s of the compositions (ln D, ln σ; Ea, t and H_R as they are)
-    are fitted by weighted least squares with x = constant + mobile + center + ligands. A factor is
-    tested by leaving it out: F = (Δχ²/k)/max(1, χ²/ν) with k and ν degrees of freedom. The Birge
-    ratio max(1, χ²/ν) treats the part that the three factors do not explain (interactions,
-    differences between glasses) as scatter, which a factor must exceed. The row `any` tests whether
-    all compositions can have the same value (χ² about the weighted mean: Cochran's Q). The
-    probabilities of the whole table are corrected for their number by Holm's method (Scand. J.
-    Stat. 6, 65, 1979). A difference is significant where the corrected probability is below 0.05.
+    are fitted by weighted least squares with x = constant + mobile + center + ligands. Errors s
+    come from one variance between glasses with f degrees of freedom (`glass_means`). A factor is
+    tested by leaving it out: F = (Δχ²/k)/max(1, χ²/ν) with k and ν degrees of freedom, or k and f
+    where the part that the three factors do not explain is within errors. The Birge ratio
+    max(1, χ²/ν) treats that part (interactions) as scatter, which a factor must exceed. The row
+    `any` tests whether all compositions can have the same value: F = χ²/(n − 1) about the weighted
+    mean, with n − 1 and f. The probabilities of the whole table are corrected for their number by
+    Holm's method (Scand. J. Stat. 6, 65, 1979). A difference is significant where the corrected
+    probability is below 0.05. With one glass of each composition f is zero, and nothing tells
+    compositions from glasses.
 
     Args:
         values: as `by_composition` gives them.
@@ -122,19 +131,28 @@ def _undecided(reason: str) -> dict[str, object]:
     return {"spread": nan, "statistic": nan, "p": nan, "reason": reason}
 
 
-def _any_difference(chosen: pd.DataFrame) -> dict[str, object]:
+def _why_not(chosen: pd.DataFrame) -> str:
     if len(chosen) < LEAST_COMPOSITIONS:
-        return _undecided(f"fewer than {LEAST_COMPOSITIONS} compositions have a value")
+        return f"fewer than {LEAST_COMPOSITIONS} compositions have a value"
+    if not chosen["freedom"].iloc[0]:
+        return "one glass of each composition: the variance between glasses is not known"
+    return ""
+
+
+def _any_difference(chosen: pd.DataFrame) -> dict[str, object]:
+    if reason := _why_not(chosen):
+        return _undecided(reason)
     x, err = chosen["x"].to_numpy(), chosen["x_err"].to_numpy()
-    Q = _scatter(x, err, 0.0)
+    k, freedom = len(x) - 1, int(chosen["freedom"].iloc[0])
+    F = _scatter(x, err, 0.0) / k
     spread = float(x.max() - x.min())
-    return {"spread": spread, "statistic": Q, "p": stats.chi2.sf(Q, len(x) - 1), "reason": ""}
+    return {"spread": spread, "statistic": F, "p": stats.f.sf(F, k, freedom), "reason": ""}
 
 
 def _factor(chosen: pd.DataFrame, factor: str) -> dict[str, object]:
     levels = chosen[factor].nunique()
-    if len(chosen) < LEAST_COMPOSITIONS:
-        return _undecided(f"fewer than {LEAST_COMPOSITIONS} compositions have a value")
+    if reason := _why_not(chosen):
+        return _undecided(reason)
     if levels < 2:
         return _undecided(f"one {factor} only")
     x, err = chosen["x"].to_numpy(), chosen["x_err"].to_numpy()
@@ -149,7 +167,9 @@ def _factor(chosen: pd.DataFrame, factor: str) -> dict[str, object]:
     F = float((chi2_without - chi2) / k / max(1.0, chi2 / nu))
     of_levels = [0.0, *effects[[c for c, name in enumerate(columns) if name == factor]]]
     spread = float(max(of_levels) - min(of_levels))
-    return {"spread": spread, "statistic": F, "p": float(stats.f.sf(F, k, nu)), "reason": ""}
+    freedom = nu if chi2 > nu else int(chosen["freedom"].iloc[0])
+    p = float(stats.f.sf(F, k, freedom))
+    return {"spread": spread, "statistic": F, "p": p, "reason": ""}
 
 
 def _design(chosen: pd.DataFrame, factors: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -177,25 +197,27 @@ def holm(probabilities: npt.ArrayLike) -> np.ndarray:
     return corrected
 
 
-def outliers(values: npt.ArrayLike, errors: npt.ArrayLike) -> np.ndarray:
+def outliers(values: npt.ArrayLike, errors: npt.ArrayLike, freedom: npt.ArrayLike) -> np.ndarray:
     """Which values differ significantly from the weighted mean of all others.
 
     Args:
         values, errors: (n,) value and standard error of each composition.
+        freedom: (n,) degrees of freedom of the errors; without any there are no outliers.
 
     Returns:
         (n,) bool, by Holm's method at 0.05.
     """
     x, err = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
-    if len(x) < LEAST_COMPOSITIONS:
+    freedom = np.broadcast_to(np.asarray(freedom, dtype=float), x.shape)
+    if len(x) < LEAST_COMPOSITIONS or not freedom.all():
         return np.zeros(len(x), dtype=bool)
     p = []
     for index in range(len(x)):
         others = np.arange(len(x)) != index
         weights = 1 / err[others] ** 2
         mean = float(weights @ x[others] / weights.sum())
-        z = (x[index] - mean) / np.hypot(err[index], weights.sum() ** -0.5)
-        p.append(2 * stats.norm.sf(abs(z)))
+        t = (x[index] - mean) / np.hypot(err[index], weights.sum() ** -0.5)
+        p.append(2 * stats.t.sf(abs(t), freedom[index]))
     return holm(p) < SIGNIFICANCE
 
 
@@ -206,16 +228,18 @@ def _scatter(x: np.ndarray, err: np.ndarray, between: float) -> float:
 
 
 def spread_between(
-    values: npt.ArrayLike, errors: npt.ArrayLike, *, confidence: float = 0.95
+    values: npt.ArrayLike, errors: npt.ArrayLike, freedom: int, *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Standard deviation between compositions beyond their errors, with its interval.
 
     Q-profile method (Viechtbauer, Stat. Med. 26, 37, 2007): the standard deviations for which the
-    generalised Q takes its median and the two quantiles of χ² with n − 1 degrees of freedom. The
-    coverage is exact where values are normally distributed and errors are right.
+    generalised Q, over n − 1, takes the median and the two quantiles of F with n − 1 and `freedom`
+    degrees of freedom (χ² where errors are known). The coverage is exact where values are normally
+    distributed and there is no spread, and conservative with it.
 
     Args:
         values, errors: (n,) value and standard error of each composition.
+        freedom: degrees of freedom of the errors.
         confidence: of the interval.
 
     Returns:
@@ -225,7 +249,7 @@ def spread_between(
     outside = (1 - confidence) / 2
     ends = []
     for quantile in (0.5, 1 - outside, outside):
-        target = stats.chi2.ppf(quantile, len(x) - 1)
+        target = (len(x) - 1) * stats.f.ppf(quantile, len(x) - 1, freedom)
         if _scatter(x, err, 0.0) <= target:
             ends.append(0.0)
             continue

@@ -15,10 +15,10 @@ from vitrion.statistics.arrhenius import (
     ROOM_TEMPERATURE_K,
     Arrhenius,
     fit_arrhenius,
-    glass_variances,
     pool_replicas,
 )
 from vitrion.statistics.differences import by_composition, differences
+from vitrion.statistics.glasses import glass_means, ratio_parts
 from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY, TRANSPORT_TABLES
 from vitrion.tables.io import TableSet, typed, write_table
 from vitrion.transport.quantities import quantities
@@ -123,11 +123,43 @@ def without_flagged(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFram
 
 def pooled_table(found: pd.DataFrame) -> pd.DataFrame:
     """The `pooled` table: every quantity of `quantities` at each temperature, over replicas."""
-    rows = []
-    for key, group in found.groupby([*COMPOSITION_KEY, "temperature_K", "quantity"], sort=True):
-        pooled = pool_replicas(group["value"], group["err"], group["weight"])
-        rows.append((*key, pooled.value, pooled.err, pooled.n, pooled.n_missing))
-    return typed("pooled", pd.DataFrame(rows, columns=list(TABLES["pooled"])))
+    parts = []
+    for (name, temperature_K), group in found.groupby(["quantity", "temperature_K"], sort=True):
+        groups = list(group.groupby(list(COMPOSITION_KEY), sort=True))
+        pooled = [pool_replicas(of["value"], of["err"], of["weight"]) for _, of in groups]
+        comparable, freedom = _comparable_errors(str(name), [of for _, of in groups])
+        parts += [
+            (*key, temperature_K, name, one.value, one.err, one.n, one.n_missing, error, freedom)
+            for (key, _), one, error in zip(groups, pooled, comparable, strict=True)
+        ]
+    frame = pd.DataFrame(parts, columns=list(TABLES["pooled"]))
+    order = [*COMPOSITION_KEY, "temperature_K", "quantity"]
+    return typed("pooled", frame.sort_values(order, ignore_index=True))
+
+
+def _comparable_errors(name: str, groups: Sequence[pd.DataFrame]) -> tuple[np.ndarray, int]:
+    """Standard errors of means with one variance between glasses, and its degrees of freedom.
+
+    Where a quantity has a law of temperature, glasses are taken to differ by a factor, so that
+    their relative variance is the same in all compositions.
+    """
+    relative = any(name.startswith(start) for start in LAWS)
+    which, x, err, scale = [], [], [], np.full(len(groups), np.nan)
+    for c, of in enumerate(groups):
+        known = of[np.isfinite(of["value"]) & np.isfinite(of["err"]) & np.isfinite(of["weight"])]
+        values, errors = ratio_parts(known["value"], known["err"], known["weight"])
+        keep = np.isfinite(values)
+        if keep.any():
+            scale[c] = abs(values[keep].mean()) if relative else 1.0
+            which += [c] * int(keep.sum())
+            x += list(values[keep] / scale[c])
+            err += list(errors[keep] / scale[c])
+    found = np.full(len(groups), np.nan)
+    if not which:
+        return found, 0
+    means = glass_means(np.searchsorted(np.unique(which), which), x, err)
+    found[np.unique(which)] = means.err
+    return found * scale, means.freedom
 
 
 @dataclass(frozen=True)
@@ -156,41 +188,40 @@ LAWS = {
 
 
 def arrhenius_table(found: pd.DataFrame) -> pd.DataFrame:
-    """The `arrhenius` table: replicas are averaged at each temperature, then a line is fitted."""
+    """The `arrhenius` table: a line of each glass, averaged over the glasses (`fit_arrhenius`)."""
     rows = []
-    for (*key, name), group in found.groupby([*COMPOSITION_KEY, "quantity"], sort=True):
-        law = next((law for start, law in LAWS.items() if name.startswith(start)), None)
-        fit = _fit(law, group) if law and group["value"].notna().any() else None
-        if fit and fit.n_points:
+    for name, quantity in found.groupby("quantity", sort=True):
+        law = next((law for start, law in LAWS.items() if str(name).startswith(start)), None)
+        if law is None:
+            continue
+        groups = [
+            (key, _law_values(law, group))
+            for key, group in quantity.groupby(list(COMPOSITION_KEY), sort=True)
+            if (group["value"] > 0).any()
+        ]
+        fits = fit_arrhenius([values for _, values in groups])
+        for (key, _), fit in zip(groups, fits, strict=True):
+            fit = _as_quantity(fit, law)
+            flags = [flag for flag in fit.flags if not (law.any_sign and flag == NOT_ACTIVATED)]
             rows.append(
                 {
                     **dict(zip(COMPOSITION_KEY, key, strict=True)),
                     "quantity": name,
                     **{c: getattr(fit, c) for c in TABLES["arrhenius"] if hasattr(fit, c)},
-                    "flags": ",".join(fit.flags),
+                    "flags": ",".join(flags),
                 }
             )
-    return typed("arrhenius", pd.DataFrame(rows, columns=list(TABLES["arrhenius"])))
+    frame = pd.DataFrame(rows, columns=list(TABLES["arrhenius"]))
+    order = [*COMPOSITION_KEY, "quantity"]
+    return typed("arrhenius", frame.sort_values(order, ignore_index=True))
 
 
-def _fit(law: _Law, group: pd.DataFrame) -> Arrhenius:
-    values, errors = (
-        group.pivot(index="temperature_K", columns="replica", values=column)
-        for column in ("value", "err")
-    )
-    temperatures_K, n = values.index.to_numpy(dtype=float), values.count(axis=1).to_numpy()
-    shared, own = glass_variances(values.to_numpy(), errors.to_numpy())
+def _law_values(law: _Law, group: pd.DataFrame) -> pd.DataFrame:
+    """Values that grow with temperature as exp(−Ea / k_B T), with errors of the same share."""
+    value = group["value"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = values.mean(axis=1).to_numpy()
-        within = (errors**2).mean(axis=1).to_numpy() / value**2
-        relative_err = np.sqrt((within + own) / n)
-    value = 1 / value if law.inverse else value * temperatures_K**law.power
-    shared_err = np.sqrt(shared / n.max())
-    fit = fit_arrhenius(temperatures_K, value, value * relative_err, shared_err=float(shared_err))
-    flags = [flag for flag in fit.flags if not (law.any_sign and flag == NOT_ACTIVATED)]
-    partial = (n > 0) & (n < values.shape[1])
-    flags += [f"replicas_missing:{T:g}K" for T in temperatures_K[partial]]
-    return _as_quantity(replace(fit, flags=tuple(flags)), law)
+        grows = 1 / value if law.inverse else value * group["temperature_K"] ** law.power
+        return group.assign(value=grows, err=grows * group["err"] / value)
 
 
 def _as_quantity(fit: Arrhenius, law: _Law) -> Arrhenius:

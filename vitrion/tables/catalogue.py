@@ -344,6 +344,11 @@ TABLES: dict[str, dict[str, Column]] = {
         "err": _real("as the quantity", _STANDARD_ERROR),
         "n_replicas": _count("replicas that have a value"),
         "n_missing": _count("replicas without one: not diffusive, or too few events"),
+        "comparable_err": _real(
+            "as the quantity",
+            "one standard error with the variance between glasses of all compositions",
+        ),
+        "freedom": _count("degrees of freedom of that variance"),
     },
     "arrhenius": {
         **COMPOSITION_KEY,
@@ -351,10 +356,12 @@ TABLES: dict[str, dict[str, Column]] = {
         "Ea_eV": _real("eV", "activation energy; NaN below three temperatures"),
         "Ea_err_eV": _real("eV", _STANDARD_ERROR),
         "ln_prefactor": _real("", "intercept of the fit at 1/T = 0"),
-        "value_300K": _real("as the quantity", "extrapolation to 300 K"),
+        "value_300K": _real("as the quantity", "extrapolation to 300 K; NaN where curved"),
         "value_300K_low": _real("as the quantity", "lower end of its one-sigma interval"),
         "value_300K_high": _real("as the quantity", "upper end of its one-sigma interval"),
         "n_points": _count("temperatures used"),
+        "n_glasses": _count("glasses with a line"),
+        "freedom": _count("degrees of freedom of the errors, over all compositions"),
         "flags": _text("why the fit may be wrong; empty where there is no reason"),
     },
     "differences": {
@@ -365,7 +372,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "spread": _real(
             "ln of the quantity; Ea in eV; t and H_R as they are", "largest minus smallest level"
         ),
-        "statistic": _real("", "F of leaving the factor out; chi-squared of any"),
+        "statistic": _real("", "F of leaving the factor out, or of all compositions alike"),
         "p": _real("", "probability of such a statistic without a difference"),
         "p_holm": _real("", "corrected for the number of tests by Holm's method"),
         "significant": _flag("whether the corrected probability is below 0.05"),

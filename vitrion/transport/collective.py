@@ -59,10 +59,10 @@ class Correlations:
 
     @cached_property
     def concerted(self) -> np.ndarray:
-        """(species, species) `Displacements.concerted` of each pair, at least 1 on the diagonal."""
+        """(species, species) `Displacements.concerted` of each pair, `together` of one element."""
         every = list(self.moments.values())
         found = np.array([[one.concerted(other) for other in every] for one in every])
-        np.fill_diagonal(found, np.maximum(np.diag(found), 1.0))
+        np.fill_diagonal(found, [one.together for one in every])
         return found
 
     @cached_property

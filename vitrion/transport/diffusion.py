@@ -29,7 +29,12 @@ from functools import cached_property
 
 import numpy as np
 
-from vitrion.transport.blocks import bootstrap_error, halves, resampling_weights
+from vitrion.transport.blocks import (
+    bootstrap_error,
+    halves,
+    resampling_weights,
+    standard_error,
+)
 from vitrion.transport.msd import Displacements, relative_covariance
 
 # Lags, over the length of the trajectory: the latest first lag of a fit, and the last one. Beyond a
@@ -384,7 +389,7 @@ def diffusion(
         fit_start_ps=float(lags[window][0]) * frame_interval_ps,
         fit_stop_ps=float(lags[window][-1]) * frame_interval_ps,
         slope_A2_ps=slope_A2_ps,
-        slope_err_A2_ps=max(slope_err_A2_ps, bootstrap_error(resampled)),
+        slope_err_A2_ps=standard_error(slope_err_A2_ps, bootstrap_error(resampled)),
         fall_A2_ps=fall_A2_ps,
         fall_err_A2_ps=fall_err_A2_ps,
         loglog_slope=loglog,

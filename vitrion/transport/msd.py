@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import fft
@@ -17,6 +18,9 @@ ORIGINS_PER_LAG = 8
 # is measured: long enough for slow concerted motion, with 25 to 100 independent windows each.
 FLUCTUATION_START, FLUCTUATION_STOP = 1 / 100, 1 / 25
 FLUCTUATION_LAGS = 4
+# Atoms count as moving together where their mean squared displacement fluctuates by more than this
+# factor over that of independent ones, whose factor has a standard deviation of 0.12 about 1.
+CONCERTED = 1.25
 VAN_HOVE_LAGS = 8
 VAN_HOVE_ORIGINS = 2000
 
@@ -134,18 +138,24 @@ class Displacements:
                 found.append(float(measured_A4) / (expected_A4 * (1 - taken)))
         return float(np.mean(found)) if found else float(self is other)
 
+    @cached_property
+    def together(self) -> float:
+        """How many atoms move together: `concerted` of the element where significant, else 1."""
+        found = self.concerted(self)
+        return found if found > CONCERTED else 1.0
+
     def covariance(self, select: slice = slice(None)) -> np.ndarray:
         """Cov(MSD_i, MSD_j) of the mean over atoms, (lags, lags) in Å⁴.
 
         That of independent walkers with the fourth moment that was measured, times the number of
-        atoms that move together (`concerted`).
+        atoms that move together.
 
         Args:
             select: which lags.
         """
         single_A2 = self.single_err_A2[select]
         independent = relative_covariance(self.lags[select], self.n_frames)
-        return independent * np.outer(single_A2, single_A2) * max(self.concerted(self), 1.0)
+        return independent * np.outer(single_A2, single_A2) * self.together
 
     @property
     def msd_err_A2(self) -> np.ndarray:

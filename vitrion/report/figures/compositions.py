@@ -49,7 +49,7 @@ def _compared(tables: CampaignTables) -> dict[str, pd.DataFrame]:
     compared = tables.compared()
     for name in COMPARED:
         values = compared[compared["compared"] == name].copy()
-        values["outlier"] = outliers(values["x"], values["x_err"])
+        values["outlier"] = outliers(values["x"], values["x_err"], values["freedom"])
         values["flagged"] = tables.flagged(values)
         values["power"] = 0
         if name == "D" and len(values):
