@@ -143,6 +143,7 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             not_diffusive="")  # fmt: skip
         for lag in LAGS_PS if method != "cluster_nernst_einstein" else ():
             local = sigma * (1 + 2 * np.exp(-lag / 3))
+            local *= 1.2 if method == "nernst_einstein" else 1
             add("conductivity_curve", frame="network", method=method, lag_ps=lag,
                 sigma_mS_cm=local, sigma_err_mS_cm=0.1 * np.sqrt(lag / 10) * local, t_mobile=t,
                 t_mobile_err=0.02 * np.sqrt(lag / 10))  # fmt: skip

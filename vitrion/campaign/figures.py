@@ -60,6 +60,12 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "MSD of the mobile ion, the central cation and every ligand at the highest "
             "temperature, averaged over replicas. The dashed guide has the slope of diffusion.",
         ),
+        "diffusion_against_lag": (
+            "Diffusion against lag",
+            "Slope of the mobile ion's MSD over six, between two lags a factor of two apart, every "
+            "replica (one standard error shaded). It falls while cages relax and is level where "
+            "the ion diffuses. Thick: D and the lags that it comes from, where there is one.",
+        ),
         "diffusion": (
             "Diffusion against temperature",
             "Tracer diffusion of the mobile ion, with its Arrhenius line where at least three "
@@ -72,6 +78,12 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Ionic conductivity from tracer diffusion (Nernst-Einstein), from the diffusion of "
             "clusters, and from all correlations (Einstein), over replicas, with one standard "
             "error. An arrow: the error, or a value of zero or less, reaches beyond the axis.",
+        ),
+        "conductivity_against_lag": (
+            "Conductivity against lag",
+            "Conductivities by Nernst-Einstein and Einstein from slopes between two lags a factor "
+            "of two apart, at the highest temperature, every replica (one standard error shaded). "
+            "Grey: lags from which D of the mobile ion comes.",
         ),
         "transference": (
             "Transference number of the mobile ion",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,6 +31,7 @@ from vitrion.report.style import (
 )
 from vitrion.tables.io import headline
 
+RUN = ["temperature_K", "replica"]
 METHODS = {
     "nernst_einstein": "Nernst-Einstein",
     "cluster_nernst_einstein": "cluster Nernst-Einstein",
@@ -94,6 +96,70 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
+
+
+def diffusion_against_lag(tables: CampaignTables) -> Figure:
+    """Local slope of the MSD against lag, one panel for each composition."""
+    data = headline(tables.summary("diffusion_curve"))
+    data = data[(data["species"] == data["mobile"]) & (data["D_cm2_s"] > 0)]
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    fits = headline(tables.summary("diffusion"))
+    fits = fits[fits["species"] == fits["mobile"]].set_index([*RUN, "composition"])
+    temperatures = temperature_colors(data["temperature_K"].unique())
+    figure, panel_list = composition_panels(tables, x="lag (ps)", y="D(lag) (cm²/s)")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
+        for (temperature, replica), curve in chosen.groupby(RUN):
+            shade = temperatures[temperature]
+            label = f"{temperature} K" if replica == chosen["replica"].min() else None
+            panel.plot(curve["lag_ps"], curve["D_cm2_s"], color=shade, label=label, linewidth=0.9)
+            low, high = _ends(curve, "D_cm2_s", "D_err_cm2_s")
+            panel.fill_between(curve["lag_ps"], low, high, color=shade, alpha=0.2, linewidth=0)
+            fit = fits.loc[(temperature, replica, composition)]
+            if np.isfinite(fit["D_cm2_s"]):
+                window = [fit["fit_start_ps"], fit["fit_stop_ps"]]
+                panel.plot(window, [fit["D_cm2_s"]] * 2, color=shade, linewidth=2.4)
+        log_axes(panel, x=True, y=True)
+    legend_above(figure)
+    return figure
+
+
+def conductivity_against_lag(tables: CampaignTables) -> Figure:
+    """Conductivities by local slopes against lag, one panel for each composition."""
+    data = headline(tables.summary("conductivity_curve"))
+    if data.empty:
+        return nothing(NO_TRAJECTORY)
+    data = data[data["temperature_K"] == data["temperature_K"].max()]
+    windows = headline(tables.summary("diffusion"))
+    windows = windows[windows["species"] == windows["mobile"]]
+    figure, panel_list = composition_panels(tables, x="lag (ps)", y="σ(lag) (mS/cm)")
+    for composition, panel in panel_list:
+        chosen = data[(data["composition"] == composition) & (data["sigma_mS_cm"] > 0)]
+        if chosen.empty:
+            say_nothing(panel, NO_TRAJECTORY)
+        for index, method in enumerate(METHODS):
+            for replica, curve in chosen[chosen["method"] == method].groupby("replica"):
+                label = METHODS[method] if replica == chosen["replica"].min() else None
+                shade = color(index)
+                panel.plot(curve["lag_ps"], curve["sigma_mS_cm"], color=shade, label=label)
+                low, high = _ends(curve, "sigma_mS_cm", "sigma_err_mS_cm")
+                panel.fill_between(curve["lag_ps"], low, high, color=shade, alpha=0.2, linewidth=0)
+        here = windows[windows["composition"] == composition]
+        here = here[here["temperature_K"].isin(chosen["temperature_K"])]
+        if len(here):
+            start, stop = here["fit_start_ps"].min(), here["fit_stop_ps"].max()
+            panel.axvspan(start, stop, color="0.92", zorder=0)
+        log_axes(panel, x=True, y=True)
+    legend_above(figure)
+    return figure
+
+
+def _ends(curve: pd.DataFrame, value: str, err: str) -> tuple[pd.Series, pd.Series]:
+    """One standard error about a curve on a logarithmic axis."""
+    return (curve[value] - curve[err]).clip(lower=0.2 * curve[value]), curve[value] + curve[err]
 
 
 def diffusion(tables: CampaignTables) -> Figure:
