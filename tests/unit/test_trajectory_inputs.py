@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +27,8 @@ from trajectory_files import (
 )
 
 from vitrion.base.errors import InputError
-from vitrion.trajectory.readers import Cut, Request, hdf5
+from vitrion.trajectory import recording
+from vitrion.trajectory.readers import Cut, Frame, Request, hdf5
 from vitrion.trajectory.readers.labels import element
 from vitrion.trajectory.sources import read_files
 from vitrion.trajectory.unwrapping import Source, Trajectory
@@ -589,3 +592,107 @@ def test_an_h5md_that_is_cut_keeps_its_whole_frames(tmp_path: Path) -> None:
     found = np.array([frame.positions_A for frame in frames])
     np.testing.assert_allclose(found, run.positions_A[: len(frames)], atol=1e-6)
     assert [frame.bare_time for frame in frames] == pytest.approx(run.times_ps[: len(frames)])
+
+
+# What programs call themselves in the title of a DCD, and the time that the same number then is.
+@pytest.mark.parametrize(
+    ("program", "interval_ps"),
+    [(b"Written by LAMMPS", None), (b"CP2K 2024.1", 0.1 / 0.04888821 * 1e-3), (b"NAMD", 0.1)],
+)
+def test_times_of_a_dcd_depend_on_its_program(
+    tmp_path: Path, program: bytes, interval_ps: float | None
+) -> None:
+    run, true_A = walk(8)
+    path, options = EXAMPLES["run.dcd"].make(tmp_path, run)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"walk")
+    content[at : at + len(program)] = program
+    path.write_bytes(content)
+    if interval_ps is None:
+        with pytest.raises(InputError, match="its steps are known"):
+            read_files(path, **options)
+        options["frame_interval_ps"] = interval_ps = 0.1
+    source = read_files(path, **options)
+    assert source.frame_interval_ps == pytest.approx(interval_ps, rel=1e-4)
+    check(source, true_A)
+
+
+@pytest.mark.parametrize("angles", ["degrees", "cosines"])
+def test_cells_of_a_dcd(tmp_path: Path, angles: str) -> None:
+    run, true_A = walk(8, cell_A=np.array([[12.0, 0, 0], [3.0, 11.0, 0], [-2.0, 1.0, 13.0]]))
+    path, options = EXAMPLES["run.dcd"].make(tmp_path, run)
+    if angles == "cosines":
+        content = bytearray(path.read_bytes())
+        mark = np.int32(48).tobytes()
+        at = -1
+        while (at := content.find(mark, at + 1)) >= 0:
+            if content[at + 52 : at + 56] == mark:
+                cell = np.frombuffer(bytes(content[at + 4 : at + 52]), "f8").copy()
+                cell[[1, 3, 4]] = np.cos(np.radians(cell[[1, 3, 4]]))
+                content[at + 4 : at + 52] = cell.tobytes()
+        path.write_bytes(content)
+    check(read_files(path, **options), true_A)
+
+
+def test_an_xdatcar_of_a_cell_that_changes(tmp_path: Path) -> None:
+    """With ISIF = 3 the head is there before each frame."""
+    run, _ = walk(12)
+    scale = 1 + 0.01 * np.sin(np.arange(12))[:, None, None]
+    breathing = Run(run.symbols, run.positions_A * scale, run.cells_A * scale)
+    for n in range(12):
+        write_xdatcar(tmp_path / f"{n}", breathing[n : n + 1], first=n + 1)
+    text = "".join((tmp_path / f"{n}").read_text() for n in range(12))
+    (tmp_path / "XDATCAR").write_text(text)
+    source = read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1)
+    cells_A = np.concatenate([chunk.cells_A for chunk in source.chunks])
+    np.testing.assert_allclose(cells_A, breathing.cells_A, atol=1e-8)
+    folded = read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1)
+    found = np.concatenate([chunk.positions_A for chunk in folded.chunks])
+    np.testing.assert_allclose(found, breathing.positions_A, atol=1e-5)
+
+
+def test_one_frame_in_each_file(tmp_path: Path) -> None:
+    run, true_A = walk(12)
+    files = [tmp_path / f"{n}.extxyz" for n in range(12)]
+    for n, path in enumerate(files):
+        write(path, run.atoms[n])
+    check(read_files(files, frame_interval_ps=0.1), true_A)
+
+
+def test_a_full_disk_is_named() -> None:
+    class Full(io.BytesIO):
+        def write(self, content: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    run, _ = walk(2)
+    recorder = recording._Recorder(Request([Path("run.xyz")]), Full())
+    frame = Frame(run.positions_A[0], labels=np.array(run.symbols))
+    with pytest.raises(InputError, match="no space is left for the frames"):
+        recorder.add(frame, 0, 0)
+
+
+def test_damaged_compression_is_named(tmp_path: Path) -> None:
+    run, _ = walk(8)
+    write_dump(tmp_path / "run.lammpstrj", run)
+    content = bytearray(gzip.compress((tmp_path / "run.lammpstrj").read_bytes()))
+    for at in (12, len(content) // 2):
+        damaged = bytearray(content)
+        damaged[at : at + 8] = b"\xff" * 8
+        (tmp_path / "bad.lammpstrj.gz").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"bad\.lammpstrj\.gz"):
+            read_files(tmp_path / "bad.lammpstrj.gz", frame_interval_ps=0.1)
+
+
+@pytest.mark.parametrize("name", ["traj.trr", "run.nc"])
+def test_a_missing_frame_late_in_a_run_of_single_precision(tmp_path: Path, name: str) -> None:
+    run, true_A = walk(40)
+    late = Run(run.symbols, run.positions_A, run.cells_A, first=2_000_000)
+    path, options = EXAMPLES[name].make(tmp_path, late)
+    source = read_files(path, **options)
+    assert source.frame_interval_ps == pytest.approx(0.1, rel=0.01)
+    check(source, true_A)
+    (tmp_path / "2").mkdir()
+    other, options = EXAMPLES[name].make(tmp_path / "2", late[25:])
+    EXAMPLES[name].write(path, late[:20])
+    with pytest.raises(InputError, match="frames are missing between"):
+        read_files([path, other], **options)

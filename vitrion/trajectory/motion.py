@@ -21,7 +21,7 @@ class Motion:
 
     Attributes:
         steps_A: (frames - 1,) root mean square distance of each frame from the one before.
-        usual_A: median of the steps within files.
+        usual_A: median of the steps within files, or of all where files hold one frame each.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class Motion:
         self.steps_A = np.array(
             [self.distance_A(n, n + 1) for n in range(len(positions_A) - 1)], dtype=float
         )
-        within = self.steps_A[np.diff(file) == 0]
-        within = within[within > 0]
+        moves = self.steps_A > 0
+        within = self.steps_A[moves & (np.diff(file) == 0)]
+        if not len(within):  # one frame in each file
+            within = self.steps_A[moves]
         self.usual_A = float(np.median(within)) if len(within) else 0.0
 
     def distance_A(self, one: int, other: int) -> float:

@@ -20,6 +20,9 @@ from vitrion.trajectory.recording import Recording
 
 SAME_INTERVAL = 0.01  # relative difference that rounding explains
 SAME_TIME = 0.25  # of an interval, between times that are one
+# Largest distance of a time from evenly spaced ones, in intervals.
+STRAIGHT = 0.1
+EXACT = 1e-3  # of an interval, for times that are not rounded
 # Farther from the frame before than so many usual steps, a file does not continue the one before;
 # so close, it does in any case; between, not if the first file continues it instead.
 CONTINUES, FOLLOWS = 4.0, 1.5
@@ -28,7 +31,7 @@ DIVERGES = 12.0
 # So many frames off the grid of the others are left out.
 MOST_ODD, MOST_ODD_SHARE = 2, 0.01
 # Steps of molecular dynamics with atoms.
-LEAST_STEP_FS, MOST_STEP_FS = 0.01, 20.0
+LEAST_STEP_FS, MOST_STEP_FS = 0.01, 10.0
 # A time without a unit is in ps below, in fs above; between, both would do.
 BARE_PS, BARE_FS = 0.5, 100.0
 
@@ -85,13 +88,21 @@ def arrange(
 class _Clock:
     """What tells when each frame was: values (frames,) in `unit`, and ps per unit if known.
 
+    `spacing` is that of two numbers where the values are in single precision, and 0 otherwise;
     `error` is the relative error of the ps.
     """
 
     values: np.ndarray
     unit: str
     ps: float | None = None
+    spacing: float = 0.0
     error: float = 0.0
+
+    @classmethod
+    def of_times(cls, values: np.ndarray, unit: str, ps: float | None) -> _Clock:
+        """A clock of times, which may be in single precision."""
+        spacing = _single_spacing(values)
+        return cls(values, unit, ps, spacing, spacing / float(np.ptp(values)))
 
     def text(self, value: float) -> str:
         return f"step {value:.0f}" if self.unit == "steps" else f"{value:g} {self.unit}".strip()
@@ -118,17 +129,24 @@ def _clock(recording: Recording, paths: Sequence[Path]) -> _Clock | None:
     times_ps, have_times = known["ps"]
     if have_times:
         steps, have_steps = known["steps"]
-        spacing_ps = float(np.spacing(np.float32(np.abs(times_ps).max())))
+        spacing_ps = _single_spacing(times_ps)
         if have_steps and spacing_ps > 0.1 * _usual(times_ps):
             # Late in a long run single precision does not part the times, but the steps are exact.
             length_ps, length = float(np.ptp(times_ps)), float(np.ptp(steps))
-            return _Clock(steps, "steps", length_ps / length, spacing_ps / length_ps)
-        return _Clock(times_ps, "ps", 1.0)
+            return _Clock(steps, "steps", length_ps / length, error=spacing_ps / length_ps)
+        return _Clock.of_times(times_ps, "ps", 1.0)
     bare, have_bare = known["bare"]
     if have_bare:
-        return _Clock(bare, "", _ps_of_bare(bare))
+        return _Clock.of_times(bare, "", _ps_of_bare(bare))
     steps, have_steps = known["steps"]
     return _Clock(steps, "steps") if have_steps else None
+
+
+def _single_spacing(values: np.ndarray) -> float:
+    """Spacing of single precision at the values where they are in it, otherwise 0."""
+    single = values.astype(np.float32)
+    is_single = bool((single == values).all())
+    return float(np.spacing(np.abs(single).max())) if is_single else 0.0
 
 
 def _ps_of_bare(values: np.ndarray) -> float | None:
@@ -301,7 +319,7 @@ class _Plan:
         usual = float(np.median(gaps))
         start = at[int(np.argmin(np.abs(gaps - usual)))]
         phase = (at - start) / usual
-        odd = np.abs(phase - np.round(phase)) > SAME_TIME
+        odd = np.abs(phase - np.round(phase)) > SAME_TIME + self.clock.spacing / usual
         if not odd.any() or odd.sum() > max(MOST_ODD, MOST_ODD_SHARE * len(at)):
             return
         first = self.clock.text(at[np.argmax(odd)])
@@ -324,10 +342,11 @@ class _Plan:
             return
         gaps = np.diff(at)
         usual = float(np.median(gaps))
-        odd = np.flatnonzero(np.abs(gaps - usual) > 0.5 * usual)
+        rounding = 2 * self.clock.spacing
+        odd = np.flatnonzero(np.abs(gaps - usual) > 0.5 * usual + rounding)
         line = at[0] + np.arange(len(at)) * (at[-1] - at[0]) / (len(at) - 1)
         drift = np.abs(at - line)
-        if not len(odd) and drift.max() <= SAME_TIME * usual:
+        if not len(odd) and drift.max() <= STRAIGHT * usual + rounding:
             return
         place = int(odd[0]) if len(odd) else int(np.argmax(drift)) - 1
         before, after = self.clock.text(at[place]), self.clock.text(at[place + 1])
@@ -349,8 +368,14 @@ class _Plan:
 
     @property
     def interval(self) -> float:
-        """Interval in the unit of the clock."""
-        return (self.at[-1] - self.at[0]) / (len(self.at) - 1)
+        """Interval in the unit of the clock.
+
+        Times are exact, but for a few, or rounded; rounding cancels between first and last.
+        """
+        gaps = np.diff(self.at)
+        usual = float(np.median(gaps))
+        is_usual = np.abs(gaps - usual) <= EXACT * usual
+        return float(gaps[is_usual].mean() if is_usual.mean() > 0.8 else gaps.mean())
 
 
 def _usual(values: np.ndarray) -> float:

@@ -117,7 +117,7 @@ def format_of(path: Path) -> Format:
             head = file.read(HEAD_BYTES)
     except PermissionError:
         raise InputError("trajectory", str(path), "cannot be opened; allow reading it") from None
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # zlib, lzma and bz2 have exceptions of their own
         raise InputError(
             "trajectory", str(path), f"cannot be unpacked ({error}); copy it again"
         ) from None

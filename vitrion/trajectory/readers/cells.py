@@ -11,7 +11,7 @@ import numpy as np
 
 from vitrion.base.errors import InputError
 from vitrion.base.units import U_A3_TO_G_CM3
-from vitrion.trajectory.readers.frames import Cut, Damaged, cell_of_lengths
+from vitrion.trajectory.readers.frames import Damaged, cell_of_lengths
 from vitrion.trajectory.readers.text import Lines
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _cp2k_cells(path: Path) -> GivenCell:
                     break  # the last line of a killed run
                 rows.append(row)
             rest = lines.next_filled()
-    except (ValueError, OSError, EOFError, Damaged, Cut) as error:
+    except Exception as error:  # whatever a file of another kind raises
         raise InputError(
             "cell-file", str(path), f"cannot be read ({error}); copy it again"
         ) from None

@@ -101,12 +101,15 @@ def _h5md(file: h5py.File, path: Path, request: Request, size: int) -> Iterator[
     n_frames = min(_rows(dataset, size) for dataset in series)
     if values.ndim != 3 or values.shape[2] != 3:
         raise Damaged(f"positions of shape {values.shape}; three coordinates are needed")
-    length = _unit_A(values, path, request)
+    unit = _unit(values)
+    if not unit:
+        request.note(f"{path.name}: its lengths have no unit and are taken as Å")
+    length = length_A(unit) if unit else 1.0
     steps = _times(position.get("step"), n_frames)
     times, time_unit = _times(position.get("time"), n_frames), _unit(position.get("time"))
     labels = _labels(group, values.shape[1], request)
     charges = _constant(group.get("charge"))
-    cells = _Cells(group, path, request, steps, n_frames, size)
+    cells = _Cells(group, path, request, steps, n_frames, size, length)
     images = group.get("image/value")
     for first, stop in _pieces(values, n_frames):
         found = np.asarray(values[first:stop], dtype=float) * length
@@ -159,14 +162,6 @@ def _unit(dataset: h5py.Dataset | None) -> str:
     if isinstance(unit, np.ndarray):
         unit = unit.ravel()[0] if unit.size else ""
     return unit.decode() if isinstance(unit, bytes) else str(unit)
-
-
-def _unit_A(dataset: h5py.Dataset, path: Path, request: Request) -> float:
-    unit = _unit(dataset)
-    if not unit:
-        request.note(f"{path.name}: its lengths have no unit and are taken as Å")
-        return 1.0
-    return length_A(unit)
 
 
 def _times(dataset: h5py.Dataset | None, n_frames: int) -> np.ndarray | None:
@@ -230,6 +225,7 @@ class _Cells:
         steps: np.ndarray | None,
         count: int,
         size: int,
+        length: float,
     ) -> None:
         box = group.get("box")
         self._edges = edges = None if box is None else box.get("edges")
@@ -246,7 +242,8 @@ class _Cells:
         if edges is None:
             return
         self._values = edges["value"] if isinstance(edges, h5py.Group) else edges
-        self._factor = _unit_A(self._values, path, request)
+        own_unit = _unit(self._values)
+        self._factor = length_A(own_unit) if own_unit else length
         if not isinstance(edges, h5py.Group):
             return
         if "step" in edges and steps is not None:

@@ -56,7 +56,7 @@ class Lines:
 
     def __enter__(self) -> Lines:
         content = self._context.__enter__()
-        self._file = io.TextIOWrapper(content, encoding="utf-8", errors="replace")  # type: ignore[type-var]
+        self._file = io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
         return self
 
     def __exit__(self, kind: type | None, exception: Any, traceback: Any) -> None:
