@@ -132,8 +132,10 @@ def _clock(recording: Recording, paths: Sequence[Path]) -> _Clock | None:
         spacing_ps = _single_spacing(times_ps)
         if have_steps and spacing_ps > 0.1 * _usual(times_ps):
             # Late in a long run single precision does not part the times, but the steps are exact.
-            length_ps, length = float(np.ptp(times_ps)), float(np.ptp(steps))
-            return _Clock(steps, "steps", length_ps / length, error=spacing_ps / length_ps)
+            length_ps, ps = float(np.ptp(times_ps)), float(np.ptp(times_ps) / np.ptp(steps))
+            line = times_ps - ps * steps
+            if np.abs(line - np.median(line)).max() < 4 * spacing_ps:
+                return _Clock(steps, "steps", ps, error=spacing_ps / length_ps)
         return _Clock.of_times(times_ps, "ps", 1.0)
     bare, have_bare = known["bare"]
     if have_bare:
@@ -146,7 +148,7 @@ def _single_spacing(values: np.ndarray) -> float:
     """Spacing of single precision at the values where they are in it, otherwise 0."""
     single = values.astype(np.float32)
     is_single = bool((single == values).all())
-    return float(np.spacing(np.abs(single).max())) if is_single else 0.0
+    return float(np.spacing(np.median(np.abs(single)))) if is_single else 0.0
 
 
 def _ps_of_bare(values: np.ndarray) -> float | None:
