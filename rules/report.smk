@@ -5,6 +5,7 @@ rule summarize_campaign:
     input:
         trajectories=of_every_trajectory("analyze_trajectory", "trajectories"),
         measurements=of_every_glass("quench_glass", "measurements"),
+        thermo=of_every_glass("quench_glass", "thermo"),
     output:
         **outputs("summarize_campaign"),
     log:

@@ -9,6 +9,7 @@ from vitrion.campaign.opening import campaign_compositions, provenance
 from vitrion.config import validate_config
 from vitrion.paper.verdict import verdict_table
 from vitrion.runtime.job import job_log
+from vitrion.statistics.glass_transition import glass_transition_table
 from vitrion.statistics.summary import summarize, without_flagged
 from vitrion.tables.io import read_table, write_table
 from vitrion.trajectory.history import trajectory_flags
@@ -41,5 +42,11 @@ with job_log(snakemake.log[0], "summarize"):
         exclude_flagged=config.report.exclude_flagged,
         metadata=metadata,
     )
+    glasses = (Path(path) for path in snakemake.input.thermo)
+    transition = glass_transition_table(
+        ({**compositions[g.parent.parent.name].key, "glass": int(g.parent.name[1:])}, read_table(g))
+        for g in glasses
+    )
+    write_table(out / "glass_transition.parquet", "glass_transition", transition, metadata)
     verdict = verdict_table(without_flagged(tables))
     write_table(out / "verdict.parquet", "verdict", verdict, metadata)

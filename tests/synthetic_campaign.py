@@ -16,8 +16,8 @@ from vitrion.base.units import BOLTZMANN_eV_K
 from vitrion.paper.verdict import verdict_table
 from vitrion.statistics.summary import campaign_tables, without_flagged
 from vitrion.structure.compositions import Composition
-from vitrion.tables import TABLES, TRANSPORT_TABLES
-from vitrion.tables.io import write_table
+from vitrion.tables import COMPOSITION_KEY, TABLES, TRANSPORT_TABLES
+from vitrion.tables.io import typed, write_table
 
 
 @dataclass(frozen=True)
@@ -258,6 +258,11 @@ def judged(
 def with_summary(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The tables of trajectories with those over the campaign and the verdict."""
     tables = tables | campaign_tables(tables)
+    glasses = tables["trajectories"][[*COMPOSITION_KEY, "replica"]].drop_duplicates()
+    transition = glasses.rename(columns={"replica": "glass"}).assign(
+        quantity="energy", Tg_K=700.0, Tg_err_K=20.0, slope_below=1e-4, slope_above=2e-4, p=1e-6
+    )
+    tables["glass_transition"] = typed("glass_transition", transition)
     return tables | {"verdict": verdict_table(without_flagged(tables))}
 
 
@@ -316,7 +321,9 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
     time = np.linspace(0, 100, 60)
     thermo = pd.DataFrame({"stage": ["melt"] * 30 + ["quench"] * 30, "time_ps": time})
     thermo["temperature_K"] = np.linspace(1500, 300, 60) + 10 * rng.normal(size=60)
-    thermo["target_temperature_K"] = np.linspace(1500, 300, 60)
+    thermo["target_temperature_K"] = T = np.linspace(1500, 300, 60)
+    energy = -4 + 1.3e-4 * T + 2e-4 * np.maximum(T - 600, 0) + 1e-3 * rng.normal(size=60)
+    thermo["potential_energy_eV_atom"] = energy
     for column in set(TABLES["thermo"]) - set(thermo):
         thermo[column] = 2 + 0.05 * rng.normal(size=60)
     write_table(folder / "thermo.parquet", "thermo", thermo)

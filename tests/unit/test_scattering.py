@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from pymatgen.analysis.diffraction.neutron import ATOMIC_SCATTERING_LEN
 from pymatgen.analysis.diffraction.xrd import XRDCalculator
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
@@ -23,6 +24,8 @@ from vitrion.structure.scattering import (
 
 
 def test_amplitudes_are_the_tables():
+    for element, length in ATOMIC_SCATTERING_LEN.items():
+        assert scattering_amplitude(element, np.zeros(1), "neutron")[0] == length
     q = np.array([0.0, 5.0])
     assert scattering_amplitude("Cl", q, "neutron") == pytest.approx([9.577, 9.577])
     assert scattering_amplitude("Li", q, "neutron") == pytest.approx([-1.9, -1.9])

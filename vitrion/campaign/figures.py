@@ -115,6 +115,12 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "to hot colours), at the highest temperature, averaged over replicas. A peak at r = 0: "
             "ions move into the place that another has left.",
         ),
+        "finite_size": (
+            "Size of the cell",
+            "Diffusion coefficient of the mobile ion in the smallest cells, and in an infinite one "
+            "by a line in the inverse edge of the cell, over that in the largest cells, with the "
+            "probability that sizes do not matter.",
+        ),
         "convergence": (
             "Convergence with length",
             "Values from the first part of the trajectories divided by those from their whole "
@@ -219,6 +225,12 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
             "Replicas of each composition that passed each check of the glass, out of those that "
             "were made. Orange: at least one did not pass; trajectories of such a glass are "
             "flagged.",
+        ),
+        "glass_transition": (
+            "Glass transition along the quench",
+            "Potential energy against the temperature of the quench, averaged over bins of it, "
+            "with two straight lines that meet at the glass transition temperature, by glass. "
+            "Quenches of MD are fast, so this temperature lies above that of experiments.",
         ),
         "quench_temperature": (
             "Melt and quench: temperature",

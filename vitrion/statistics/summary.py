@@ -18,6 +18,7 @@ from vitrion.statistics.arrhenius import (
     pool_replicas,
 )
 from vitrion.statistics.differences import by_composition, differences
+from vitrion.statistics.finite_size import finite_size_table
 from vitrion.statistics.glasses import glass_means, ratio_parts
 from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY, TRANSPORT_TABLES
 from vitrion.tables.io import TableSet, typed, write_table
@@ -90,7 +91,7 @@ def summarize(
 
 
 def campaign_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables over a campaign: `pooled`, `arrhenius` and `differences`.
+    """The tables over a campaign: `pooled`, `arrhenius`, `differences` and `finite_size`.
 
     Args:
         tables: of its trajectories, by name. Flagged ones do not count in `differences`.
@@ -99,7 +100,12 @@ def campaign_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFram
     pooled, arrhenius = pooled_table(found), arrhenius_table(found)
     sound = without_flagged({**tables, "pooled": pooled, "arrhenius": arrhenius})
     values = by_composition(sound["pooled"], sound["arrhenius"])
-    return {"pooled": pooled, "arrhenius": arrhenius, "differences": differences(values)}
+    return {
+        "pooled": pooled,
+        "arrhenius": arrhenius,
+        "differences": differences(values),
+        "finite_size": finite_size_table(tables["trajectories"], found, tables["diffusion"]),
+    }
 
 
 def without_flagged(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

@@ -6,10 +6,13 @@ Definitions after Faber and Ziman, Philos. Mag. 11, 153 (1965), and Keen, J. App
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -25,7 +28,15 @@ Q_BIN_1_A = 0.06
 # Reciprocal vectors of a bin, where the cell has more.
 VECTORS_PER_BIN = 24
 # Phases that are held in memory at a time.
-PHASES = 2_000_000
+PHASES = 500_000
+
+
+@cache
+def _table(radiation: Radiation) -> dict[str, Any]:
+    """pymatgen's tables. They are read as files: its modules take 40 MB and half a second."""
+    name = "neutron_scattering_length" if radiation == "neutron" else "atomic_scattering_params"
+    path = resources.files("pymatgen.analysis") / "diffraction" / f"{name}.json"
+    return dict(json.loads(path.read_text()))
 
 
 def scattering_amplitude(element: str, q_1_A: np.ndarray, radiation: Radiation) -> np.ndarray:
@@ -42,10 +53,7 @@ def scattering_amplitude(element: str, q_1_A: np.ndarray, radiation: Radiation) 
     Raises:
         InputError: an element that is not tabulated.
     """
-    from pymatgen.analysis.diffraction.neutron import ATOMIC_SCATTERING_LEN
-    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
-
-    table = ATOMIC_SCATTERING_LEN if radiation == "neutron" else ATOMIC_SCATTERING_PARAMS
+    table = _table(radiation)
     if element not in table:
         raise InputError("element", element, f"has no tabulated {radiation} scattering")
     if radiation == "neutron":

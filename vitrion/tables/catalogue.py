@@ -378,6 +378,30 @@ TABLES: dict[str, dict[str, Column]] = {
         "significant": _flag("whether the corrected probability is below 0.05"),
         "reason": _text("why there is no test; empty when there is one"),
     },
+    "glass_transition": {
+        **COMPOSITION_KEY,
+        "glass": _count("independent glass"),
+        "quantity": _text("energy (potential, eV/atom) or density (g/cm³)"),
+        "Tg_K": _real("K", "where two straight lines cross; NaN where one line is as good"),
+        "Tg_err_K": _real("K", _STANDARD_ERROR),
+        "slope_below": _real("as the quantity, per K", "of the line below"),
+        "slope_above": _real("as the quantity, per K", "of the line above"),
+        "p": _real("", "probability of so much better a fit than one line by chance"),
+    },
+    "finite_size": {
+        **COMPOSITION_KEY,
+        "temperature_K": TRAJECTORY_KEY["temperature_K"],
+        "quantity": _text("D_mobile (cm²/s), sigma_einstein (mS/cm) or haven_ratio"),
+        "sizes": _text("atoms in the cells, for example 84,336,1302"),
+        "n_glasses": _count("glasses of all sizes that have a value"),
+        "value_smallest": _real("as the quantity", "mean over the glasses of the smallest size"),
+        "value_largest": _real("as the quantity", "mean over the glasses of the largest size"),
+        "value_infinite": _real("as the quantity", "line in 1/L at 1/L = 0"),
+        "value_infinite_err": _real("as the quantity", _STANDARD_ERROR),
+        "p": _real("", "probability of such a slope where sizes do not matter"),
+        "matrix_flows": _flag("whether the central cation diffuses (Yeh-Hummer then applies)"),
+        "viscosity_mPa_s": _real("mPa s", "from the slope of D after Yeh and Hummer; else NaN"),
+    },
     "verdict": {
         "claim": _text("short name of the paper's claim"),
         "statement": _text("the claim in words"),
@@ -515,4 +539,12 @@ TABLES: dict[str, dict[str, Column]] = {
 
 # Written for each trajectory, and over the whole campaign.
 TRANSPORT_TABLES = tuple(name for name, columns in TABLES.items() if "replica" in columns)
-SUMMARY_TABLES = (*TRANSPORT_TABLES, "pooled", "arrhenius", "differences", "verdict")
+SUMMARY_TABLES = (
+    *TRANSPORT_TABLES,
+    "pooled",
+    "arrhenius",
+    "differences",
+    "finite_size",
+    "glass_transition",
+    "verdict",
+)

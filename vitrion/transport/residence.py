@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from vitrion.transport.contacts import ContactIntervals
 from vitrion.transport.msd import lag_grid
@@ -241,7 +240,7 @@ def _survival(
     model = f"exponential tail beyond {times_ps[start]:.4g} ps"
     # Each group's part of the integral; few parts have a skewed mean and an uncertain error.
     parts = (at_risk[-1] * np.gradient(times_ps)).sum(axis=1)
-    widen = float(student_t.ppf(0.975, max(_effective(parts), 1.0)) / norm.ppf(0.975))
+    widen = float(stdtrit(max(_effective(parts), 1.0), 0.975) / ndtri(0.975))
     P, tau, tail, dwell = [], [], [], []
     for drawn, of_kept, of_risk, of_events in zip(resamples, kept, at_risk, events, strict=True):
         survivors, exposed = drawn.weights @ of_kept, drawn.weights @ of_risk

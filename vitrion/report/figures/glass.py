@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import composition_panels
 from vitrion.report.style import BAD, GOOD, color, legend_above, nothing, say_nothing
+from vitrion.statistics.glass_transition import QUENCH
+from vitrion.statistics.glass_transition import glass_transition as glass_transition_fit
 
 
 def glass_checks(tables: CampaignTables) -> Figure:
@@ -98,3 +100,34 @@ def quench_density(tables: CampaignTables) -> Figure:
 def quench_energy(tables: CampaignTables) -> Figure:
     """Potential energy against time, one panel for each composition."""
     return _history(tables, "potential_energy_eV_atom", "energy (eV/atom)")
+
+
+def glass_transition(tables: CampaignTables) -> Figure:
+    """Potential energy along the quench with two lines that meet, one panel per composition."""
+    data, found = tables.glasses("thermo"), tables.summary("glass_transition")
+    data = data[data["stage"] == QUENCH]
+    found = found[found["quantity"] == "energy"]
+    if data.empty or found.empty:
+        return nothing("no glass was cooled")
+    figure, panel_list = composition_panels(tables, x="T (K)", y="energy (eV/atom)")
+    for composition, panel in panel_list:
+        chosen = data[data["composition"] == composition]
+        for replica, run in chosen.groupby("replica"):
+            fit = glass_transition_fit(
+                run["target_temperature_K"].to_numpy(), run["potential_energy_eV_atom"].to_numpy()
+            )
+            panel.plot(
+                fit.centers_K, fit.means, linestyle="none", marker=".", markersize=3,
+                color=color(replica), label=f"glass {replica}",
+            )  # fmt: skip
+            if np.isfinite(fit.Tg_K):
+                ends = np.array([fit.centers_K[0], fit.Tg_K, fit.centers_K[-1]])
+                lines = np.minimum(ends - fit.Tg_K, 0) * fit.slope_below
+                lines += np.maximum(ends - fit.Tg_K, 0) * fit.slope_above
+                residual = np.interp(fit.centers_K, ends, lines)
+                panel.plot(ends, lines + np.mean(fit.means - residual), color=color(replica))
+        known = found.loc[found["composition"] == composition, "Tg_K"].dropna()
+        text = f"$T_g$ {known.mean():.0f} K" if len(known) else "one line is as good"
+        panel.text(0.04, 0.9, text, transform=panel.transAxes, fontsize=8)
+    legend_above(figure)
+    return figure

@@ -433,3 +433,28 @@ def distinct_van_hove(tables: CampaignTables) -> Figure:
     figure.axes[0].set_xlim(left=0)
     legend_above(figure)
     return figure
+
+
+def finite_size(tables: CampaignTables) -> Figure:
+    """D of the smallest cells and of an infinite one over D of the largest, by composition."""
+    data = tables.summary("finite_size")
+    data = data[(data["quantity"] == "D_mobile") & (data["value_largest"] > 0)]
+    if data.empty:
+        return nothing("every composition has glasses of one size")
+    data = data.assign(place=np.arange(len(data), dtype=float))
+    figure, axes = plt.subplots(figsize=(4.8, 0.3 * len(data) + 1.4), layout="constrained")
+    axes.set(xlabel="D of the mobile ion over that of the largest cells", ylabel="")
+    infinite = data["value_infinite"] / data["value_largest"]
+    axes.errorbar(
+        infinite, data["place"], xerr=data["value_infinite_err"] / data["value_largest"],
+        linestyle="none", marker="o", color=color(0), label="infinite cell (line in 1/L)",
+    )  # fmt: skip
+    smallest = data["value_smallest"] / data["value_largest"]
+    axes.plot(smallest, data["place"], linestyle="none", marker="s", color=color(1),
+              label="smallest cells")  # fmt: skip
+    names = data["composition"] + ", " + data["temperature_K"].astype(str) + " K"
+    axes.set_yticks(data["place"], names + data["p"].map(", p = {:.2g}".format))
+    axes.set_ylim(len(data) - 0.5, -0.5)
+    axes.axvline(1, color="0.3", linestyle="--", linewidth=0.8)
+    legend_above(figure)
+    return figure
