@@ -158,6 +158,29 @@ def test_a_narrow_gap_is_cut_in_its_middle():
     assert first_minimum_A(R_A, peak(8, 2, 0.1) + peak(2, 3, 0.1)) == pytest.approx(2.5, abs=0.1)
 
 
+@pytest.mark.parametrize("n_frames", [3, 40])
+def test_noise_at_short_distances_is_no_shell(n_frames):
+    """An ideal gas has no first minimum; a shell of four at 2.2 Å among as few pairs has one."""
+    shells = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        frames = [(rng.uniform(0, 14, (60, 3)), np.eye(3) * 14) for _ in range(n_frames)]
+        symbols = ["Li"] * 20 + ["Cl"] * 40
+        gas = radial_distributions(frames, symbols, cutoff_A=6.0)
+        pairs = [("Li", "Cl"), ("Li", "Li"), ("Cl", "Cl")]
+        assert np.isnan(list(first_shell_cutoffs(gas, pairs, {}).values())).all()
+        for positions_A, _ in frames:
+            around_A = rng.normal(size=(40, 3))
+            around_A *= rng.normal(2.2, 0.1, (40, 1)) / np.linalg.norm(around_A, axis=1)[:, None]
+            positions_A[:10] = 3.5 + 7.0 * np.stack(
+                np.unravel_index(np.arange(10) % 8, (2, 2, 2)), axis=1
+            )
+            positions_A[20:] = np.repeat(positions_A[:10], 4, axis=0) + around_A
+        bound = radial_distributions(frames, ["Al"] * 10 + symbols[10:], cutoff_A=6.0)
+        shells.append(first_shell_cutoffs(bound, [("Al", "Cl")], {})["Al", "Cl"])
+    assert all(2.4 < end_A < 3.6 for end_A in shells)
+
+
 def test_without_a_first_shell_there_is_no_minimum():
     assert np.isnan(first_minimum_A(R_A, np.zeros_like(R_A)))
     assert np.isnan(first_minimum_A(R_A, np.minimum(R_A / 4, 1.0)))

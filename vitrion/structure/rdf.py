@@ -18,6 +18,9 @@ SMOOTH_A = 0.1
 SIGNIFICANT_CHANGE = 0.1
 # g(r) tends to 1, so a higher first peak sets no higher standard for the rise of the second shell.
 HIGHEST_SCALE = 3.0
+# So many standard errors of the counts a change must exceed as well, so that g(r) of few pairs at
+# short distances shows no shell that is noise.
+SIGNIFICANT_ERRORS = 4.0
 # Into an empty gap behind the first shell a cutoff goes this far, or to its middle if that is less.
 INTO_GAP_A = 0.5
 
@@ -30,12 +33,14 @@ class Rdf:
         r_A: (bins,) middles.
         g: by (center, neighbor), (bins,).
         coordination: by (center, neighbor), (bins,) neighbours of one centre within r.
+        uniform: by (center, neighbor), (bins,) pairs that an ideal gas would have counted.
         n_frames: frames averaged over.
     """
 
     r_A: np.ndarray
     g: dict[tuple[str, str], np.ndarray]
     coordination: dict[tuple[str, str], np.ndarray]
+    uniform: dict[tuple[str, str], np.ndarray]
     n_frames: int
 
 
@@ -76,16 +81,18 @@ def radial_distributions(
     # Each pair was found once, in either order of its elements.
     pairs += pairs.transpose(1, 0, 2)
     shells_A3 = 4 / 3 * np.pi * np.diff(edges_A**3)
-    g, coordination = {}, {}
+    g, coordination, uniform = {}, {}, {}
     for (k, a), (m, b) in product(enumerate(species), repeat=2):
         per_center = pairs[k, m] / counts[k]
         neighbors = max(counts[m] - (a == b), 1)
-        g[a, b] = per_center / (shells_A3 * neighbors * inverse_volume / n_frames)
+        expected = shells_A3 * neighbors * inverse_volume
+        g[a, b] = per_center / (expected / n_frames)
+        uniform[a, b] = counts[k] * expected / (1 + (a == b))
         coordination[a, b] = np.cumsum(per_center) - per_center / 2
-    return Rdf((edges_A[1:] + edges_A[:-1]) / 2, g, coordination, n_frames)
+    return Rdf((edges_A[1:] + edges_A[:-1]) / 2, g, coordination, uniform, n_frames)
 
 
-def first_minimum_A(r_A: np.ndarray, g: np.ndarray) -> float:
+def first_minimum_A(r_A: np.ndarray, g: np.ndarray, uniform: np.ndarray | None = None) -> float:
     """End of the first shell: where g(r) is lowest between its first peak and the next rise.
 
     The smoothed g is followed outwards. Its first peak is the highest value before a significant
@@ -97,17 +104,27 @@ def first_minimum_A(r_A: np.ndarray, g: np.ndarray) -> float:
     Args:
         r_A: (bins,) middles, evenly spaced.
         g: (bins,) normalised so that it tends to 1.
+        uniform: (bins,) pairs that an ideal gas would have counted; changes of g must exceed the
+            noise of the counts. Without it g has no noise.
 
     Returns:
         The distance in Å, or NaN where no peak above 1 has a minimum behind it.
     """
-    smooth = gaussian_filter1d(g, SMOOTH_A / (r_A[1] - r_A[0]))
-    peak = _first_peak(smooth)
+    width = SMOOTH_A / (r_A[1] - r_A[0])
+    smooth = gaussian_filter1d(g, width)
+    noise = np.zeros(len(g))
+    if uniform is not None:
+        # Of Poisson counts with a Gaussian filter, whose squares sum to 1/(2 sqrt(pi) width). Where
+        # hardly any pair is expected, one that is found may be chance.
+        variance = (smooth + 1 / np.maximum(uniform, 1e-12)) / np.maximum(uniform, 1e-12)
+        noise = SIGNIFICANT_ERRORS * np.sqrt(variance / (2 * np.sqrt(np.pi) * width))
+    peak = _first_peak(smooth, noise)
     if peak is None:
         return float("nan")
     scale = min(smooth[peak], HIGHEST_SCALE)
     lowest = np.minimum.accumulate(smooth[peak:])
-    risen = np.flatnonzero(smooth[peak:] > lowest + SIGNIFICANT_CHANGE * (scale + lowest))
+    least_rise = SIGNIFICANT_CHANGE * (scale + lowest) + noise[peak:]
+    risen = np.flatnonzero(smooth[peak:] > lowest + least_rise)
     valley = smooth[peak : peak + int(risen[0]) if len(risen) else None]
     at = int(valley.argmin())
     flat = valley <= valley[at] + 0.01 * scale
@@ -117,10 +134,17 @@ def first_minimum_A(r_A: np.ndarray, g: np.ndarray) -> float:
     return float(min((r_A[first] + r_A[last]) / 2, r_A[first] + INTO_GAP_A))
 
 
-def _first_peak(smooth: np.ndarray) -> int | None:
-    """Index of the highest value before the first significant fall from above 1, if there is."""
-    highest = np.maximum.accumulate(smooth)
-    fallen = np.flatnonzero((highest >= 1) & (smooth < (1 - SIGNIFICANT_CHANGE) * highest))
+def _first_peak(smooth: np.ndarray, noise: np.ndarray) -> int | None:
+    """Index of the highest value before the first significant fall from above 1, if there is.
+
+    Args:
+        smooth: (bins,) g(r).
+        noise: (bins,) by how much it may change by chance.
+    """
+    # What is left of a peak when the noise at it is taken off.
+    certain = np.where(smooth - noise >= 1, smooth - noise, 0.0)
+    highest = np.maximum.accumulate(certain)
+    fallen = np.flatnonzero((highest > 0) & (smooth < (1 - SIGNIFICANT_CHANGE) * highest))
     return int(smooth[: fallen[0]].argmax()) if len(fallen) else None
 
 
@@ -140,5 +164,5 @@ def first_shell_cutoffs(
     found_A = {}
     for a, b in pairs:
         given = given_A.get(f"{a}-{b}") or given_A.get(f"{b}-{a}")
-        found_A[a, b] = given or first_minimum_A(rdf.r_A, rdf.g[a, b])
+        found_A[a, b] = given or first_minimum_A(rdf.r_A, rdf.g[a, b], rdf.uniform[a, b])
     return found_A
