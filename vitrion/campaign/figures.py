@@ -178,10 +178,11 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "radial_distribution": (
             "Radial distribution functions",
-            "g(r) around the central cation (M) and around the mobile ion, each in its own panel, "
-            "with the number of neighbours within r (thin lines, right axis), at the highest "
-            "temperature: oxygen (O), the other ligands (X, numbered where there are several) and "
-            "M. Replicas are averaged.",
+            "g(r) at the highest temperature, with the number of neighbours within r (thin lines, "
+            "right axis): in one panel central cation M with oxygen O (with its ligands, where "
+            "there is no oxygen), whose peak towers above all others, in the next the rest, with "
+            "the mobile ion A and the other ligands X (numbered where there are several). Replicas "
+            "are averaged.",
         ),
         "environments": (
             "Environments of the central cation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -17,16 +18,21 @@ from matplotlib.ticker import MaxNLocator
 
 from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.figures.panels import NO_TRAJECTORY, composition_panels, element_roles
+from vitrion.report.figures.panels import (
+    NO_TRAJECTORY,
+    Role,
+    composition_panels,
+    element_roles,
+)
 from vitrion.report.style import color, legend_above, name_panel, nothing, say_nothing
 from vitrion.structure.scattering import Q_BIN_1_A, RADIATIONS
 
 MOST_NEIGHBORS = 10
+# Element at the origin, element counted, label and style.
+Pair = tuple[str, str, str, dict[str, Any]]
 
 
-def neighbor_curves(
-    left: Axes, around: pd.DataFrame, drawn: Sequence[tuple[str, str, str, dict[str, Any]]]
-) -> Axes:
+def neighbor_curves(left: Axes, around: pd.DataFrame, drawn: Sequence[Pair]) -> Axes:
     """g(r) on the left axis and the number of neighbours within r on the right one.
 
     Args:
@@ -112,47 +118,62 @@ def _name_sides(figure: Figure, grid: np.ndarray) -> None:
 
 
 def radial_distribution(tables: CampaignTables) -> Figure:
-    """g(r) and N(r), for each composition one panel around every cation."""
+    """g(r) and N(r), for each composition one panel of the shortest bonds and one of the rest."""
     data = _at_highest_temperature(tables, "rdf")
     if data.empty:
         return nothing(NO_TRAJECTORY)
     key = tables.summary("trajectories").drop_duplicates("composition")
-    roles = {row["composition"]: element_roles(row) for _, row in key.iterrows()}
-    origins = {
-        composition: [e for e, role in found.items() if role.short[0] in "MA"][::-1]
-        for composition, found in roles.items()
-    }
-    each = max(map(len, origins.values()))
-    across = min(len(roles), max(6 // each, 1))
-    down = math.ceil(len(roles) / across)
+    across = min(len(key), 3)
+    down = math.ceil(len(key) / across)
     figure, grid = plt.subplots(
         down,
-        each * across,
-        figsize=(1.95 * each * across + 0.8, 1.75 * down + 0.7),
+        2 * across,
+        figsize=(3.9 * across + 0.8, 1.75 * down + 0.7),
         sharex=True,
         squeeze=False,
         layout="constrained",
     )
-    for panel in grid.flat:
+    for panel in grid.flat[2 * len(key) :]:
         panel.set_visible(False)
-    for index, (composition, found) in enumerate(roles.items()):
-        row, first = divmod(index, across)
-        for column, origin in enumerate(origins[composition], start=each * first):
-            panel = grid[row, column]
-            panel.set_visible(True)
-            flagged = composition in tables.flagged_compositions()
-            name_panel(panel, f"{composition}: {origin}–", flagged=flagged)
-            if index + across >= len(roles):
+    flagged = tables.flagged_compositions()
+    for index, (_, row) in enumerate(key.iterrows()):
+        composition = row["composition"]
+        shortest, rest = _pairs(element_roles(row))
+        chosen = data[data["composition"] == composition]
+        first = 2 * (index % across)
+        places = grid[index // across, first : first + 2]
+        for panel, pairs in zip(places, (shortest, rest), strict=True):
+            ions = {f"{a}–{b}" for a, b, _, _ in shortest}
+            name = f"{composition}: {', '.join(sorted(ions)) if pairs is shortest else 'others'}"
+            name_panel(panel, name, flagged=composition in flagged)
+            if index + across >= len(key):
                 panel.set_xlabel("r (Å)")
                 panel.tick_params(labelbottom=True)
-            drawn = [
-                (origin, element, role.short, {"color": role.color, "linestyle": role.line})
-                for element, role in found.items()
-                if role.short[0] in "XO" or (role.short[0] == "M" == found[origin].short[0])
-            ]
-            neighbor_curves(panel, data[data["composition"] == composition], drawn)
+            neighbor_curves(panel, chosen, pairs)
     _name_sides(figure, grid)
     return figure
+
+
+# Of the cations: pairs of roles keep their colour in every panel.
+_PAIR_COLORS = {"MO": 3, "MX": 2, "MM": 1, "AX": 5, "AO": 4}
+
+
+def _pairs(roles: dict[str, Role]) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of elements: the bonds that tower above all others, and the rest.
+
+    The former are those of the central cations with oxygen, or with every ligand where there is no
+    oxygen.
+    """
+    tall = "O" if "O" in {role.short[0] for role in roles.values()} else "X"
+    shortest: list[Pair] = []
+    rest: list[Pair] = []
+    for (origin, a), (neighbor, b) in itertools.product(roles.items(), repeat=2):
+        kind = a.short[0] + b.short[0]
+        if kind in _PAIR_COLORS:
+            style = {"color": color(_PAIR_COLORS[kind]), "linestyle": b.line}
+            pair = (origin, neighbor, f"{a.short}–{b.short}", style)
+            (shortest if kind == f"M{tall}" else rest).append(pair)
+    return shortest, rest
 
 
 def by_role(environments: pd.Series, ligands: pd.Series) -> list[str]:
