@@ -14,9 +14,14 @@ set -euo pipefail
 # module load gcc
 source .venv/bin/activate
 
+# Inside a job the plugin drops every variable of SLURM, SLURM_CONF too, which some clusters need.
+for name in "${!SLURM_@}"; do [ "$name" = SLURM_CONF ] || unset "$name"; done
+
 # A lock of a run that was killed; a run that goes on keeps its jobs (docs/slurm.md).
 snakemake --workflow-profile "${PROFILE:-profiles/mycluster}" --unlock --quiet all "$@"
-# In the background, so that this shell can pass the signal on.
+# In the background, so that this shell can pass the signal on; with job control, without which a
+# process in the background ignores it.
+set -m
 snakemake --workflow-profile "${PROFILE:-profiles/mycluster}" "$@" &
 trap 'kill -INT $!' INT
 wait $! || wait $!

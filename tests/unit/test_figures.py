@@ -283,6 +283,7 @@ def test_times_as_a_person_writes_them(time_ps: float, text: str) -> None:
 
 def test_numbers_with_a_power_of_ten() -> None:
     assert measured(1.234e-6, 0.04e-6) == "1.23(4) × 10⁻⁶"
+    assert measured(9.8e-5, 2.3e-5) == "1.0(2) × 10⁻⁴"
     assert measured(0.95, 0.02) == "0.95(2)"
     assert measured(float("nan"), 1.0) == "–"
     assert measured(1.5e-6, float("nan")) == "1.5 × 10⁻⁶"

@@ -28,8 +28,11 @@ def measured(value: float, err: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return concise(value, err)
     power = math.floor(math.log10(abs(value)))
-    exponent = str(power).translate(_SUPERSCRIPTS)
-    return f"{concise(value / 10.0**power, err / 10.0**power)} × 10{exponent}"
+    text = concise(value / 10.0**power, err / 10.0**power)
+    if abs(float(text.partition("(")[0])) >= 10:  # 9.8(23) is rounded to 10(2)
+        power += 1
+        text = concise(value / 10.0**power, err / 10.0**power)
+    return f"{text} × 10{str(power).translate(_SUPERSCRIPTS)}"
 
 
 def duration(time_ps: float) -> str:

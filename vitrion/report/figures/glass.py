@@ -26,9 +26,10 @@ def glass_checks(tables: CampaignTables) -> Figure:
     passed = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="sum")
     made = data.pivot_table(index="composition", columns="check", values="passed", aggfunc="count")
     passed, made = (table.reindex(names)[checks].fillna(0) for table in (passed, made))
+    shades = ListedColormap([GOOD, BAD]).with_extremes(bad="white")
     axes.imshow(
-        (passed < made).to_numpy(dtype=float),
-        cmap=ListedColormap([GOOD, BAD]),
+        np.ma.masked_array((passed < made).to_numpy(dtype=float), made.to_numpy() == 0),
+        cmap=shades,
         vmin=0,
         vmax=1,
         aspect="auto",

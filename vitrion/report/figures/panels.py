@@ -13,7 +13,7 @@ from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.style import color, panels
 
-NO_TRAJECTORY = "no trajectory to show:\nall are flagged and left out"
+NO_TRAJECTORY = "no trajectory at this temperature:\nnot made, or flagged and left out"
 NOT_DIFFUSIVE = "the mobile ion is not diffusive\nin the time simulated"
 _HALOGENS = {"F", "Cl", "Br", "I"}
 _LINES = ("-", "--", ":", "-.")

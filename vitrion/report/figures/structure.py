@@ -44,16 +44,20 @@ def neighbor_curves(left: Axes, around: pd.DataFrame, drawn: Sequence[Pair]) -> 
         The right axis.
     """
     right = left.twinx()
-    if around.empty:
-        say_nothing(left, NO_TRAJECTORY)
+    known = {
+        (element, neighbor): pair
+        for (element, neighbor), pair in around.groupby(["species", "neighbor"], sort=False)
+    }
     for element, neighbor, label, style in drawn:
-        pair = around[(around["species"] == element) & (around["neighbor"] == neighbor)]
-        if pair.empty:
+        if (pair := known.get((element, neighbor))) is None:
             continue
         mean = pair.groupby("r_A")[["g", "coordination"]].mean()
         near = mean[mean["coordination"] < MOST_NEIGHBORS]
         left.plot(mean.index, mean["g"], label=label, **style)
         right.plot(near.index, near["coordination"], alpha=0.75, **{**style, "linewidth": 0.8})
+    if not left.lines:
+        say_nothing(left, NO_TRAJECTORY)
+        left.tick_params(labelleft=False)
     left.set_ylim(bottom=0)
     right.set_ylim(0, MOST_NEIGHBORS)
     right.set_yticks(range(0, MOST_NEIGHBORS + 1, 2))
