@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitrion.potential import CHGNetPotential, kernels, load_model, operators
 from vitrion.potential.graph import Adjacency, Graph, _Chosen, _ordered_pairs
-from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
+from vitrion.potential.operators import AngularBasis, GatedMLP, LinearMap, NodeMap, RadialBasis
 
 needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no C compiler here")
 NODES = 40
@@ -139,6 +139,26 @@ def agree(compute: Callable[[ModuleType, torch.dtype], Sequence[Tensor]], atol: 
     for result, shared, exact in zip(*found, compute(operators, torch.float64), strict=True):
         assert torch.equal(result, shared), "bits depend on the number of threads"
         torch.testing.assert_close(result.double(), exact.double(), rtol=1e-5, atol=atol)
+
+
+@needs_compiler
+@pytest.mark.parametrize("rows", [0, 1, 24, 110])
+@pytest.mark.parametrize("shape", [(128, 64), (64, 32), (64, 64), (32, 128)])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear_map(rows: int, shape: tuple[int, int], with_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    weight, bias, x, grad_output = (
+        torch.randn(size, generator=generator)
+        for size in (shape, shape[:1], (rows, shape[1]), (rows, shape[0]))
+    )
+
+    def compute(module: ModuleType, dtype: torch.dtype) -> Sequence[Tensor]:
+        map_ = LinearMap(weight.to(dtype), bias.to(dtype) if with_bias else None)
+        leaf = x.to(dtype, copy=True).requires_grad_()
+        out = module.linear_map(map_, leaf)
+        return out.detach(), *torch.autograd.grad(out, leaf, grad_output.to(dtype))
+
+    agree(compute, atol=3e-5)
 
 
 @needs_compiler

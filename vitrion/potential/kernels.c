@@ -575,6 +575,30 @@ void angular_backward(const angular_t *o, const float *grad, double *grad_direct
     }
 }
 
+typedef struct {
+    int64_t rows, inputs, outputs; /* inputs at most FULL, outputs a multiple of 32 up to FULL */
+    const float *map, *bias;       /* [inputs][outputs]; NULL: none */
+} linear_t;
+
+/* y[rows][outputs] = x[rows][inputs] map + bias. */
+void linear(const linear_t *o, const float *x, float *y, int64_t threads) {
+    int inputs = (int)o->inputs, outputs = (int)o->outputs;
+#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    for (int64_t start = 0; start < o->rows; start += BLOCK) {
+        float padded[BLOCK * FULL], result[BLOCK * FULL];
+        int count = o->rows - start < BLOCK ? (int)(o->rows - start) : BLOCK;
+        const float *from = x + start * inputs;
+        float *to = y + start * outputs;
+        if (count < BLOCK) {
+            memset(padded, 0, sizeof padded);
+            from = memcpy(padded, from, count * inputs * sizeof *from);
+        }
+        multiply(BLOCK, from, inputs, inputs, o->map, outputs, o->bias ? o->bias : ZEROS, FROM_BIAS,
+                 count < BLOCK ? result : to, outputs);
+        if (count < BLOCK) memcpy(to, result, count * outputs * sizeof *to);
+    }
+}
+
 /* First linear maps of what angles take from their nodes, the short directed edges: */
 typedef struct {
     int64_t bonds, nodes;

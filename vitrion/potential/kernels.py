@@ -27,13 +27,25 @@ from torch.autograd.function import once_differentiable
 
 from vitrion.potential.graph import Adjacency, Graph
 from vitrion.potential.network import Network
-from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
+from vitrion.potential.operators import AngularBasis, GatedMLP, LinearMap, NodeMap, RadialBasis
 
 logger = logging.getLogger("vitrion")
 
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-fopenmp")
 _FEATURES = 64
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+# Arguments of the functions of kernels.c between the structure and the number of threads.
+_ARGUMENTS: dict[str, list[Any]] = {
+    "forward": [_POINTER, _INT],
+    "backward": [_POINTER, _INT],
+    "linear": [_POINTER] * 2,
+    "radial_forward": [_INT, _POINTER, _POINTER],
+    "radial_backward": [_INT, _POINTER, _POINTER, _POINTER],
+    "angular_forward": [_POINTER],
+    "angular_backward": [_POINTER, _POINTER, _INT],
+    "nodes_forward": [_POINTER] * 4,
+    "nodes_backward": [_POINTER] * 4,
+}
 # mallopt's M_MMAP_THRESHOLD (32 MB is the most that it takes), M_TRIM_THRESHOLD and M_TOP_PAD.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20))
 
@@ -57,6 +69,7 @@ def support(network: Network) -> bool:
         and network.dtype == torch.float32
         and all(map(_supports, network.gated_mlps))
         and all(node_map.weight.shape == (256, 64) for node_map in network.node_maps)
+        and all(_supports_linear(linear_map) for linear_map in network.linear_maps)
         and all(len(b.frequencies) in (32, 64) for b in (network.radial, network.radial_short))
         and all(b.power == int(b.power) for b in (network.radial, network.radial_short))
         and len(network.angular.frequencies) <= 64
@@ -71,6 +84,15 @@ def _supports(gated_mlp: GatedMLP) -> bool:
         and edge_map.is_contiguous()
         and (hidden is None or hidden[0].shape == (2, _FEATURES, _FEATURES))
     )
+
+
+def _supports_linear(linear_map: LinearMap) -> bool:
+    return all(size % 32 == 0 and size <= 128 for size in linear_map.weight.shape)
+
+
+def linear_map(map_: LinearMap, x: Tensor) -> Tensor:
+    """See `operators.linear_map`."""
+    return _Linear.apply(map_, x)
 
 
 def radial_basis(basis: RadialBasis, lengths_A: Tensor) -> Tensor:
@@ -152,7 +174,7 @@ class _Rows:
     @property
     def n_groups(self) -> int:
         """Number of groups of angles; 0 for bonds."""
-        return 0 if self.groups is None else len(self.groups) - 1
+        return 0 if self.groups is None else self.groups.shape[0] - 1
 
     def parts(self, threads: int) -> int:
         """How many pieces of work there are.
@@ -161,7 +183,7 @@ class _Rows:
         depend on that of the threads.
         """
         if self.groups is None:
-            return min(max(len(self.source) // 512, 1), 8)
+            return min(max(self.source.shape[0] // 512, 1), 8)
         return 1 if threads == 1 else min(self.n_groups, 8 * threads)
 
 
@@ -180,7 +202,6 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:
         source, target, edge = source.contiguous(), target.contiguous(), edge.contiguous()
         weight = None if weight is None else weight.contiguous()
-        ctx.gated_mlp, ctx.rows = gated_mlp, rows
         ctx.save_for_backward(source, target, edge, weight)
         parts = rows.parts(torch.get_num_threads())
         if weight is None:
@@ -189,14 +210,16 @@ class _Fused(torch.autograd.Function):
             tables = parts if rows.groups is None else 1
             out = source.new_zeros((tables, rows.nodes, _FEATURES))
         operator = _operator(gated_mlp, rows, source, target, edge, weight)
+        # The structure holds pointers alone: what they point to must stay as long.
+        ctx.operator, ctx.gated_mlp, ctx.rows = operator, gated_mlp, rows
         _call("forward", operator, out, parts)
         return out[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        gated_mlp, rows = ctx.gated_mlp, ctx.rows
-        source, target, edge, weight = ctx.saved_tensors
+        rows = ctx.rows
+        source, _, edge, weight = ctx.saved_tensors
         grad_output = grad_output.contiguous()
         parts = rows.parts(torch.get_num_threads())
         tables = parts if rows.groups is None else 1
@@ -210,8 +233,7 @@ class _Fused(torch.autograd.Function):
         gradients = _Gradients(
             *map(_pointer, (grad_output, grad_source, grad_target, grad_edge, grad_weight))
         )
-        operator = _operator(gated_mlp, rows, source, target, edge, weight)
-        _call("backward", operator, ctypes.byref(gradients), parts)
+        _call("backward", ctx.operator, ctypes.addressof(gradients), parts)
         return (
             None,
             None,
@@ -220,6 +242,27 @@ class _Fused(torch.autograd.Function):
             grad_edge,
             grad_weight,
         )
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, map_: LinearMap, x: Tensor) -> Tensor:
+        ctx.map = map_
+        return _multiply(x, map_.transposed, map_.bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        return None, _multiply(grad_output, ctx.map.weight, None)
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (rows, in) times weight (in, out)."""
+    x, weight = x.contiguous(), weight.contiguous()
+    out = x.new_empty((x.shape[0], weight.shape[1]))
+    linear = _LinearC(x.shape[0], *weight.shape, weight.data_ptr(), _pointer(bias))
+    _call("linear", linear, x, out)
+    return out
 
 
 class _Radial(torch.autograd.Function):
@@ -311,6 +354,12 @@ class _Gradients(ctypes.Structure):
     _fields_ = _fields(((_POINTER, "output source target edge weight"),))
 
 
+class _LinearC(ctypes.Structure):
+    """`linear_t` of kernels.c."""
+
+    _fields_ = _fields(((_INT, "rows inputs outputs"), (_POINTER, "map bias")))
+
+
 class _RadialC(ctypes.Structure):
     """`radial_t` of kernels.c."""
 
@@ -349,7 +398,7 @@ def _operator(
     edge_map = gated_mlp.edge_map
     return _OperatorC(
         rows.nodes,
-        len(rows.source),
+        rows.source.shape[0],
         rows.n_groups,
         *map(_pointer, (rows.groups, rows.source, rows.target, source, target, edge)),
         edge_map.shape[1],
@@ -380,19 +429,21 @@ def _nodes(node_map: NodeMap, graph: Graph) -> _NodesC:
 
 def _call(name: str, structure: ctypes.Structure, *arguments: object) -> None:
     """A function of kernels.c; its last argument is the number of threads."""
-    converted = (
-        _POINTER(argument.data_ptr())
-        if isinstance(argument, Tensor)
-        else _INT(argument)
-        if isinstance(argument, int)
-        else argument
-        for argument in (*arguments, torch.get_num_threads())
-    )
-    getattr(_library(), name)(ctypes.byref(structure), *converted)
+    converted = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    _function(name)(ctypes.byref(structure), *converted, torch.get_num_threads())
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+@functools.cache
+def _function(name: str) -> Any:
+    """A function of the library, which takes pointers and numbers without being told which."""
+    function = getattr(_library(), name)
+    function.argtypes = [_POINTER, *_ARGUMENTS[name], _INT]
+    function.restype = None
+    return function
 
 
 @functools.cache

@@ -34,11 +34,11 @@ from chgnet.model.basis import RadialBessel
 from chgnet.model.composition_model import AtomRef
 from chgnet.model.layers import AngleUpdate, AtomConv, BondConv
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import pad
 
 from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
-from vitrion.potential.operators import AngularBasis, GatedMLP, NodeMap, RadialBasis
+from vitrion.potential.operators import AngularBasis, GatedMLP, LinearMap, NodeMap, RadialBasis
 
 # Arguments of chgnet's constructor, with the values that these equations cover.
 ARCHITECTURE = {
@@ -70,7 +70,7 @@ class Network:
     Attributes:
         cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
         operators: module of the operators.
-        gated_mlps, node_maps, radial, radial_short, angular: what the operators work with.
+        gated_mlps, node_maps, linear_maps, radial, radial_short, angular: what operators work with.
 
     Raises:
         InputError: an architecture that these equations do not cover.
@@ -101,16 +101,16 @@ class Network:
         bond_basis = model.bond_basis_expansion
         self.radial = _radial(bond_basis.rbf_expansion_ag, dtype)
         self.radial_short = _radial(bond_basis.rbf_expansion_bg, dtype)
-        self._embed_bond = _padded(model.bond_embedding.weight)
-        self._embed_angle = _padded(model.angle_embedding.weight)
+        self._embed_bond = LinearMap(_padded(model.bond_embedding.weight))
+        self._embed_angle = LinearMap(_padded(model.angle_embedding.weight))
         fourier = model.angle_basis_expansion.fourier_expansion
         self.angular = AngularBasis(
             frequencies=cast(Tensor, fourier.frequencies).double(),
-            width=self._embed_angle.shape[1],
+            width=self._embed_angle.weight.shape[1],
             dtype=dtype,
         )
-        self._weigh_bond = _padded(model.bond_weights_ag.weight)
-        self._weigh_short = _padded(model.bond_weights_bg.weight)
+        self._weigh_bond = LinearMap(_padded(model.bond_weights_ag.weight))
+        self._weigh_short = LinearMap(_padded(model.bond_weights_bg.weight))
 
         atom, bond, angle = (
             embedding.weight.shape[size]
@@ -128,10 +128,10 @@ class Network:
             _Layer(c.twoBody_atom, of_edge, c.mlp_out, edge_input=1) for c in atom_convs
         ]
         self._long_gated_mlps = [
-            replace(layer.gated_mlp, edge_map=layer.gated_mlp.edge_map @ self._embed_bond)
+            replace(layer.gated_mlp, edge_map=layer.gated_mlp.edge_map @ self._embed_bond.weight)
             for layer in self._atom_layers
         ]
-        embeds = (self._embed_angle, *(None,) * len(bond_convs))
+        embeds = (self._embed_angle.weight, *(None,) * len(bond_convs))
         self._bond_layers = [
             _Layer(c.twoBody_bond, of_angle, c.mlp_out, edge_input=2, embed=embed)
             for c, embed in zip(bond_convs, embeds, strict=False)
@@ -143,6 +143,11 @@ class Network:
         layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
         self.gated_mlps = [layer.gated_mlp for layer in layers] + self._long_gated_mlps
         self.node_maps = [layer.node_map for layer in (*self._bond_layers, *self._angle_layers)]
+        self.linear_maps = [
+            *(self._embed_bond, self._embed_angle, self._weigh_bond, self._weigh_short),
+            *(layer.out for layer in (*self._atom_layers, *self._bond_layers)),
+            *(map_ for layer in layers for map_ in layer.first),
+        ]
         self._readout = nn.Sequential(cast(nn.Module, model.readout_norm), model.mlp)
 
     def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
@@ -185,16 +190,17 @@ class Network:
     def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the atoms before and after the last convolution, (n, 64) each."""
         operators, angles, n_short = self.operators, graph.angles, graph.n_short
+        linear = operators.linear_map
 
         lengths = vectors_A.norm(dim=1)
         radial = operators.radial_basis(self.radial, lengths)
-        weight = linear(radial, self._weigh_bond)
+        weight = linear(self._weigh_bond, radial)
         radial_short = operators.radial_basis(self.radial_short, lengths[:n_short])
-        weight_short = linear(radial_short, self._weigh_short)
+        weight_short = linear(self._weigh_short, radial_short)
         node_weight = weight_short.index_select(0, graph.node_bond)
         v = atoms
         short, long = radial.split((n_short, len(radial) - n_short))
-        e = linear(short, self._embed_bond)
+        e = linear(self._embed_bond, short)
         directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(
             0, graph.node_bond
         )
@@ -209,14 +215,14 @@ class Network:
                 layer.gated_mlp,
                 self._long_gated_mlps[depth],
                 graph,
-                linear(v, of_source, layer.bias),
-                linear(v, of_target),
+                linear(of_source, v),
+                linear(of_target, v),
                 e,
                 long,
                 weight,
             )
             before_last = v
-            v = v + layer.out(message)
+            v = v + linear(layer.out, message)
 
             if depth < len(self._bond_layers):
                 layer = self._bond_layers[depth]
@@ -226,13 +232,13 @@ class Network:
                 )
                 there, back = graph.nodes_of_bond.unbind(1)
                 message = message.index_select(0, there) + message.index_select(0, back)
-                e = e + layer.out(message * weight_short)
+                e = e + linear(layer.out, message * weight_short)
 
             if depth < len(self._angle_layers):
                 layer = self._angle_layers[depth]
                 source, target = self._of_nodes(layer, graph, v, e)
                 update = operators.angle_updates(layer.gated_mlp, angles, source, target, a)
-                a = (linear(basis, self._embed_angle) if depth == 0 else a) + update
+                a = (linear(self._embed_angle, basis) if depth == 0 else a) + update
 
         return before_last, v
 
@@ -258,7 +264,7 @@ class Network:
 
     def _of_nodes(self, layer: _Layer, graph: Graph, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """First linear map of (e_ij, v_i) and of e_ik on each node of the angles."""
-        of_center = linear(v, layer.first[3], layer.bias)
+        of_center = self.operators.linear_map(layer.first[3], v)
         return self.operators.node_features(layer.node_map, graph, e, of_center)
 
 
@@ -268,7 +274,7 @@ class _Layer:
     Args:
         gated: φ as chgnet holds it.
         inputs: widths of the features that it joins.
-        out: L; the identity where there is none.
+        out: L, a module with one linear map; None where there is none.
         edge_input: which of the inputs belongs to rows and not to nodes.
         embed: linear map of the features of rows that comes before φ.
     """
@@ -300,10 +306,15 @@ class _Layer:
             last_bias - last_bias.mean(1, keepdim=True),
         )
         weight, bias = maps[0]
-        self.first = [part.contiguous() for part in weight.flatten(0, 1).split(list(inputs), dim=1)]
-        self.bias = bias.flatten()
+        parts = [part.contiguous() for part in weight.flatten(0, 1).split(list(inputs), dim=1)]
+        # The bias comes with the features of atoms: the first input of edges, the last of angles.
+        with_bias = 0 if edge_input == 1 else 3
+        self.first = [
+            LinearMap(part, bias.flatten() if k == with_bias else None)
+            for k, part in enumerate(parts)
+        ]
         core_norm, gate_norm = cast(nn.LayerNorm, gated.bn1), cast(nn.LayerNorm, gated.bn2)
-        edge_map = self.first[edge_input]
+        edge_map = parts[edge_input]
         self.gated_mlp = GatedMLP(
             edge_map=edge_map if embed is None else edge_map @ embed,
             hidden=maps[1] if len(maps) == 2 else None,
@@ -311,12 +322,14 @@ class _Layer:
             shift=torch.stack((core_norm.bias, gate_norm.bias)),
             epsilon=core_norm.eps,
         )
-        self.out = out or nn.Identity()
+        if out is not None:
+            (last,) = (map_ for map_ in out.modules() if isinstance(map_, nn.Linear))
+            self.out = LinearMap(last.weight, last.bias)
 
     @functools.cached_property
     def node_map(self) -> NodeMap:
         """Of a layer of angles, whose first two inputs are bonds."""
-        return NodeMap(torch.cat(self.first[:2]))
+        return NodeMap(torch.cat([part.weight for part in self.first[:2]]))
 
 
 def _radial(basis: RadialBessel, dtype: torch.dtype) -> RadialBasis:

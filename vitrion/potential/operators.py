@@ -131,6 +131,29 @@ def angular_basis(basis: AngularBasis, angles: Adjacency, directions: Tensor) ->
 
 
 @dataclass(frozen=True)
+class LinearMap:
+    """x → W x + b.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out); None for none.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @functools.cached_property
+    def transposed(self) -> Tensor:
+        """(in, out)."""
+        return self.weight.T.contiguous()
+
+
+def linear_map(map_: LinearMap, x: Tensor) -> Tensor:
+    """The map of each row of x, (rows, in) to (rows, out)."""
+    return linear(x, map_.weight, map_.bias)
+
+
+@dataclass(frozen=True)
 class NodeMap:
     """First linear map of the bond features that angles take from their nodes.
 
