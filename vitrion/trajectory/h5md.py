@@ -3,7 +3,7 @@
 Layout, after de Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (2014):
 /particles/all/{species, position, box/edges} with Å and ps, /observables/<column> with the rows of
 the table `thermo`, and /vitrion with metadata (JSON) and the state at the end (checkpoint).
-H5MD files of other programs are read too.
+H5MD files of other programs are read by `vitrion.trajectory.readers`.
 
 A segment of a campaign is two files. `segment-0003.h5` is its checkpoint, from which the trajectory
 continues. `segment-0003.frames.h5` beside it holds the frames. Where frames are left out after the
@@ -180,7 +180,7 @@ def read_segments(paths: Sequence[Path], *, expected: TrajectoryKey | None = Non
     return Source(
         symbols=symbols,
         frame_interval_ps=interval_ps,
-        wrapped=metadata[0] is None,
+        wrapped=False,
         chunks=chunks(),
         name=str(paths[0]),
         n_frames=sum(map(len, used)),
@@ -198,14 +198,12 @@ class _FrameTimes:
 
 def _read_frame_times(path: Path) -> _FrameTimes:
     with _opened(path) as file:
-        if "particles/all/position/value" not in file:
-            raise InputError("trajectory", str(path), "is not H5MD with particles/all/position")
         position = file["particles/all/position"]
-        n_frames = len(position["value"])
+        species = file["particles/all/species"][()]
         return _FrameTimes(
-            symbols=_symbols(file["particles/all/species"]),
-            steps=_series(position["step"], n_frames).astype(np.int64),
-            times_ps=_series(position["time"], n_frames),
+            symbols=tuple(chemical_symbols[int(number)] for number in species),
+            steps=np.asarray(position["step"][()], dtype=np.int64),
+            times_ps=np.asarray(position["time"][()], dtype=float),
         )
 
 
@@ -213,26 +211,27 @@ def _read_frames(path: Path, rows: np.ndarray) -> Iterator[Frames]:
     """Some frames of a file, a few at a time, in whole chunks so that none is read twice."""
     with _opened(path) as file:
         group = file["particles/all"]
-        values, edges = group["position/value"], group["box/edges"]
+        values, cells_A = group["position/value"], group["box/edges/value"]
         stored = (values.chunks or (1,))[0]
         step = max(stored, READ_FRAMES // stored * stored)
         for first in range(0, len(values), step):
             own = rows[(rows >= first) & (rows < first + step)] - first
             if len(own):
-                positions_A = values[first : first + step]
-                cells_A = _cells(edges, first, len(positions_A))
-                yield Frames(positions_A[own], cells_A[own])
+                part = slice(first, first + step)
+                yield Frames(values[part][own], np.asarray(cells_A[part], dtype=float)[own])
 
 
-def _check_belongs(path: Path, expected: TrajectoryKey | None) -> SegmentMetadata | None:
-    """Metadata of one of our files; None for other programs' files.
+def _check_belongs(path: Path, expected: TrajectoryKey | None) -> SegmentMetadata:
+    """Metadata of a segment.
 
     Raises:
-        InputError: the file belongs to another trajectory than expected.
+        InputError: no segment, or one of another trajectory than expected.
     """
     with _opened(path) as file:
-        metadata = _metadata(file) if "vitrion" in file else None
-    found = metadata.key if metadata else None
+        if "vitrion" not in file:
+            raise InputError("trajectory", str(path), "is no segment of Vitrion; leave it out")
+        metadata = _metadata(file)
+    found = metadata.key
     if expected is not None and found != expected:
         raise InputError(
             "trajectory",
@@ -265,11 +264,10 @@ def _file_with_frames(path: Path) -> Path:
     )
 
 
-def _common_interval(metadata: Sequence[SegmentMetadata | None]) -> int:
-    """Steps between the frames that all of our segments have; 1 where none was thinned."""
-    ours = [own for own in metadata if own is not None]
-    every = math.lcm(*(own.keep_every for own in ours))
-    return every * ours[0].frame_interval_steps if every > 1 else 1
+def _common_interval(metadata: Sequence[SegmentMetadata]) -> int:
+    """Steps between the frames that all segments have; 1 where none was thinned."""
+    every = math.lcm(*(own.keep_every for own in metadata))
+    return every * metadata[0].frame_interval_steps if every > 1 else 1
 
 
 # What h5py and numpy raise for content that is missing, of another type, or fails its checksum.
@@ -312,36 +310,6 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 def _metadata(file: h5py.File) -> SegmentMetadata:
     return SegmentMetadata.from_json(file["vitrion"].attrs["metadata"])
-
-
-def _symbols(species: h5py.Dataset) -> tuple[str, ...]:
-    enumeration = h5py.check_enum_dtype(species.dtype)
-    values = species[()]
-    if values.ndim > 1:
-        values = values[0]
-    if enumeration:
-        names = {number: name for name, number in enumeration.items()}
-        return tuple(names[int(value)] for value in values)
-    if values.dtype.kind in "iu":
-        return tuple(chemical_symbols[int(value)] for value in values)
-    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values)
-
-
-def _series(dataset: h5py.Dataset, n_frames: int) -> np.ndarray:
-    """An H5MD step or time, stored in full or as an increment with an offset."""
-    if dataset.shape:
-        return dataset[:n_frames].astype(float)
-    return dataset.attrs.get("offset", 0) + dataset[()] * np.arange(n_frames, dtype=float)
-
-
-def _cells(edges: h5py.Group | h5py.Dataset, first: int, count: int) -> np.ndarray:
-    """Cells (count, 3, 3) of frames, stored as vectors or edges, for each frame or for all."""
-    stored = edges["value"] if isinstance(edges, h5py.Group) else edges
-    values = stored[first : first + count] if stored is not edges else stored[()]
-    values = np.asarray(values, dtype=float)
-    if values.ndim == 1 or (values.ndim == 2 and len(values) == count and count != 3):
-        values = values[..., None] * np.eye(3)
-    return np.broadcast_to(values, (count, 3, 3))
 
 
 def _check_spacing(
