@@ -161,6 +161,8 @@ def test_damaged_files_end_in_a_message_or_right_frames(
     print(f"\n{example.name}: {dict(counts)}\n{odd}")
     outcomes = {found for _, found in counts}
     assert not {"wrong interval", "frames lost silently"} & outcomes, odd
+    for kind in (cut, doubled, appended):  # they change no number
+        assert not counts[kind.__name__, "number changed in place"], odd
 
 
 @pytest.mark.parametrize("name", ["run.lammpstrj", "run-pos-1.xyz", "run.nc"])

@@ -696,3 +696,17 @@ def test_a_missing_frame_late_in_a_run_of_single_precision(tmp_path: Path, name:
     EXAMPLES[name].write(path, late[:20])
     with pytest.raises(InputError, match="frames are missing between"):
         read_files([path, other], **options)
+
+
+def test_atoms_that_rest_are_no_repetition(tmp_path: Path) -> None:
+    """A lattice model: most frames equal the one before, and states come back."""
+    rng = np.random.default_rng(2)
+    hops = np.zeros((200, 4, 3))
+    hops[np.arange(0, 200, 3), rng.integers(0, 4, 67), 0] = rng.choice([-2.0, 2.0], 67)
+    true_A = np.cumsum(hops, axis=0) + np.array([[[2.0, 3.0 * n, 0.0] for n in range(4)]])
+    cells_A = np.repeat(np.eye(3)[None] * 12.0, 200, axis=0)
+    run = Run(("Li",) * 4, true_A % 12.0, cells_A)
+    write(tmp_path / "run.extxyz", run.atoms)
+    source = read_files(tmp_path / "run.extxyz", frame_interval_ps=0.1)
+    assert source.notes == ()
+    check(source, true_A)

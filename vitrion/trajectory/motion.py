@@ -8,6 +8,8 @@ MOST_ATOMS = 64  # enough to tell frames apart; 768 bytes per frame in memory
 BATCH = 512
 # Two frames are the same when they are closer than this share of the usual step between frames.
 SAME = 0.1
+# More frames than so many that equal the one before are no repetitions.
+MOST_RESTS, MOST_RESTS_SHARE = 3, 0.02
 _DIRECTIONS = 6
 
 
@@ -46,6 +48,17 @@ class Motion:
         if not len(within):  # one frame in each file
             within = self.steps_A[moves]
         self.usual_A = float(np.median(within)) if len(within) else 0.0
+
+    @property
+    def rests(self) -> np.ndarray:
+        """(frames - 1,) whether each frame equals the one before."""
+        return self.steps_A <= SAME * self.usual_A
+
+    @property
+    def is_by_hops(self) -> bool:
+        """Whether the atoms often rest between frames, as on the sites of a lattice model."""
+        rests = np.count_nonzero(self.rests)
+        return bool(rests > max(MOST_RESTS, MOST_RESTS_SHARE * len(self.steps_A)))
 
     def distance_A(self, one: int, other: int) -> float:
         """Root mean square distance of the atoms in two frames, to the nearest image."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vitrion.trajectory.motion import Motion
+
 BATCH = 256
 # An atom that moves so far and back within two frames, in Å and in usual steps.
 SPIKE_A, SPIKE_STEPS = 4.0, 12.0
@@ -11,7 +13,7 @@ RETURNS = 0.3  # of the way is left after a return
 
 
 def odd_frame(
-    positions_A: np.ndarray, cells_A: np.ndarray, rows: np.ndarray, usual_A: float
+    positions_A: np.ndarray, cells_A: np.ndarray, rows: np.ndarray, motion: Motion
 ) -> tuple[int, str] | None:
     """The first frame with an atom where it cannot have been.
 
@@ -22,12 +24,13 @@ def odd_frame(
         positions_A: (frames, atoms, 3).
         cells_A: (frames, 3, 3).
         rows: the frames that are used, in order.
-        usual_A: usual step between frames.
+        motion: distances between the frames. Atoms that move by hops may be at the origin.
 
     Returns:
         The place in `rows` and what is odd; None where nothing is.
     """
-    farthest_A = max(SPIKE_A, SPIKE_STEPS * usual_A)
+    by_hops = motion.is_by_hops
+    farthest_A = max(SPIKE_A, SPIKE_STEPS * motion.usual_A) if not by_hops else np.inf
     for start in range(0, len(rows), BATCH):
         own = rows[start : start + BATCH + 2]
         some_A: np.ndarray = np.asarray(positions_A[own], dtype=np.float32)
@@ -36,7 +39,7 @@ def odd_frame(
         if len(crowded):
             return start + int(crowded[0]), "several atoms are exactly at the origin"
         appears = np.asarray(at_origin[1:] & ~at_origin[:-1])
-        if appears.any():
+        if appears.any() and not by_hops:
             place, atom = np.argwhere(appears)[0]
             return start + int(place) + 1, f"atom {atom + 1} is exactly at the origin"
         inverse = np.linalg.inv(cells_A[own[1:]]).astype(np.float32)

@@ -91,7 +91,7 @@ def read_files(
         frame_interval_ps=frame_interval_ps,
         ignore_times=ignore_times,
     )
-    odd = odd_frame(recording.positions_A, cells_A, timeline.rows, motion.usual_A)
+    odd = odd_frame(recording.positions_A, cells_A, timeline.rows, motion)
     if odd is not None:
         raise _odd(recording, timeline, files, *odd)
     is_wrapped, notes = _is_wrapped(recording, cells_A, timeline, files, unwrapped)

@@ -179,8 +179,16 @@ class _Plan:
         return row > 0 and self.file[row] != self.file[row - 1]
 
     def by_positions(self) -> None:
-        """Drop what is there twice, where no clock tells."""
+        """Drop what is there twice, where no clock tells.
+
+        Where atoms rest from frame to frame, as on the sites of a lattice model, equal frames are
+        no repetition; then only the ends of files are compared.
+        """
         repeats = self.motion.repeats()
+        if self.motion.is_by_hops:
+            repeats = {
+                n: n - 1 for n in repeats if self.starts_file(n) and self.motion.rests[n - 1]
+            }
         for row in range(len(self.file)):
             same = repeats.get(row)
             if same in self.rows[-1:] or (
