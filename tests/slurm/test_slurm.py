@@ -281,3 +281,58 @@ def test_cancelled_job_on_a_cluster_with_accounting(
         if process.poll() is None:
             kill_session(process)
         accounting.ask("scancel", *accounting.jobs("PENDING,RUNNING"))
+
+
+# The second rule ends only when it is started again.
+TWO_RULES = """
+rule all:
+    default_target: True
+    input: "a.txt", "b.txt"
+rule a:
+    output: "a.txt"
+    shell: "touch {output}"
+rule b:
+    output: "b.txt"
+    shell: "if [ -e seen ]; then touch {output}; else touch seen; sleep 600; fi"
+"""
+
+
+@pytest.mark.faults
+def test_snakemake_as_a_job_ends_before_its_limit_and_goes_on_when_submitted_again(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """`campaign.sh` as it is, with the signal that SLURM sends ahead of the limit."""
+    (tmp_path / "Snakefile").write_text(TWO_RULES)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    profile = tmp_path / "profiles/mycluster"
+    profile.mkdir(parents=True)
+    (profile / "config.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "executor": "slurm", "jobs": 5, "latency-wait": 10,
+                "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 5,
+                "default-resources": {"slurm_partition": "cpu", "mem_mb": 100, "runtime": 10},
+            }
+        )
+    )  # fmt: skip
+    script = str(PROFILE / "campaign.sh")
+
+    def submit() -> str:
+        return cluster.ask("sbatch", "--parsable", "--chdir", str(tmp_path), script).strip()
+
+    def alone() -> bool:
+        return not cluster.jobs("PENDING,RUNNING,COMPLETING")
+
+    try:
+        job = submit()
+        wait_for((tmp_path / "seen").exists, "the second rule", seconds=180)
+        cluster.ask("scancel", "--signal=INT", "--batch", job)
+        wait_for(alone, "the end of Snakemake and of its job", seconds=120)
+        assert not (tmp_path / "b.txt").exists()
+        job = submit()
+        wait_for(alone, "the end of the campaign", seconds=240)
+        printed = (tmp_path / f"vitrion-{job}.log").read_text()
+        assert (tmp_path / "b.txt").exists(), printed
+        assert "(100%) done" in printed
+    finally:
+        cluster.ask("scancel", *cluster.jobs("PENDING,RUNNING"))

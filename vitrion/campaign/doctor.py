@@ -128,11 +128,13 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("device", "ok", f"{len(names)} GPU: {', '.join(names)}")
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for CPUs alone"
     return Finding(
         "device",
         "note",
-        f"no GPU that torch {torch.__version__} sees; {os.cpu_count()} CPUs",
-        "fine on a login node and for small campaigns; else install torch for your CUDA version",
+        f"no GPU that torch {torch.__version__} ({build}) sees; {os.cpu_count()} CPUs",
+        "fine on a login node and for small campaigns; else install a torch that is built for a "
+        "CUDA no newer than nvidia-smi shows",
     )
 
 
