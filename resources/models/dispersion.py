@@ -28,8 +28,8 @@ from vitrion.potential import load_model
 from vitrion.training import finetune
 
 HERE = Path(__file__).parent
-# Frames of the teachers that train and validate, and how often each frame with a DFT label trains.
-TEACHER_TRAIN, TEACHER_VAL, REPEATS = 1000, 80, {"glass": 2, "crystal": 6}
+# Frames of the teachers that train, and how often each frame with a DFT label does.
+TEACHERS, REPEATS = 1000, {"glass": 2, "crystal": 6}
 
 
 def main(out: Path) -> None:
@@ -39,7 +39,8 @@ def main(out: Path) -> None:
         prepare(out, config)
     finetune(
         out / "train.extxyz",
-        out / "val.extxyz",
+        # No frames to choose an epoch by: the start has the least force error on glasses.
+        out / "none.extxyz",
         out,
         settings=config.finetune,
         seed=job_seed(config, "finetune"),
@@ -50,7 +51,7 @@ def main(out: Path) -> None:
 
 
 def prepare(out: Path, config) -> None:
-    """Write train.extxyz and val.extxyz."""
+    """Write train.extxyz, val.extxyz to evaluate on, and none.extxyz, which is empty."""
     settings, compositions = config.dataset, campaign_compositions(config)
     frames = [f for source in settings.sources for f in import_frames(locate(source))]
     check_frames(
@@ -69,9 +70,8 @@ def prepare(out: Path, config) -> None:
     is_dft = np.array([frame.atoms.info["engine"] == "gpaw" for frame in frames])
     rng = np.random.default_rng(job_seed(config, "teacher"))
     chosen = np.flatnonzero(is_dft).tolist()
-    for part, number in (("train", TEACHER_TRAIN), ("val", TEACHER_VAL)):
-        teachers = np.flatnonzero(~is_dft & (np.array(split) == part))
-        chosen += rng.choice(teachers, number, replace=False).tolist()
+    teachers = np.flatnonzero(~is_dft & (np.array(split) == "train"))
+    chosen += rng.choice(teachers, TEACHERS, replace=False).tolist()
     frames, names, split, is_dft = (
         [values[i] for i in chosen] for values in (frames, names, split, is_dft.tolist())
     )
@@ -117,6 +117,7 @@ def prepare(out: Path, config) -> None:
             written += [aligned_frame(frame, names[i], aligned_eV[i])] * times
         write_frames(out / f"{part}.extxyz", written)
         print(part, len(written))
+    write_frames(out / "none.extxyz", [])
 
 
 def _by_level(
