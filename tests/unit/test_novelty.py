@@ -78,12 +78,15 @@ def test_known_glasses_are_inside_and_compressed_ones_are_not(glasses: list[Atom
     assert share_outside("shipped", dense)[0] > 3 * limits.most_outside_training
 
 
-@pytest.mark.parametrize("salt", ["LiF", "LiCl"])
-def test_salts_are_outside_a_training_set_of_glasses(salt: str) -> None:
-    atoms = bulk(salt, "rocksalt", a=4.03 if salt == "LiF" else 5.13).repeat(2)
-    atoms.rattle(0.05, seed=0)
-    assert share_outside("shipped", atoms)[0] > 0.9
-    assert share_outside("0.3.0", atoms) == []  # does not know what it was trained on
+def test_a_salt_is_outside_the_training_set_unless_it_was_in_it() -> None:
+    shares = {}
+    for salt, a in {"LiF": 4.03, "LiCl": 5.13}.items():
+        atoms = bulk(salt, "rocksalt", a=a).repeat(2)
+        atoms.rattle(0.05, seed=0)
+        shares[salt] = share_outside("shipped", atoms)[0]
+        assert share_outside("0.3.0", atoms) == []  # does not know what it was trained on
+    assert shares["LiF"] > 0.9
+    assert shares["LiCl"] < GlassLimits().most_outside_training
 
 
 def test_training_set_is_kept_beside_the_weights_and_changes_no_hash(tmp_path: Path) -> None:
@@ -103,9 +106,9 @@ def test_training_set_is_kept_beside_the_weights_and_changes_no_hash(tmp_path: P
     ("counts", "conditions", "said"),
     [
         (LIALCL, {"density_g_cm3": 1.9, "hottest_K": 1500.0}, []),
-        ({"Li": 1, "F": 1}, {}, ["no training frame has F", "50% of its atoms are Li"]),
+        ({"Li": 1, "F": 1}, {}, ["no training frame has F"]),
         ({**LIALCL, "Al": 3, "Y": 1}, {}, ["no training frame has Y"]),
-        ({"Li": 1, "Cl": 1}, {}, ["50% of its atoms are Li"]),
+        ({"Al": 1, "Cl": 1}, {}, ["50% of its atoms are Al"]),
         (LIALCL, {"density_g_cm3": 3.4}, ["its density is 3.4 g/cm³"]),
         (LIALCL, {"hottest_K": 3000.0}, ["3000 K is hotter"]),
     ],
