@@ -20,8 +20,8 @@ from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.potential import CHGNetCalculator
 
 MOST_STEPS = 1000
-# Relative change of the volume, to either side, for the bulk modulus. With 0.01 the waves that cutoffs
-# leave in a soft crystal's pressure gave K = -4 GPa for KBr.
+# Relative change of the volume, to either side, for the bulk modulus. With 0.01 the waves that
+# cutoffs leave in a soft crystal's pressure gave K = -4 GPa for KBr.
 VOLUME_STEP = 0.03
 
 
