@@ -1,25 +1,30 @@
 # make toy    set everything up and run the toy campaign, end to end
 # make test   set everything up and run the tests
-# make lint   set everything up and check style, types of files and the workflow
+# make lint   set everything up and check style, types, the workflow, and that the documentation makes a site
 # make bench  measure speed and memory side by side with others; figures go to benchmarks/
+# make site   build the documentation as a site, in site/
+# make dist   wheel and source distribution, checked, in dist/
 # make lock   renew the pinned versions
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# The first Python that is new enough, not too new, and can make an environment.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+  $$p -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && \
+  { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 TOY := --configfile tests/toy/config.yaml
 
-.PHONY: toy test lint bench lock setup clean
+.PHONY: toy test lint bench site dist lock setup clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.ready
 
 # The stamp comes last, so that a set-up that was killed is taken up again.
 $(VENV)/.ready: envs/requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Vitrion needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -n "$(PYTHON)" || \
+	  { echo "Vitrion needs Python 3.11, 3.12 or 3.13 with venv (Debian: python3-venv); name one: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -63,11 +68,23 @@ lint: $(VENV)/.ready
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
 	$(SNAKEMAKE) $(TOY) --lint
+	$(MAKE) --no-print-directory site
 
 bench: $(VENV)/.ready
 	$(BIN)/vitrion bench md --json benchmarks/md.json
 	$(BIN)/vitrion bench finetune --threads 1 --json benchmarks/finetune.json
 	$(BIN)/vitrion bench analyze --json benchmarks/analyze.json
+
+site: $(VENV)/.ready
+	rm -rf build/site && mkdir -p build/site
+	git ls-files '*.md' '*.png' '*.tsv' '*.json' '*.yaml' '*.ipynb' '*.cff' | xargs cp --parents --target-directory build/site
+	$(BIN)/mkdocs build --strict --quiet
+
+dist:
+	rm -rf dist && $(PYTHON) -m venv build/dist-venv
+	build/dist-venv/bin/pip install --quiet --disable-pip-version-check build twine
+	build/dist-venv/bin/python -m build --outdir dist .
+	build/dist-venv/bin/twine check --strict dist/*
 
 # torch is held back: results are reproduced with one version, and newer wheels are several GB.
 lock:

@@ -27,7 +27,7 @@ def test_commands_are_listed_in_the_order_of_the_workflow() -> None:
     assert "Documentation: " in text
 
 
-@pytest.mark.parametrize("name", [name for name in PARSERS if name != "analyze"])
+@pytest.mark.parametrize("name", PARSERS)
 def test_every_option_says_its_default_and_writes_where_it_can(name: str) -> None:
     for action in PARSERS[name]._actions:
         if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):

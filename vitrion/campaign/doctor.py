@@ -134,7 +134,8 @@ def _device() -> Finding:
         "note",
         f"no GPU that torch {torch.__version__} ({build}) sees; {os.cpu_count()} CPUs",
         "fine on a login node and for small campaigns; else install a torch that is built for a "
-        "CUDA no newer than nvidia-smi shows",
+        "CUDA no newer than nvidia-smi shows, for 12.6: "
+        "pip install --index-url https://download.pytorch.org/whl/cu126 torch",
     )
 
 

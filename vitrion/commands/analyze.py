@@ -44,45 +44,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trajectory", nargs="+", type=Path, help="files, in order of time")
     parser.add_argument("--temperature-K", type=float, required=True, help="temperature")
     parser.add_argument(
-        "--frame-interval-ps", type=float, help="time between stored frames, where files lack it"
+        "--frame-interval-ps",
+        type=float,
+        help="time between stored frames (default: the files' own)",
     )
     parser.add_argument(
         "--ignore-times", action="store_true", help="the times in the files are wrong"
     )
     parser.add_argument(
-        "--charges", help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2 [those in the file]"
+        "--charges", help="formal charges, e.g. Li=1,Al=3,Cl=-1,O=-2 (default: those in the file)"
     )
     parser.add_argument(
         "--allow-net-charge", action="store_true", help="the cell is meant to be charged"
     )
     parser.add_argument("--mobile", required=True, help="the ion whose transport is analysed")
-    parser.add_argument("--center", help="central cation of the polyhedra, if there are any")
-    parser.add_argument("--ligands", default="", help="elements around the centre, e.g. Cl,O")
+    parser.add_argument("--center", help="central cation of the polyhedra (default: none)")
     parser.add_argument(
-        "--bridges", default="", help="ligands that join polyhedra to fragments [O, otherwise all]"
+        "--ligands", default="", help="elements around the centre, e.g. Cl,O (default: none)"
+    )
+    parser.add_argument(
+        "--bridges",
+        default="",
+        help="ligands that join polyhedra to fragments (default: O, otherwise all)",
     )
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="DIR", help="folder to write"
     )
     parser.add_argument(
-        "--discard-ps", type=float, default=0.0, help="time left out at the start [0]"
+        "--discard-ps", type=float, default=0.0, help="time left out at the start (default: 0)"
     )
     parser.add_argument(
         "--cell",
         metavar="A,B,C[,ALPHA,BETA,GAMMA]",
-        help="cell in Å and degrees, for files without one",
-    )
-    parser.add_argument("--cell-volume-A3", type=float, help="cubic cell, for files without one")
-    parser.add_argument(
-        "--cell-file", type=Path, help="CP2K's file -1.cell, for files without cells"
+        help="cell in Å and degrees, for files without one (default: the files' own)",
     )
     parser.add_argument(
-        "--topology", type=Path, help="file that names the atoms, for XTC, TRR, DCD, NetCDF"
+        "--cell-volume-A3",
+        type=float,
+        help="cubic cell, for files without one (default: the files' own)",
     )
     parser.add_argument(
-        "--elements", default="", help="elements of types and names in the file, e.g. 1=Li,2=Al"
+        "--cell-file",
+        type=Path,
+        help="CP2K's file -1.cell, for files without cells (default: none)",
     )
-    parser.add_argument("--group", help="particle group of an H5MD file")
+    parser.add_argument(
+        "--topology",
+        type=Path,
+        help="file that names the atoms, for XTC, TRR, DCD, NetCDF (default: none)",
+    )
+    parser.add_argument(
+        "--elements",
+        default="",
+        help="elements of types and names in the file, e.g. 1=Li,2=Al (default: as named)",
+    )
+    parser.add_argument("--group", help="particle group of an H5MD file (default: the only one)")
     parser.add_argument(
         "--unwrapped", action="store_true", help="positions were never folded back into the cell"
     )
@@ -90,39 +106,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference-frame",
         choices=("center_of_mass", "framework", "none"),
         default="center_of_mass",
-        help="whose drift is removed [%(default)s]",
+        help="whose drift is removed (default: %(default)s)",
     )
     parser.add_argument(
         "--cutoffs-A",
         default="",
-        help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4 [first minima of g(r)]",
+        help="first-shell cutoffs, e.g. Al-Cl=2.9,Al-Li=4 (default: first minima of g(r))",
     )
     parser.add_argument(
-        "--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r), 3 to 30 [10]"
+        "--rdf-cutoff-A", type=float, default=10.0, help="largest r of g(r), 3 to 30 (default: 10)"
     )
     parser.add_argument(
         "--diffusive-tolerance",
         type=float,
         default=0.1,
-        help="largest deviation of the log-log slope of a diffusive MSD from 1 [0.1]",
+        help="largest deviation of the log-log slope of a diffusive MSD from 1 (default: 0.1)",
     )
     parser.add_argument(
         "--least-displacement-A",
         type=float,
         default=1.0,
-        help="smallest root mean squared displacement that counts as diffusion [1]",
+        help="smallest root mean squared displacement that counts as diffusion (default: 1)",
     )
     parser.add_argument(
         "--residence-tolerance-ps",
         type=float,
         default=0.5,
-        help="longest absence that does not end a contact [0.5]",
+        help="longest absence that does not end a contact (default: 0.5)",
     )
     parser.add_argument(
         "--jump-length-A",
         type=float,
         default=1.5,
-        help="shortest distance between two resting places of a mobile ion, 0.2 to 20 [1.5]",
+        help="shortest distance between two resting places of a mobile ion, 0.2 to 20 "
+        "(default: 1.5)",
     )
 
 
