@@ -38,7 +38,7 @@ from vitrion.training import compared_models, evaluate, finetune, use_model
 from vitrion.training.batches import builder_for, collate, training_frames
 from vitrion.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vitrion.training.evaluate import model_metrics
-from vitrion.training.finetune import _Run, learning_rate
+from vitrion.training.finetune import _Run, _warn_of_another_level, learning_rate
 from vitrion.training.objective import Objective, Step, predict, trainable
 from vitrion.training.replay import replay_frames
 
@@ -499,6 +499,18 @@ def test_an_epoch_is_ones_own_frames_and_a_share_of_replayed_ones(data: Path) ->
     assert all(mine <= set(epoch) for epoch in epochs)
     # Nine frames serve the 18 of three epochs twice each.
     assert Counter(replayed) == {id(frame): 2 for frame in training.replay}
+
+
+def test_replayed_frames_of_another_level_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    known = {"functional": {"PBE": 9}, "dispersion": {"none": 9}}
+    same = {"functional": {"PBE": 2, "unknown": 1}, "dispersion": {"none": 2, "unknown": 1}}
+    _warn_of_another_level(known, same)
+    assert caplog.records == []
+    _warn_of_another_level(known, {"functional": {"r2SCAN": 2}, "dispersion": {"D3(BJ)": 2}})
+    functional, dispersion = (record.getMessage() for record in caplog.records)
+    assert "functional of your frames is r2SCAN" in functional
+    assert "dispersion of your frames is D3(BJ)" in dispersion
+    assert "finetune.replay: 0" in dispersion
 
 
 @pytest.mark.parametrize("settings", [{"start": "0.3.0"}, {"start": "shipped", "replay": 0}])

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -110,6 +110,9 @@ def finetune(
         raise InputError("train", str(train), "no frames to train on; see the dataset's table")
     start = start_model(settings)
     replay = replay_frames(settings, device)
+    known, own = read_card(settings.start).get("trained_on"), describe_frames(frames["train"])
+    if replay and known:
+        _warn_of_another_level(known, own)
     card: dict[str, object] = {
         "start_model": settings.start,
         "start_model_hash": model_hash(settings.start),
@@ -159,11 +162,9 @@ def finetune(
     best = run.model
     best.load_state_dict(run.best)
     history = pd.DataFrame(run.history)
-    known = read_card(settings.start).get("trained_on")
     if run.best_epoch == 0:
         trained_on, training_set = known, load_training_set(settings.start)
     else:
-        own = describe_frames(frames["train"])
         # What the start model knew it knows still where that was replayed.
         trained_on = joined(known, own) if replay else own
         references = [*frames["train"], *replay]
@@ -208,6 +209,20 @@ def _warn_of_absurd_errors(start: Mapping[str, float]) -> None:
                 start[column],
                 unit,
                 UNITS[label],
+            )
+
+
+def _warn_of_another_level(known: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Replayed frames keep the level of theory of the start model, beside another one."""
+    for key in ("functional", "dispersion"):
+        others = sorted(own[key].keys() - known[key].keys() - {"unknown"})
+        if others:
+            logger.warning(
+                "fine-tune: the %s of your frames is %s, of the start model's and so of the "
+                "replayed ones %s; with finetune.replay: 0 yours alone is learned",
+                key,
+                ", ".join(others),
+                ", ".join(sorted(known[key])),
             )
 
 
