@@ -127,3 +127,21 @@ def test_lifetimes_of_clusters_of_two_state_bonds():
         assert times[name].tau_ps == pytest.approx(expected_ps, abs=3 * times[name].tau_err_ps)
         assert times[name].tau_err_ps < 0.2 * expected_ps
         assert times[name].dwell_ps == pytest.approx(0.1 / rate, abs=3 * times[name].dwell_err_ps)
+
+
+def test_a_cluster_of_several_centres_counts_once():
+    """Twenty pairs Al-O-Al that come apart: as many departures as there are pairs that do."""
+    rng, pairs, frames = np.random.default_rng(1), 20, 400
+    opens = rng.integers(50, 350, size=pairs)
+    sites_A = 9.0 * np.stack(np.unravel_index(np.arange(pairs), (3, 3, 3)), axis=1)
+    apart_A = np.where(np.arange(frames)[:, None] < opens, 1.7, 4.0)[..., None] * np.eye(3)[0]
+    other_A = np.broadcast_to(sites_A - 1.7 * np.eye(3)[0], apart_A.shape)
+    oxygen_A = np.broadcast_to(sites_A, apart_A.shape)
+    positions_A = np.concatenate([sites_A + apart_A, other_A, oxygen_A], axis=1)
+    with read(["Al"] * 2 * pairs + ["O"] * pairs, positions_A, np.eye(3) * 27) as t:
+        found = {
+            r.environment: r for r in cluster_lifetimes(network(t, "Al", {"O": 2.2}, ["O"]), 1)
+        }
+    assert found["Al2O"].n_events == pairs
+    assert found["Al2O"].dwell_ps == pytest.approx(opens.mean())
+    assert set(found) == {"Al2O", "Al", "AlO", "all"}

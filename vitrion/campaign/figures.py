@@ -150,7 +150,7 @@ _CATALOGUE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "cluster_lifetimes": (
             "Lifetimes of clusters",
-            "How long the cluster of a central cation and its ligands stays the same ions, by its "
+            "How long a cluster of central cations and ligands stays the same ions, by its "
             "formula (the most frequent ones, and over all), at the highest temperature, averaged "
             "over replicas with one standard error. Changes that revert between two of at most "
             "1000 snapshots are not seen.",

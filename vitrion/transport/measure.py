@@ -564,7 +564,7 @@ def _residence(
 
 
 def cluster_lifetimes(found: Network, frame_interval_ps: float) -> list[Survival]:
-    """How long the cluster of a central cation stays the same ions, by its kind and over all.
+    """How long a cluster of central cations stays the same ions, by its kind and over all.
 
     Args:
         found: the network.

@@ -22,6 +22,8 @@ ANGLE_BIN_DEG = 2.0
 # Kinds of clusters whose lifetimes are told apart, the most frequent ones.
 CLUSTER_KINDS = 20
 OTHER_CLUSTERS = -1
+# In the place of the set of ions for all but one of a cluster's centres, below every other.
+COUNTED_ELSEWHERE = np.iinfo(np.int64).min
 # Copies of the cell in a row, for percolation.
 COPIES = 3
 
@@ -75,8 +77,8 @@ class Network:
             or three directions.
         angle_deg: (bins,) middles.
         angles: by `Cl-Al-O` (apex in the middle), (bins,) probability density per degree.
-        spells: intervals of snapshots during which each centre is in the same cluster: the same
-            ions, joined by any of its ligands. Codes are kinds of clusters.
+        spells: intervals of snapshots during which a cluster stays the same ions, centres joined by
+            any of their ligands, at its first centre. Codes are kinds of clusters.
         cluster_names: formula of each kind.
         every_frames: frames between snapshots.
         n_frames: frames averaged over.
@@ -171,7 +173,7 @@ def network(
 
 
 class _Members:
-    """Which ions are in the cluster of each centre, snapshot by snapshot."""
+    """Which ions are in each cluster, snapshot by snapshot, kept at its first centre."""
 
     def __init__(self, trajectory: Trajectory, is_center: np.ndarray, n_snapshots: int) -> None:
         self._species, self._kinds = trajectory.species, trajectory.kinds
@@ -179,7 +181,7 @@ class _Members:
         self._sets = EnvironmentSpells(len(self._centers), n_snapshots)
         self._formulas: dict[tuple[int, ...], int] = {}
         self._codes = np.empty((len(self._centers), n_snapshots), dtype=np.int64)
-        self._seen = 0
+        self._seen, self._elsewhere = 0, False
         # Sums of random numbers (modulo 2^64) name sets of atoms.
         self._name = np.random.default_rng(0).integers(2**62, size=len(is_center))
 
@@ -190,7 +192,10 @@ class _Members:
         starts = np.searchsorted(component[order], np.arange(n))
         names = np.add.reduceat(self._name[order], starts)
         own = component[self._centers]
-        self._sets.add(names[own][:, None])
+        first = np.zeros(len(own), dtype=bool)
+        first[np.unique(own, return_index=True)[1]] = True
+        self._elsewhere |= not first.all()
+        self._sets.add(np.where(first, names[own], COUNTED_ELSEWHERE)[:, None])
         counts = np.bincount(component * n_species + self._kinds, minlength=n * n_species)
         rows, which = np.unique(counts.reshape(n, n_species)[own], axis=0, return_inverse=True)
         number = [self._formulas.setdefault(tuple(r), len(self._formulas)) for r in rows.tolist()]
@@ -198,11 +203,18 @@ class _Members:
         self._seen += 1
 
     def spells(self) -> ContactIntervals:
-        """Intervals of snapshots of each centre in one and the same cluster."""
+        """Intervals of snapshots during which each cluster stays the same ions."""
         kinds, count = np.unique(self._codes, return_counts=True)
         frequent = kinds[np.argsort(-count, kind="stable")[:CLUSTER_KINDS]]
         codes = np.where(np.isin(self._codes, frequent), self._codes, OTHER_CLUSTERS)
-        return replace(self._sets.result(), codes=codes)
+        found = self._sets.result()
+        if self._elsewhere:
+            # Sets are in the order of their names, and this is the lowest.
+            kept = found.pair % found.n_mobile != 0
+            found = replace(
+                found, pair=found.pair[kept], start=found.start[kept], stop=found.stop[kept]
+            )
+        return replace(found, codes=codes)
 
     def names(self) -> dict[int, str]:
         """Formula of each kind of cluster, e.g. AlCl3O."""

@@ -117,7 +117,8 @@ def residence(
             to; by default the mobile ion.
 
     Returns:
-        One result per environment that occurs, the most frequent first, then `all`.
+        One result per environment in which a pair is in contact, the most frequent first, then
+        `all`.
     """
     tolerance = int(tolerance_ps / frame_interval_ps + 1e-9)
     horizon = intervals.n_frames - tolerance
@@ -152,7 +153,11 @@ def residence(
         ends = np.bincount(kind_at_end * GROUPS + group[ended], minlength=n_kinds * GROUPS)
         events.append(ends.reshape(n_kinds, GROUPS).astype(float))
 
-    order = np.argsort(-at_risk[0][..., 0].sum(axis=1), kind="stable")
+    origins = at_risk[0][..., 0].sum(axis=1)
+    if not origins.any():
+        return []
+    order = np.argsort(-origins, kind="stable")
+    order = order[origins[order] > 0]
     pools = [(environment_of[int(seen[number])], [number]) for number in order.tolist()]
     pools.append(("all", order.tolist()))
     return [
