@@ -25,6 +25,8 @@ _IPI = re.compile(rf"CELL\(abcABC\):((?:\s*{NUMBER}){{6}})\s+(?:Traj: \S+\s+)?St
 _IPI_UNIT = re.compile(r"(positions|cell)\{(\w+)\}")
 _GROMACS = re.compile(rf"\bt=\s*{NUMBER}(?:\s+step=\s*(\d+))?")
 _LAMMPS = re.compile(r"Atoms\. Timestep:\s*(\d+)(?:\s+Time:\s*(\S+))?")
+_TIME = re.compile(rf"\btime\s*[=:]\s*{NUMBER}\s*\(?(fs|ps)?\b", re.IGNORECASE)
+_STEP = re.compile(r"\bstep\s*[=:]\s*(\d+)", re.IGNORECASE)
 _LENGTHS_A = {"angstrom": 1.0, "atomic_unit": BOHR_A, "nanometer": 10.0}
 _STEP_KEYS = ("step", "md_step", "timestep", "frame")
 _CHARGE_COLUMNS = ("initial_charges", "charge", "charges")
@@ -105,7 +107,20 @@ def _comment(line: str, request: Request, path: Path) -> _Comment:
     elif match := _GROMACS.search(line):
         found.time_ps = _number(match[1])
         found.step = int(match[2]) if match[2] else None
+    else:
+        _free_comment(line, found)
     return found
+
+
+def _free_comment(line: str, found: _Comment) -> None:
+    """`time = 1.5 ps` and `step: 10` in a comment of any other program."""
+    if match := _TIME.search(line):
+        if match[2]:
+            found.time_ps = _number(match[1]) * (1.0 if match[2].lower() == "ps" else 1e-3)
+        else:
+            found.bare_time = _number(match[1])
+    if match := _STEP.search(line):
+        found.step = int(match[1])
 
 
 def _ipi_length(name: str) -> float:
