@@ -165,7 +165,8 @@ def test_points_and_bars_beyond_the_axis_end_in_arrows() -> None:
 
 
 def test_flagged_points_are_hollow(series: CampaignTables) -> None:
-    for name in ("diffusion", "conductivity", "haven_ratio", "residence_times", "convergence"):
+    names = ("diffusion", "conductivity", "transference", "haven_ratio", "convergence")
+    for name in (*names, "residence_times", "lifetimes", "cluster_lifetimes"):
         figure = drawing_function(name)(series)
         legend_above(figure)
         assert FLAGGED in [text.get_text() for text in figure.legends[-1].get_texts()], name

@@ -188,7 +188,10 @@ def cluster_lifetimes(tables: CampaignTables) -> Figure:
     if data.empty:
         return nothing("no cluster changes often enough in the time simulated")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
+    low, high = view(data["tau_ps"], data["tau_err_ps"], log=True)
+    limits = low / 1.5, high * 1.5  # names are wider than points
     figure, panel_list = composition_panels(tables, x="lifetime (ps)", y="")
+    figure.axes[0].set_xlim(limits)
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]
         rows = chosen.groupby("cluster", sort=False).agg(
@@ -201,18 +204,25 @@ def cluster_lifetimes(tables: CampaignTables) -> Figure:
             say_nothing(panel, "too few changes\nin the time simulated")
             continue
         place = range(len(rows))
-        panel.errorbar(
-            rows["tau_ps"], place, xerr=rows["err"].fillna(0), linestyle="none", marker="o",
+        errorbars(
+            panel,
+            pd.Series(place),
+            rows["tau_ps"],
+            rows["err"],
+            limits=limits,
+            hollow=composition in tables.flagged_compositions(),
+            horizontal=True,
+            marker="o",
             color=color(0),
-        )  # fmt: skip
+        )
         for y, (name, row) in zip(place, rows.iterrows(), strict=True):
             panel.annotate(
                 str(name), (row["tau_ps"], y), (0, 4), textcoords="offset points", ha="center",
                 fontsize=7,
             )  # fmt: skip
         panel.set(yticks=[], ylim=(CLUSTERS_SHOWN - 0.5, -0.8))
-        panel.margins(x=0.25)
         log_axes(panel, x=True)
+    legend_above(figure)
     return figure
 
 
@@ -224,6 +234,7 @@ def residence_sensitivity(tables: CampaignTables) -> Figure:
         return nothing("too few departures in the time simulated")
     figure, axes = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
     axes.set(xlabel="change of the cutoff (Å)", ylabel="τ / τ by the first minimum")
+    flagged = tables.flagged_compositions()
     for index, (composition, rows) in enumerate(data.groupby("composition", sort=False)):
         mean = rows.groupby("cutoff_shift_A")["tau_ps"].mean()
         if 0.0 in mean.index:
@@ -232,6 +243,7 @@ def residence_sensitivity(tables: CampaignTables) -> Figure:
                 mean / mean.loc[0.0],
                 color=color(index),
                 marker=MARKERS[index // 7 % len(MARKERS)],
+                markerfacecolor="white" if composition in flagged else color(index),
                 label=composition,
             )
     axes.axhline(1, color="0.3", linestyle="--", linewidth=0.8)

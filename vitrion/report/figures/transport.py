@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -398,7 +400,12 @@ def jumps(tables: CampaignTables) -> Figure:
     right.set(xlabel="temperature (K)", ylabel="share of back jumps", ylim=(0, 1))
     lengths = lengths[lengths["temperature_K"] == lengths["temperature_K"].max()]
     for index, composition in enumerate(tables.compositions()):
-        style = {"color": color(index), "marker": MARKERS[index // 7 % len(MARKERS)]}
+        hollow = composition in tables.flagged_compositions()
+        style: dict[str, Any] = {
+            "color": color(index),
+            "marker": MARKERS[index // 7 % len(MARKERS)],
+            "markerfacecolor": "white" if hollow else color(index),
+        }
         curve = lengths[lengths["composition"] == composition]
         mean = curve.groupby("length_A")["density"].mean()
         left.plot(mean.index, mean, label=composition, markevery=8, **style)
