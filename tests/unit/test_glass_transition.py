@@ -45,6 +45,12 @@ def test_one_line_has_no_transition():
     assert np.mean([f.p < 0.05 for f in found]) < 0.15
 
 
+def test_a_melt_that_changes_more_slowly_than_its_glass_has_no_transition():
+    found = glass_transition(*quench(np.random.default_rng(0), Tg_K=700, bend=-1e-4, noise=1e-3))
+    assert found.p < 1e-3
+    assert np.isnan(found.Tg_K)
+
+
 def test_lines_without_noise_cross_where_they_do():
     found = glass_transition(*quench(np.random.default_rng(0), Tg_K=650, bend=1e-4, noise=0))
     assert found.Tg_K == pytest.approx(650, abs=5)

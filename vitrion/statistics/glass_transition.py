@@ -29,8 +29,8 @@ class Transition:
     """Two straight lines that meet.
 
     Attributes:
-        Tg_K, Tg_err_K: where they cross; NaN where one line is as good, or the crossing may lie
-            beyond the quench.
+        Tg_K, Tg_err_K: where they cross; NaN where one line is as good, the line above is not
+            the steeper one, or the crossing may lie beyond the quench.
         slope_below, slope_above: of the lines, per K.
         p: probability of so much better a fit than one line by chance.
         centers_K, means: (bins,) what was fitted.
@@ -82,7 +82,9 @@ def glass_transition(temperature_K: np.ndarray, values: np.ndarray) -> Transitio
     p = float(f_distribution.sf(max(improvement, 0.0), 2, n - 4))
     near_K = candidates_K[squares <= squares[best] + least / (n - 4)]
     inside = near_K[0] > candidates_K[0] and near_K[-1] < candidates_K[-1]
-    known = 1.0 if p < SIGNIFICANT and inside else nan
+    # A melt's energy and density change faster with temperature than a glass's.
+    steeper = below * change > 0
+    known = 1.0 if p < SIGNIFICANT and inside and steeper else nan
     step_K = candidates_K[1] - candidates_K[0]
     return Transition(
         Tg_K=float(candidates_K[best]) * known,

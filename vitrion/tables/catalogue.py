@@ -382,7 +382,7 @@ TABLES: dict[str, dict[str, Column]] = {
         **COMPOSITION_KEY,
         "glass": _count("independent glass"),
         "quantity": _text("energy (potential, eV/atom) or density (g/cm³)"),
-        "Tg_K": _real("K", "where two straight lines cross; NaN where one line is as good"),
+        "Tg_K": _real("K", "where two straight lines cross; NaN where one is as good"),
         "Tg_err_K": _real("K", _STANDARD_ERROR),
         "slope_below": _real("as the quantity, per K", "of the line below"),
         "slope_above": _real("as the quantity, per K", "of the line above"),
