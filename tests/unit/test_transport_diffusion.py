@@ -13,6 +13,7 @@ from exact_systems import (
     exact_walkers,
     fractional,
     rotating_tetrahedra,
+    transport_of,
     walkers,
 )
 
@@ -108,6 +109,23 @@ def test_first_lag_follows_the_relaxation():
     # Few walkers show too little; a slope that keeps falling has no end.
     assert first_lag(lags, walkers=10) == starts[-1]
     assert first_lag(lags**0.8) == starts[-1]
+
+
+def test_collective_slopes_follow_the_ions():
+    """A single walker shows no relaxation: its lags are those of the ions, or somewhat earlier."""
+    rng = np.random.default_rng(0)
+    ions = [Ions("Li", 40, 1, 0.05), Ions("Cl", 40, -1, 0.02)]
+    starts = {}
+    for name, rattle_A in (("free", 0.0), ("caged", 1.5)):
+        source = walkers(ions, frames=6000, rng=rng)
+        for first in (0, 40):
+            cage_A = bound(40, frames=6000, rng=rng, relaxation=40, amplitude_A2=6 * rattle_A)
+            source.chunks[0].positions_A[:, first : first + 40] += cage_A
+        tables = transport_of(source, {"Li": 1, "Cl": -1}, Roles("Li"))
+        of_ions = headline(tables["diffusion"])["fit_start_ps"].max()
+        starts[name] = tables["conductivity"].attrs["fit_start_ps"]
+        assert of_ions / 4.5 < starts[name] <= 6000 / 30
+    assert starts["caged"] > starts["free"]
 
 
 def test_rattling_ballistic_and_still_ions_do_not_diffuse():

@@ -34,6 +34,11 @@ from vitrion.transport.diffusion import (
 )
 from vitrion.transport.msd import Displacements, relative_covariance
 
+# How many first lags, each twice the one before, a collective fit may begin before that of the
+# ions, and which share of its error a relaxation may then add.
+EARLIER = 2
+SHARE_OF_ERROR = 0.25
+
 
 @dataclass(frozen=True)
 class Correlations:
@@ -167,8 +172,11 @@ def conduction_window(
 
     A collective displacement is a single walker, which shows little of a relaxation. So the window
     follows the motion of the ions: that of the mobile ion, and Σ_a z_a² N_a MSD_a, the self part of
-    the conductivity (`choose_window`); the later of both. It begins later still where the slopes of
-    L_AA and of Σ_ab L_ab do not agree with their later ones.
+    the conductivity (`choose_window`); the later of both. Errors of a single walker are large, and
+    what matters is what a relaxation adds in comparison with them. So the window begins up to four
+    times earlier, as far as collective weights give both self parts the same slope within a quarter
+    of the error of L_AA and of Σ_ab L_ab. It begins later where the slopes of L_AA and of Σ_ab L_ab
+    do not agree with their later ones.
 
     Args:
         data: the correlations.
@@ -182,17 +190,26 @@ def conduction_window(
     errors_A2 = charge2[:, None] * np.stack([m.single_err_A2 for m in moments])
     own_A4 = np.einsum("ab,ai,bj->ij", data.concerted, errors_A2, errors_A2)
     kernel = relative_covariance(lags, n_frames)
-    own = choose_window(
-        lags,
-        n_frames,
-        moments[mobile].n_atoms,
-        charge2 @ np.stack([m.msd_A2 for m in moments]),
-        kernel * own_A4,
-    )
+    walkers = moments[mobile].n_atoms
+    own_parts = charge2[:, None] * np.stack([m.msd_A2 for m in moments])
+    own = own_parts.sum(axis=0)
+    of_own = compare_windows(lags, n_frames, walkers, own, kernel * own_A4)
+    of_ions = choose_window(lags, n_frames, walkers, own, kernel * own_A4)
     windows = fit_windows(lags, n_frames)
-    first = windows.index(max(own, self_diffusion[mobile].window, key=lambda one: one.start))
+    first = windows.index(max(of_ions, self_diffusion[mobile].window, key=lambda one: one.start))
     total = data.mean()[0] * np.outer(charges, charges)
-    for square in (total[:, mobile, mobile], total.sum(axis=(1, 2))):
+    pairs = (own_parts[mobile], total[:, mobile, mobile]), (own, total.sum(axis=(1, 2)))
+    earliest = max(first - EARLIER, 0) if of_own.comparable else first
+    same = np.ones(len(windows), dtype=bool)
+    for part, square in pairs:
+        slopes = compare_windows(lags, n_frames, 1, part, kernel).slopes
+        wanted = slope_weights(lags, n_frames, walkers, windows[first]) @ part
+        of_one = compare_windows(lags, n_frames, 1, square, kernel * np.outer(square, square))
+        error = np.sqrt(np.maximum(np.diag(of_one.covariance), 0.0))
+        same &= np.abs(slopes - wanted) <= SHARE_OF_ERROR * error
+    while first > earliest and same[first - 1]:
+        first -= 1
+    for _, square in pairs:
         found = compare_windows(lags, n_frames, 1, square, kernel * np.outer(square, square))
         first += int(np.argmax(found.agree[first:]))
     return windows[first]
