@@ -32,6 +32,7 @@ from vitrion.campaign.opening import (
     locate,
     unread_config,
 )
+from vitrion.campaign.plan import cost_line
 from vitrion.campaign.stopping import Decision
 from vitrion.commands import check_campaign
 from vitrion.config import read_yaml, validate_config
@@ -50,8 +51,10 @@ except InputError as error:
     print(f"configuration: {error}", file=sys.stderr)
     sys.exit(2)
 
-if workflow.is_main_process and (message := unread_config(workflow.configfiles)):
-    logger.warning(message)
+if workflow.is_main_process:
+    if message := unread_config(workflow.configfiles):
+        logger.warning(message)
+    logger.info(cost_line(CAMPAIGN, COMPOSITIONS))
 
 GENERATIONS = layout.generations(CAMPAIGN.finetune.iterate.rounds)
 TRAINS = CAMPAIGN.finetune.model == "train"

@@ -58,6 +58,7 @@ def test_plain_snakemake_finds_config_and_profile() -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert Graph(ended.stdout).counts["quench_glass"] == 1
+    assert "campaign paper, from nothing: " in ended.stdout
 
 
 def test_labelling_is_part_of_the_graph(workflow) -> None:

@@ -12,12 +12,13 @@ from vitrion.bench.speed import measure_steps_per_s
 from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import (
     START_S,
+    cost_line,
     format_rows,
     make_plan,
     segment_bytes,
 )
 from vitrion.cli import main
-from vitrion.config import Production
+from vitrion.config import Production, StopWhen
 from vitrion.structure.compositions import SHIPPED_TABLE
 from vitrion.trajectory.h5md import write_segment
 from vitrion.trajectory.metadata import SegmentMetadata
@@ -25,6 +26,20 @@ from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
 
 TOY = Path(__file__).parents[1] / "toy/config.yaml"
+
+
+def test_cost_in_one_line_is_the_plans() -> None:
+    config, compositions = open_campaign([])
+    plan = make_plan(config, compositions, steps_per_s=50.0, on_gpu=True)
+    steps = sum(rule.md_steps for rule in plan.rules)
+    line = cost_line(config, compositions)
+    assert line.startswith(f"campaign paper, from nothing: {plan.jobs} jobs, {steps:.2g} MD steps")
+    assert f"{sum(plan.storage_GB.values()):.0f} GB" in line
+    stop_when = config.production.stop_when or StopWhen(least_ps=2000.0)
+    open_end = config.model_copy(
+        update={"production": config.production.model_copy(update={"stop_when": stop_when})}
+    )
+    assert "at most" in cost_line(open_end, compositions)
 
 
 def test_hours_of_the_paper_by_hand() -> None:

@@ -164,6 +164,18 @@ def make_plan(
     return replace(plan, least=least)
 
 
+def cost_line(config: Config, compositions: Mapping[str, Composition]) -> str:
+    """What a campaign that starts from nothing costs, in one line that needs no speed."""
+    plan = make_plan(config, compositions, steps_per_s=1.0, on_gpu=False)
+    steps = sum(rule.md_steps for rule in plan.rules)
+    most = "at most " if plan.least else ""
+    return (
+        f"campaign {plan.campaign}, from nothing: {most}{plan.jobs} jobs, {steps:.2g} MD steps of "
+        f"up to {plan.atoms} atoms, {_number(sum(plan.storage_GB.values()))} GB "
+        "(vitrion plan tells the hours)"
+    )
+
+
 def _plan_of_length(
     config: Config,
     compositions: Mapping[str, Composition],
