@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vitrion.base.errors import InputError
 
@@ -87,7 +87,8 @@ def _is_alive(process: int) -> bool:
 def sha256(path: Path | Traversable) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        # The type of a resource's file leaves out readinto, which all of them have.
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def read_json(path: Path | Traversable, key: str) -> dict[str, Any]:
