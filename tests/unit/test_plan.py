@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from real_motion import lialcl_motion
 
+from vitrion.bench import speed
 from vitrion.bench.speed import measure_steps_per_s
 from vitrion.campaign.opening import open_campaign
 from vitrion.campaign.plan import (
@@ -139,6 +140,21 @@ def test_speed_is_measured_with_the_real_potential() -> None:
     small = config.model_copy(update={"formula_units": 4})
     rate = measure_steps_per_s(compositions["LiAlCl"], small, seconds=0.5)
     assert 0.5 < rate < 1e5
+
+
+@pytest.mark.parametrize("n_atoms", [21, 42, 100, 336, 1302])
+def test_speed_is_measured_on_copies_of_a_small_packing(
+    n_atoms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packing and relaxing take the time of some 42 atoms whatever the size of the glass."""
+    packed = []
+    monkeypatch.setattr(speed, "CHGNetPotential", lambda *_, **__: None)
+    monkeypatch.setattr(speed, "relax", lambda atoms, _: packed.append(len(atoms)))
+    config, compositions = open_campaign([])
+    atoms = speed._repeated_packing(compositions["LiAlCl"], config, n_atoms, "shipped")
+    assert packed == [min(n_atoms, 42)]
+    assert n_atoms <= len(atoms) < n_atoms + 42
+    assert atoms.symbols.count("Li") * 21 == 4 * len(atoms)
 
 
 def test_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

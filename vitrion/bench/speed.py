@@ -79,7 +79,7 @@ def measure_steps_per_s(
 def _repeated_packing(
     composition: Composition, config: Config, n_atoms: int, model: CHGNet | str
 ) -> Atoms:
-    """A relaxed packing of at least `PACKED_ATOMS`, repeated to at least so many atoms."""
+    """A relaxed packing of some `PACKED_ATOMS`, repeated along one edge to at least `n_atoms`."""
     smallest = composition.smallest_cell
     each = sum(composition.counts(smallest).values())
     units = smallest * math.ceil(min(PACKED_ATOMS, n_atoms) / each)
@@ -87,7 +87,4 @@ def _repeated_packing(
     volume_A3 = composition.volume_A3(units, density)
     atoms = random_packing(composition.counts(units), volume_A3, config.seed)
     relax(atoms, CHGNetPotential(model, atoms.numbers, device="cpu"))
-    copies = math.ceil(n_atoms / len(atoms))
-    a = math.ceil(copies ** (1 / 3) - 1e-9)
-    b = math.ceil(math.sqrt(copies / a) - 1e-9)
-    return atoms.repeat((a, b, math.ceil(copies / (a * b) - 1e-9)))
+    return atoms.repeat((math.ceil(n_atoms / len(atoms)), 1, 1))
