@@ -53,8 +53,10 @@ CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2)
 LEAST_FRAMES = 2 * BLOCKS
 # Changes of all cutoffs that show how the cluster Nernst-Einstein conductivity depends on them.
 CUTOFF_SHIFTS_A = (-0.3, -0.15, 0.15, 0.3)
-# Centres with which the residence of mobile ions is measured by other cutoffs as well.
+# Centres with which the residence of mobile ions is measured by other cutoffs as well, and the most
+# frames of it.
 SENSITIVITY_CENTERS = 32
+SENSITIVITY_FRAMES = 20_000
 
 
 @dataclass(frozen=True)
@@ -603,6 +605,7 @@ def _by_cutoff(
     trajectory: Trajectory, cutoff_A: float, roles: Roles, settings: Transport
 ) -> dict[float, Survival]:
     """Residence over all environments by the change of the cutoff, at the first few centres."""
+    trajectory = trajectory.first(min(len(trajectory), SENSITIVITY_FRAMES))
     centers = trajectory.slices[str(roles.center)]
     centers = slice(centers.start, min(centers.stop, centers.start + SENSITIVITY_CENTERS))
     shifts_A = [s for s in sorted([0.0, *CUTOFF_SHIFTS_A]) if cutoff_A + s > 0]
