@@ -583,7 +583,9 @@ typedef struct {
 /* y[rows][outputs] = x[rows][inputs] map + bias. */
 void linear(const linear_t *o, const float *x, float *y, int64_t threads) {
     int inputs = (int)o->inputs, outputs = (int)o->outputs;
-#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static)
+    /* Less than 0.1 ms of work is not worth waking a thread. */
+    int share = threads > 1 && o->rows * inputs * outputs > 1 << 22;
+#pragma omp parallel for num_threads((int)threads) if (share) schedule(dynamic, 16)
     for (int64_t start = 0; start < o->rows; start += BLOCK) {
         float padded[BLOCK * FULL], result[BLOCK * FULL];
         int count = o->rows - start < BLOCK ? (int)(o->rows - start) : BLOCK;
