@@ -103,6 +103,18 @@ def test_files_that_are_not_there(folder: Path, key: str) -> None:
     check_files(config)
 
 
+def test_a_package_without_the_workflow_has_no_data(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "WORKFLOW", folder)
+    check_files(Config())
+    with pytest.raises(InputError, match="dataset.sources = 'mine': no such file"):
+        check_files(Config.model_validate({"dataset": {"sources": ["mine"]}}))
+    (folder / "Snakefile").touch()
+    with pytest.raises(InputError, match="dataset.sources = 'resources/dft': no such file"):
+        check_files(Config())
+
+
 @pytest.mark.parametrize("path", ["ase.calculators.emt", "nowhere.module:EMT", ":EMT", "1:2", "."])
 def test_calculator_that_is_not_there(path: str) -> None:
     check_calculator("ase", "ase.calculators.emt:EMT")

@@ -11,7 +11,7 @@ from pathlib import Path
 from vitrion.base.errors import InputError
 from vitrion.base.files import sha256
 from vitrion.base.seeds import derive_seed
-from vitrion.config import NAMED_MODELS, Config, load_config
+from vitrion.config import NAMED_MODELS, Config, Dataset, load_config
 from vitrion.structure.compositions import (
     SHIPPED,
     Composition,
@@ -145,8 +145,11 @@ def check_files(config: Config) -> None:
     Raises:
         InputError: names the key and the file.
     """
+    # A package that is installed without the workflow has no data either; it can still plan.
+    is_alone = not (WORKFLOW / "Snakefile").is_file()
+    absent = Dataset().sources if is_alone else ()
     for source in config.dataset.sources:
-        if not locate(source).exists():
+        if source not in absent and not locate(source).exists():
             raise InputError("dataset.sources", source, "no such file or folder")
     check_model("finetune.model", config.finetune.model, "train", "pretrained")
     check_model("finetune.start", config.finetune.start)
