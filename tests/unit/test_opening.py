@@ -108,10 +108,10 @@ def test_a_package_without_the_workflow_has_no_data(
 ) -> None:
     monkeypatch.setattr(opening, "WORKFLOW", folder)
     check_files(Config())
-    with pytest.raises(InputError, match="dataset.sources = 'mine': no such file"):
+    with pytest.raises(InputError, match="= 'mine': no such file"):
         check_files(Config.model_validate({"dataset": {"sources": ["mine"]}}))
     (folder / "Snakefile").touch()
-    with pytest.raises(InputError, match="dataset.sources = 'resources/dft': no such file"):
+    with pytest.raises(InputError, match="= 'resources/dft': no such file"):
         check_files(Config())
 
 
