@@ -325,8 +325,9 @@ def test_rotating_tetrahedra():
     if "VITRION_ERROR_BARS" in os.environ:
         with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
             file.write(text + "\n")
-    # The bound on the ligands' part is no standard error: it may be too large.
-    assert (found["bias"].abs() < 3.5).all()
+    # The bound on the ligands' part is no standard error: it may be too large, and what is left of
+    # their turning at the first lags adds to the mean, by less than half of it.
+    assert ((found["mean"] - found["exact"]).abs() < 0.5 * found["reported"]).all()
     assert (found["within_2"] > 0.9).all()
     assert (found["refused"] <= 0.15).all()
     assert found.loc["sigma:nernst_einstein", "reported"] < 0.5 * sigma_mS_cm
