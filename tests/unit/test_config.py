@@ -211,7 +211,7 @@ dataset: {label: {engine: gpaw}, sample: {frame_interval: 200}} | sampling gives
 dataset: {label: {engine: gpaw}, sample: {frames_per_composition: 500}} | 120 candidates for 499
 finetune: {freeze: [nope]} | finetune.freeze (entry 1) = 'nope': give one of comp
 finetune: {model: ""} | finetune.model = '': give a text, for example shipped
-finetune: {learning_rate: 5} | give a number > 0 and ≤ 1, for example 0.001
+finetune: {learning_rate: 5} | give a number > 0 and ≤ 1, for example 0.002
 finetune: {warmup_epochs: 500} | at most finetune.epochs (100)
 finetune: {loss: {energy: 0, force: 0, stress: 0}} | give one of the losses a weight above 0
 finetune: {iterate: {rounds: 1}, model: train} | finetune.iterate.rounds = 1: choose what

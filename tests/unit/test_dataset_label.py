@@ -300,7 +300,7 @@ class TestVaspRuns:
             ("module load vasp; vasp_std", "bash -c"),
             ("mpirun -n $SLURM_NTASKS vasp_std", "no shell"),
             ("vasp_std 'unclosed", "cannot be split"),
-            ("", "name the program"),
+            (" ", "name the program"),
             ("vasp_of_nowhere -x", "no program vasp_of_nowhere"),
             ("./vasp_of_nowhere", "no program .*run/vasp_of_nowhere"),
         ],

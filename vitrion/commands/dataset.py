@@ -12,10 +12,6 @@ HELP = "sample, check, collect and prepare DFT data"
 EXAMPLE = "vitrion dataset check resources/dft"
 
 
-# `check` compares so many frames of each level of theory with the start model.
-COMPARED_FRAMES = 24
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Subcommands and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -73,10 +69,14 @@ def _check(args: argparse.Namespace) -> None:
     from vitrion.dataset.check import check_frames
     from vitrion.dataset.labels import STRESS_REMARKS, stress_extent
     from vitrion.dataset.levels import count_levels
-    from vitrion.dataset.plausibility import predict_frames, reject_implausible_labels
+    from vitrion.dataset.plausibility import (
+        COMPARED_FRAMES,
+        predict_frames,
+        reject_implausible_labels,
+    )
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
-    from vitrion.potential import load_model
+    from vitrion.potential.weights import baseline, load_model
 
     config, compositions = open_campaign(args.configfile)
     frames = [frame for source in args.sources for frame in import_frames(source)]
@@ -87,7 +87,7 @@ def _check(args: argparse.Namespace) -> None:
     )
     if config.dataset.label_slope is not None and any(not f.rejection_reason for f in frames):
         predictions = predict_frames(
-            frames, load_model(config.finetune.start), most_per_level=COMPARED_FRAMES
+            frames, load_model(baseline(config.finetune.start)), most_per_level=COMPARED_FRAMES
         )
         reject_implausible_labels(frames, predictions, config.dataset.label_slope)
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)

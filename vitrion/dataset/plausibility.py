@@ -1,9 +1,9 @@
 """Labels in wrong units, with wrong sign or in wrong order, found by comparison with a model.
 
 A universal potential is off by some tens of per cent, a wrong unit by factors of tens. So energies,
-forces and stresses of all frames of a level of theory are regressed on those of the start model
-(slope of label on prediction). CHGNet 0.3.0 has slopes of 1.0 to 1.4 and correlations of 0.89 to
-1.00 on the shipped frames.
+forces and stresses of all frames of a level of theory are regressed on those of a published CHGNet
+(slope of label on prediction), which knows every element, as a fine-tuned one does not. CHGNet
+0.3.0 has slopes of 1.0 to 1.4 and correlations of 0.89 to 1.00 on the shipped frames.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ FACTOR_TOLERANCE = 1.6
 # Less in the model's own values is no measure: eV/atom, eV/Å, GPa (root mean square).
 LEAST_RMS = {"energy": 0.005, "forces": 0.05, "stress": 0.1}
 LEAST_FRAMES = 3
+COMPARED_FRAMES = 24  # of a level of theory
 LEAST_VALUES = {"energy": 8, "forces": 30, "stress": 18}
 CORRELATED, UNCORRELATED = 0.5, 0.2
 # Without correlation, a ratio of the root mean squares this far from 1 is a wrong unit.
@@ -95,7 +96,7 @@ def predict_frames(
 
     Args:
         frames: imported frames.
-        network: the start model.
+        network: the model.
         most_per_level: frames of a level of theory, evenly chosen; None for all.
     """
     usable = sorted(
@@ -105,7 +106,7 @@ def predict_frames(
     )
     predictions: dict[int, PotentialResult] = {}
     potentials: dict[bytes, CHGNetPotential] = {}
-    with Progress(len(usable), "prediction of the start model", unit="frame") as bar:
+    with Progress(len(usable), "prediction of a model", unit="frame") as bar:
         for index in usable:
             atoms = frames[index].atoms
             system = atoms.numbers.tobytes()
@@ -116,7 +117,7 @@ def predict_frames(
                     atoms.positions, atoms.cell.array, stress=True
                 )
             except PotentialError as error:
-                frames[index].rejection_reason = f"the start model cannot describe it: {error}"
+                frames[index].rejection_reason = f"the model cannot describe it: {error}"
             bar.update()
     return predictions
 
@@ -130,7 +131,8 @@ def reject_implausible_labels(
 
     Args:
         frames: imported frames.
-        predictions: of the start model, by index; they stand for all frames of their level.
+        predictions: of the published model that the start model comes from (`baseline`), by index;
+            they stand for all frames of their level.
         slopes: least and largest slope of labels on predictions.
     """
     for members in _groups(frames, _usable(frames)):
@@ -245,12 +247,12 @@ def _reason(
         is_wrong = not 1 / RATIO_LIMIT <= factor <= RATIO_LIMIT
     if is_wrong:
         return (
-            f"{label} {factor:.3g} times the start model's (correlation {found.correlation:.2f})"
+            f"{label} {factor:.3g} times CHGNet's (correlation {found.correlation:.2f})"
             f"{_hint(factor, factors)}; give {UNITS[label]}"
         )
     if label == "forces" and found.correlation < UNCORRELATED and found.rms > LEAST_ORDER_RMS_eV_A:
         return (
-            f"forces do not follow the start model's (correlation {found.correlation:.2f}): are "
+            f"forces do not follow CHGNet's (correlation {found.correlation:.2f}): are "
             "they those of the atoms in another order?"
         )
     return ""
@@ -276,6 +278,6 @@ def _stress_order_reason(labels_GPa: np.ndarray, predicted_GPa: np.ndarray) -> s
     if shear.correlation > CORRELATED or other.correlation < CORRELATED:
         return ""
     return (
-        "stress components follow the start model's in VASP's order (xx yy zz xy yz zx): write "
+        "stress components follow CHGNet's in VASP's order (xx yy zz xy yz zx): write "
         "them as xx yy zz yz xz xy"
     )

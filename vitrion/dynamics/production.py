@@ -19,7 +19,7 @@ from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import sha256
 from vitrion.base.seeds import derive_seed
-from vitrion.config import Dynamics
+from vitrion.config import Dynamics, whole_multiple
 from vitrion.dynamics.batch import drive_together
 from vitrion.dynamics.checkpoint import CheckpointLog, Record
 from vitrion.dynamics.engine import Engine, Ensemble, read_structure
@@ -362,12 +362,19 @@ def simulate(
         resume: continue a run that was stopped, or that finished with fewer steps.
 
     Raises:
-        InputError: `out` exists and `resume` was not asked for, or no frame fits into the run.
+        InputError: `out` exists and `resume` was not asked for, no frame fits into the run, or a
+            frame's interval is no whole number of steps.
         BlowUp: a state that no condensed phase can have; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
     if out.exists() and not resume:
         raise InputError("out", str(out), "exists; give another name, or --resume to continue it")
+    if whole_multiple(frame_interval_ps, dynamics.timestep_ps) is None:
+        raise InputError(
+            "frame_interval_ps",
+            frame_interval_ps,
+            f"make it a whole multiple of dynamics.timestep_fs ({dynamics.timestep_fs:g})",
+        )
     engine = Engine(model, dynamics)
     if steps < engine.steps(frame_interval_ps):
         raise InputError("steps", steps, f"no frame in so few; a frame is {frame_interval_ps:g} ps")

@@ -32,12 +32,22 @@ PUBLISHED = {
     "0.3.0": "chgnet_0.3.0_e29f68s314m37.pth.tar",
     "r2scan": "chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
 }
+BASELINE = "0.3.0"
 SHIPPED = "shipped"
 _ARGUMENTS = "chgnet_arguments"
 _TRAINING_SET = "training_set/"  # names of tensors that are no weights
 CHGNET_CUTOFFS_A = (6.0, 3.0)  # of all bonds, and of those that make angles, in chgnet's models
 # The shipped model's hash is stored in finished campaigns from before hashes covered the cutoffs.
 _SHIPPED_HASH, _SHIPPED_CUTOFFS_A = "9bc2aa6fa790efca", (6.0, 3.5)
+
+
+def baseline(start: str) -> str:
+    """The published model that others are measured against: the start model if it is one.
+
+    A start that is fine-tuned already, like the shipped model, would leave nothing to be better
+    than, and knows no other elements than it was trained on.
+    """
+    return start if start in PUBLISHED else BASELINE
 
 
 def load_model(model: str | os.PathLike[str]) -> CHGNet:

@@ -7,23 +7,13 @@ from pathlib import Path
 from vitrion.campaign.model_card import read_card
 from vitrion.config import Finetune
 from vitrion.potential.weights import (
-    PUBLISHED,
+    BASELINE,
+    baseline,
     load_model,
     load_training_set,
     model_hash,
     save_model,
 )
-
-BASELINE = "0.3.0"
-
-
-def baseline(start: str) -> str:
-    """The published model that others are measured against: the start model if it is one.
-
-    A start that is fine-tuned already, like the shipped model, would leave nothing to be better
-    than.
-    """
-    return start if start in PUBLISHED else BASELINE
 
 
 def resolve_model(model: str, start: str = BASELINE) -> str:
