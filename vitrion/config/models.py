@@ -287,7 +287,8 @@ class Dataset(Section):
     label_slope: Bounds | None = Field(
         (0.3, 3.0),
         description="least and largest slope of energies, forces and stresses on CHGNet "
-        "0.3.0's (r2scan's where that is the start); outside it their unit, sign or order is wrong; null does not compare them",
+        "0.3.0's (r2scan's where that is the start); outside it their unit, sign or order is "
+        "wrong; null does not compare them",
     )
     dispersion: Literal["d3bj", "none"] = Field(
         "d3bj",
