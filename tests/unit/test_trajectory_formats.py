@@ -196,6 +196,19 @@ def test_files_without_a_common_clock_are_joined_by_positions(tmp_path: Path, na
     check(read_files(files, **options), true_A, example)
     with pytest.raises(InputError, match="in order of time"):
         read_files(files[::-1], **options)
+    # A restart from an earlier frame, counted from its own start.
+    earlier = Run(run.symbols, run.positions_A[15:], run.cells_A[15:])
+    (tmp_path / "earlier").mkdir()
+    files, options, example = pieces(tmp_path / "earlier", name, run[:20], earlier)
+    source = read_files(files, **options)
+    assert any("5 frames before frame 21 are there twice" in note for note in source.notes)
+    check(source, true_A, example)
+    # Three runs, each counted from its own start, the last from before the end of the second.
+    for last in (25, 22):
+        ends = (run[:10], run[10:25], Run(run.symbols, run.positions_A[last:], run.cells_A[last:]))
+        (tmp_path / f"three{last}").mkdir()
+        files, options, example = pieces(tmp_path / f"three{last}", name, *ends)
+        check(read_files(files, **options), true_A, example)
 
 
 COMMANDS = dict(re.findall(r"`(vitrion analyze (\S+) [^`]+)`", DOCUMENT.read_text()))

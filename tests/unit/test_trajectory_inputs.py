@@ -224,7 +224,7 @@ def test_an_xdatcar_without_species_asks_for_them(tmp_path: Path) -> None:
     run, true_A = walk(4)
     write_xdatcar(tmp_path / "XDATCAR", run)
     (tmp_path / "XDATCAR").write_text((tmp_path / "XDATCAR").read_text().replace("Li Cl\n", "", 1))
-    with pytest.raises(InputError, match=r"--elements 1=Li,2=Li"):
+    with pytest.raises(InputError, match=r"--elements 1=Li,2=Cl"):
         read_files(tmp_path / "XDATCAR", frame_interval_ps=0.1)
     source = read_files(
         tmp_path / "XDATCAR", frame_interval_ps=0.1, elements={"1": "Li", "2": "Cl"}
@@ -336,6 +336,13 @@ def test_cells_of_cp2k_that_change(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"give --cell a,b,c .*--cell-file a-1.cell"):
         read_files(tmp_path / "a-pos-1.xyz")
     text = (tmp_path / "a-1.cell").read_text().splitlines(keepends=True)
+    (tmp_path / "a-1.cell").write_text("".join(text[:-1]) + text[-1][:15])  # a killed run
+    source = read_files(tmp_path / "a-pos-1.xyz", cell_file=tmp_path / "a-1.cell")
+    assert source.n_frames == 9
+    assert source.notes == ("the last frame has no cell in a-1.cell; it is left out",)
+    (tmp_path / "a-1.cell").write_text("".join(text[:-2]))
+    with pytest.raises(InputError, match=r"a-1\.cell'?: has no cell for step 800"):
+        read_files(tmp_path / "a-pos-1.xyz", cell_file=tmp_path / "a-1.cell")
     (tmp_path / "a-1.cell").write_text("".join(text[:5] + text[6:]))
     with pytest.raises(InputError, match="has no cell for step 400"):
         read_files(tmp_path / "a-pos-1.xyz", cell_file=tmp_path / "a-1.cell")
@@ -669,6 +676,14 @@ def test_a_full_disk_is_named() -> None:
     frame = Frame(run.positions_A[0], labels=np.array(run.symbols))
     with pytest.raises(InputError, match="no space is left for the frames"):
         recorder.add(frame, 0, 0)
+
+
+def test_a_folder_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    """Some file systems refuse what the permissions allow, as /proc does."""
+    run, _ = walk(2)
+    write_extxyz(tmp_path / "run.extxyz", run)
+    with pytest.raises(InputError, match=r"out = .*: no file can be written there"):
+        read_files(tmp_path / "run.extxyz", scratch=tmp_path / "gone")
 
 
 def test_damaged_compression_is_named(tmp_path: Path) -> None:

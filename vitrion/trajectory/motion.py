@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 MOST_ATOMS = 64  # enough to tell frames apart; 768 bytes per frame in memory
@@ -69,6 +71,18 @@ class Motion:
     def is_same(self, one: int, other: int) -> bool:
         """Whether two frames are one, but for rounding."""
         return self.distance_A(one, other) <= SAME * self.usual_A
+
+    def last_same(self, rows: Sequence[int], other: int) -> int | None:
+        """The place of the last of some frames that a frame equals, None where there is none."""
+        for end in range(len(rows), 0, -BATCH):
+            first = max(end - BATCH, 0)
+            steps = self._fractional[other] - self._fractional[np.array(rows[first:end])]
+            steps = (steps - np.round(steps)) @ self._cells_A[other].astype(np.float32)
+            squares_A2 = np.einsum("fax,fax->f", steps, steps) / steps.shape[1]
+            same = np.flatnonzero(squares_A2 <= (SAME * self.usual_A) ** 2)
+            if len(same):
+                return first + int(same[-1])
+        return None
 
     def repeats(self) -> dict[int, int]:
         """Frames that an earlier frame equals: the frame, and the earliest that it equals."""

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,6 +69,11 @@ class Recording:
     def __len__(self) -> int:
         return len(self.file)
 
+    def without_last(self, note: str) -> Recording:
+        """All frames but the last."""
+        series = {name: getattr(self, name)[:-1] for name in (*_SERIES, "positions_A")}
+        return replace(self, **series, notes=(*self.notes, note))
+
 
 def record(request: Request, scratch: Path | None = None) -> Recording:
     """Read files.
@@ -88,7 +93,7 @@ def record(request: Request, scratch: Path | None = None) -> Recording:
         if not kind.names_atoms and request.topology is None:
             raise _needs_topology(path)
     others = [] if request.topology is None else [_format_of_topology(request.topology)]
-    with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
+    with _scratch_file(scratch) as file:
         if any(kind.compiled for kind in (*formats, *others)):
             found = _record_in_child(request, file, scratch)
         else:
@@ -108,6 +113,16 @@ def record(request: Request, scratch: Path | None = None) -> Recording:
         notes=tuple(found["notes"]),
         **arrays,
     )
+
+
+def _scratch_file(folder: Path | None) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=folder, buffering=0)
+    except OSError as error:
+        where = "scratch" if folder is None else str(folder)
+        raise InputError(
+            "out", where, f"no file can be written there ({error.strerror}); name another folder"
+        ) from None
 
 
 def _format_of_topology(path: Path) -> Format:

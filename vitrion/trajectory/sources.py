@@ -16,7 +16,7 @@ from vitrion.trajectory.h5md import read_segments
 from vitrion.trajectory.motion import Motion, folding_jump
 from vitrion.trajectory.oddities import odd_frame
 from vitrion.trajectory.readers import Request, format_of
-from vitrion.trajectory.readers.cells import cells_of, given_cell
+from vitrion.trajectory.readers.cells import cells_of, given_cell, last_has_no_cell
 from vitrion.trajectory.recording import Recording, record
 from vitrion.trajectory.timeline import Timeline, arrange
 from vitrion.trajectory.unwrapping import Frames, Source
@@ -82,6 +82,10 @@ def read_files(
     )
     cell = given_cell(cell_A, cell_file, cell_volume_A3)
     recording = record(request, scratch)
+    if last_has_no_cell(recording, cell):
+        recording = recording.without_last(
+            f"the last frame has no cell in {Path(str(cell_file)).name}; it is left out"
+        )
     cells_A = cells_of(recording, files, cell)
     motion = Motion(recording.positions_A, cells_A, recording.file)
     timeline = arrange(

@@ -266,6 +266,11 @@ class _Plan:
         place = bisect_left(self.at, at - SAME_TIME * usual)
         is_there = place < len(self.at) and abs(self.at[place] - at) <= SAME_TIME * usual
         same = self.rows[place] if is_there else None
+        own = float(self.clock.values[row])
+        was_set_back = at > own + SAME_TIME * usual
+        if was_set_back and abs(own - float(self.clock.values[0])) <= SAME_TIME * usual:
+            # Again from its start: the reading says nothing about the frames since the last time.
+            return self._set_back(row, at, usual)
         if at < self.at[0] - SAME_TIME * usual or (
             place == 0 and (same is None or not self.motion.is_same(same, row))
         ):
@@ -288,12 +293,14 @@ class _Plan:
     def _set_back(self, row: int, at: float, usual: float) -> float:
         """Continue with a clock that starts again, if the atoms continue."""
         assert self.clock is not None
-        last = self.rows[-1]
         own_start = float(self.clock.values[row])
         first = float(self.clock.values[0])
         if abs(own_start - first) > 1.5 * usual:
             raise self._wrong(row, at, "and its clock does not start again")
-        problem = self._break(row)
+        first = len(self.rows) - 1 if self.motion.is_by_hops else 0  # their states come back
+        place = self.motion.last_same(self.rows[first:], row)
+        place = None if place is None else first + place
+        problem = self._break(row) if place is None else ""
         if problem:
             raise self._wrong(row, at, f"and {problem}")
         self.notes.append(
@@ -301,11 +308,13 @@ class _Plan:
             f"{self.clock.text(own_start)}; its "
             "frames are taken to follow"
         )
-        shift = self.at[-1] - at
-        if self.motion.is_same(last, row):
-            del self.rows[-1], self.at[-1]
-            return shift
-        return shift + usual
+        if place is None:
+            return self.at[-1] + usual - at
+        shift = self.at[place] - at
+        if place < len(self.rows) - 1:  # it continues from an earlier frame
+            self._note_twice(row, place, f"before frame {row + 1}")
+        del self.rows[place:], self.at[place:]
+        return shift
 
     def _wrong(self, row: int, at: float, what: str) -> InputError:
         assert self.clock is not None

@@ -27,6 +27,7 @@ class GivenCell:
 
     option: str
     cells_A: np.ndarray
+    path: str = ""
     steps: np.ndarray | None = None
     times_ps: np.ndarray | None = None
 
@@ -93,7 +94,7 @@ def _cp2k_cells(path: Path) -> GivenCell:
         raise InputError(
             "cell-file", str(path), "has cells that contradict their volumes; copy it again"
         )
-    return GivenCell("cell-file", cells_A, found[:, 0], found[:, 1] * 1e-3)
+    return GivenCell("cell-file", cells_A, str(path), found[:, 0], found[:, 1] * 1e-3)
 
 
 def cells_of(recording: Recording, paths: Sequence[Path], given: GivenCell | None) -> np.ndarray:
@@ -126,6 +127,14 @@ def cells_of(recording: Recording, paths: Sequence[Path], given: GivenCell | Non
     return cells_A
 
 
+def last_has_no_cell(recording: Recording, given: GivenCell | None) -> bool:
+    """Whether only the last frame is later than the file of cells, as when a run was killed."""
+    if given is None or given.steps is None or len(recording) < 2:
+        return False
+    before, last = recording.step[-2:]
+    return bool(before <= given.steps.max() < last)
+
+
 def _matched(recording: Recording, given: GivenCell) -> np.ndarray:
     """The given cells of the frames, found by their step or time."""
     if given.steps is None:
@@ -134,7 +143,7 @@ def _matched(recording: Recording, given: GivenCell) -> np.ndarray:
     if not np.isfinite(own).all():
         raise InputError(
             given.option,
-            "steps",
+            given.path,
             "the frames of the trajectory have no steps to find their cells by",
         )
     order = np.argsort(theirs, kind="stable")
@@ -146,7 +155,7 @@ def _matched(recording: Recording, given: GivenCell) -> np.ndarray:
     if len(missing):
         raise InputError(
             given.option,
-            "steps",
+            given.path,
             f"has no cell for step {own[missing[0]]:.0f} of the trajectory; write both at the same "
             "steps",
         )

@@ -76,7 +76,7 @@ def elements(labels: np.ndarray, mapping: Mapping[str, str], source: str) -> tup
             "elements",
             ", ".join(unknown[:8]),
             f"{source} names atoms so, which are no elements; say which they are, for example "
-            f"--elements {','.join(f'{label}=Li' for label in unknown[:2])}",
+            f"--elements {','.join(map('='.join, zip(unknown, ('Li', 'Cl'), strict=False)))}",
         )
     return tuple(str(symbol) for symbol in np.array(found)[which])
 
