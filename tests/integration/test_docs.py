@@ -13,6 +13,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ def dry_run(command: str, folder: Path) -> None:
     option = " --dry-run" if "--dry-run" not in command else ""
     ended = run(command + option, folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def dry_run_in_container(command: str, folder: Path) -> None:
+    """Snakemake looks for Apptainer even in a dry run; without it all other options are tried."""
+    dry_run(
+        command if shutil.which("apptainer") else command.replace(" --sdm apptainer", ""), folder
+    )
 
 
 def runs(command: str, folder: Path) -> None:
@@ -139,6 +147,7 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r"pip install .*", installs, "CI installs from the lock"),
     (r"snakemake( -n)?", dry_run, "the paper's campaign takes weeks"),
     (r"snakemake --configfile mine\.yaml", dry_run, "the paper's campaign takes weeks"),
+    (r"snakemake .* --sdm apptainer .*", dry_run_in_container, "needs a cluster and Apptainer"),
     (r"snakemake --workflow-profile .*", dry_run, "needs a GPU or a cluster; tests/slurm runs one"),
     (r"sbatch .*", submits, "needs a cluster; tests/slurm runs Snakemake on one"),
     (r"srun .*", on_a_node, "needs a cluster"),

@@ -101,9 +101,8 @@ class CampaignTables:
             return "every trajectory is flagged and left out"
         if of.source == "pooled":
             return "the mobile ion is not diffusive"
-        flags = sorted({flag for flags in fits["flags"] for flag in flags.split(",") if flag})
-        if fits["Ea_eV"].notna().any() and flags:
-            return f"fits are flagged: {', '.join(flags)}"
+        if fits["Ea_eV"].notna().any() and (fits["flags"] != "").any():
+            return "its fits are flagged (table arrhenius)"
         return "fewer than three temperatures have a value"
 
     def compositions(self) -> list[str]:

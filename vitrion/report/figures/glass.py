@@ -108,8 +108,10 @@ def glass_transition(tables: CampaignTables) -> Figure:
     data, found = tables.glasses("thermo"), tables.summary("glass_transition")
     data = data[data["stage"] == QUENCH]
     found = found[found["quantity"] == "energy"]
-    if data.empty or found.empty:
+    if data.empty:
         return nothing("no glass was cooled")
+    if found.empty:
+        return nothing("no quench was long enough for two lines")
     figure, panel_list = composition_panels(tables, x="T (K)", y="energy (eV/atom)")
     for composition, panel in panel_list:
         chosen = data[data["composition"] == composition]

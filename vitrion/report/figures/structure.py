@@ -304,6 +304,8 @@ def _by_radiation(
             panel.plot(mean["at"], mean["value"], color=color(index), linewidth=1, label=radiation)
             panel.fill_between(mean["at"], low, high, color=color(index), alpha=0.25, linewidth=0)
     figure.axes[0].set_xlim(left=0)
+    # The last label of a panel would touch the first of the next.
+    figure.axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True, prune="upper"))
     legend_above(figure)
     return figure
 
