@@ -142,7 +142,7 @@ def _conductivity(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     if found.empty:
         say_nothing(panel, "the mobile ion is not diffusive:\nno conductivity")
         return
-    low, high = view([*found["sigma_mS_cm"], 0.0], [*found["sigma_err_mS_cm"], 0.0])
+    low, high = view(found["sigma_mS_cm"], found["sigma_err_mS_cm"], also=[0.0])
     panel.barh(
         found["method"].map(METHODS).str.replace(" ", "\n"),
         found["sigma_mS_cm"],

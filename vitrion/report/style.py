@@ -136,6 +136,7 @@ def view(
     values: npt.ArrayLike,
     errors: npt.ArrayLike,
     *,
+    also: npt.ArrayLike = (),
     log: bool = False,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[float, float]:
@@ -143,10 +144,12 @@ def view(
 
     Args:
         values, errors: what is shown; not finite ones are ignored.
+        also: further values, without errors.
         log: for a logarithmic axis, where an error counts up to a factor of 4.
         within: the limits stay within these.
     """
-    y, err = np.asarray(values, dtype=float), np.nan_to_num(np.asarray(errors, dtype=float))
+    y = np.concatenate([values, also], dtype=float)
+    err = np.nan_to_num(np.concatenate([errors, np.zeros(np.shape(also))], dtype=float))
     known = np.isfinite(y) & ((y > 0) | (not log))
     y, err = y[known], np.abs(err[known])
     if not y.size:

@@ -183,7 +183,7 @@ def _along_an_axis(part: SubFigure, values: pd.DataFrame, names: list[str], comp
     axes = part.subplots()
     log = COMPARED[compared].logarithm
     also = [1.0] if compared in ONE else []
-    limits = view([*values["value"], *also], [*values["err"], *[0.0] * len(also)], log=log)
+    limits = view(values["value"], values["err"], also=also, log=log)
     log_axes(axes, y=log)
     axes.set(ylim=limits, xlim=(-0.6, len(names) - 0.4))
     places = values["composition"].map(names.index)
@@ -253,7 +253,7 @@ def compositions(tables: CampaignTables) -> Figure:
         axes.set_xlabel(_label(name, values, "\n"))
         measured = known["conductivity_mS_cm"] if name == "sigma_300K" else pd.Series(dtype=float)
         also = [*measured, *([1.0] if name in ONE else [])]
-        limits = view([*values["value"], *also], [*values["err"], *[0.0] * len(also)], log=log)
+        limits = view(values["value"], values["err"], also=also, log=log)
         log_axes(axes, x=log)
         axes.set_xlim(limits)
         if len(measured):

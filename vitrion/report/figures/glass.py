@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import composition_panels
-from vitrion.report.style import BAD, GOOD, color, legend_above, nothing, say_nothing
+from vitrion.report.style import BAD, GOOD, color, legend_above, nothing
 from vitrion.statistics.glass_transition import QUENCH
 from vitrion.statistics.glass_transition import glass_transition as glass_transition_fit
 
@@ -61,11 +61,10 @@ def _history(tables: CampaignTables, quantity: str, label: str, target: str = ""
     data = tables.glasses("thermo")
     if data.empty:
         return nothing("no glass was made here")
-    figure, panel_list = composition_panels(tables, x="time (ps)", y=label)
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, "no glass was made here")
+    figure, panel_list = composition_panels(
+        tables, data, x="time (ps)", y=label, empty="no glass was made here"
+    )
+    for _, panel, chosen in panel_list:
         for replica, run in chosen.groupby("replica"):
             panel.plot(
                 run["time_ps"],
@@ -112,17 +111,23 @@ def glass_transition(tables: CampaignTables) -> Figure:
         return nothing("no glass was cooled")
     if found.empty:
         return nothing("no quench was long enough for two lines")
-    figure, panel_list = composition_panels(tables, x="T (K)", y="energy (eV/atom)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    figure, panel_list = composition_panels(
+        tables, data, x="T (K)", y="energy (eV/atom)", empty=None
+    )
+    for composition, panel, chosen in panel_list:
         for replica, run in chosen.groupby("replica"):
             fit = glass_transition_fit(
                 run["target_temperature_K"].to_numpy(), run["potential_energy_eV_atom"].to_numpy()
             )
             panel.plot(
-                fit.centers_K, fit.means, linestyle="none", marker=".", markersize=3,
-                color=color(replica), label=f"glass {replica}",
-            )  # fmt: skip
+                fit.centers_K,
+                fit.means,
+                linestyle="none",
+                marker=".",
+                markersize=3,
+                color=color(replica),
+                label=f"glass {replica}",
+            )
             if np.isfinite(fit.Tg_K):
                 ends = np.array([fit.centers_K[0], fit.Tg_K, fit.centers_K[-1]])
                 lines = np.minimum(ends - fit.Tg_K, 0) * fit.slope_below

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.style import color, panels
+from vitrion.report.style import color, panels, say_nothing
 
 NO_TRAJECTORY = "no trajectory at this temperature:\nnot made, or flagged and left out"
 NOT_DIFFUSIVE = "the mobile ion is not diffusive\nin the time simulated"
@@ -20,10 +20,34 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def composition_panels(
-    tables: CampaignTables, *, x: str, y: str
-) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """`panels` for the compositions of a campaign; those with flagged data say so."""
-    return panels(tables.compositions(), x=x, y=y, flagged=tables.flagged_compositions())
+    tables: CampaignTables,
+    data: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    empty: str | None = NO_TRAJECTORY,
+) -> tuple[Figure, Iterator[tuple[str, Axes, pd.DataFrame]]]:
+    """`panels` for the compositions of a campaign; those with flagged data say so.
+
+    Args:
+        tables: the campaign's.
+        data: what is drawn, with a column `composition`.
+        x, y: what the axes show.
+        empty: written into the panel of a composition without rows; None for nothing.
+
+    Returns:
+        The figure, and each composition with its panel and its rows of the data.
+    """
+    figure, named = panels(tables.compositions(), x=x, y=y, flagged=tables.flagged_compositions())
+
+    def with_rows() -> Iterator[tuple[str, Axes, pd.DataFrame]]:
+        for composition, panel in named:
+            rows = data[data["composition"] == composition]
+            if rows.empty and empty is not None:
+                say_nothing(panel, empty)
+            yield composition, panel, rows
+
+    return figure, with_rows()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from vitrion.paper.verdict import CLAIMS
 from vitrion.report.campaign_tables import CampaignTables
-from vitrion.report.figures.panels import NO_TRAJECTORY, composition_panels
+from vitrion.report.figures.panels import composition_panels
 from vitrion.report.figures.structure import by_role, main_environments
 from vitrion.report.style import (
     MARKERS,
@@ -19,7 +19,6 @@ from vitrion.report.style import (
     legend_above,
     log_axes,
     nothing,
-    say_nothing,
     straight_line,
     view,
 )
@@ -36,11 +35,8 @@ def residence(tables: CampaignTables) -> Figure:
     environments = main_environments(tables, SHOWN)
     if data.empty:
         return nothing("no residence in any trajectory that is shown")
-    figure, panel_list = composition_panels(tables, x="time (ps)", y="P(t)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, data, x="time (ps)", y="P(t)")
+    for _, panel, chosen in panel_list:
         for index, environment in enumerate(environments):
             curve = (
                 chosen[chosen["role"] == environment]
@@ -69,14 +65,17 @@ def residence_times(tables: CampaignTables) -> Figure:
     pooled = pooled.assign(flagged=tables.flagged(pooled))
     if pooled.empty:
         return nothing("too few departures in the time simulated")
-    figure, panel_list = composition_panels(tables, x="1000 K / T", y="τ (ps)")
+    figure, panel_list = composition_panels(
+        tables,
+        pooled,
+        x="1000 K / T",
+        y="τ (ps)",
+        empty="too few departures\nin the time simulated",
+    )
     limits = view(pooled["value"], pooled["err"], log=True)
     figure.axes[0].set_ylim(limits)
-    for composition, panel in panel_list:
+    for composition, panel, chosen in panel_list:
         log_axes(panel, y=True)
-        chosen = pooled[pooled["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, "too few departures\nin the time simulated")
         for index, environment in enumerate(environments):
             rows = chosen[chosen["role"] == environment]
             if rows.empty:
@@ -129,18 +128,18 @@ def lifetimes(tables: CampaignTables) -> Figure:
         for composition in tables.compositions()
         for name, value, err, _, label in series
     }
-    every = pd.concat(parts.values())
+    every = pd.concat(parts, names=["composition", "label"]).reset_index()
     if every.empty:
         return nothing("too few departures in the time simulated")
     limits = view(every["value"], every["err"], log=True)
-    figure, panel_list = composition_panels(tables, x="time (ps)", y="")
+    figure, panel_list = composition_panels(
+        tables, every, x="time (ps)", y="", empty="too few departures\nin the time simulated"
+    )
     figure.axes[0].set(xlim=limits, ylim=(len(environments) - 0.5, -0.5))
-    for composition, panel in panel_list:
+    for composition, panel, _ in panel_list:
         log_axes(panel, x=True)
         panel.set_yticks(range(len(environments)), environments)
         panel.grid(axis="y", visible=False)
-        if all(parts[composition, label].empty for *_, label in series):
-            say_nothing(panel, "too few departures\nin the time simulated")
         for index, (_, _, _, marker, label) in enumerate(series):
             rows = parts[composition, label]
             place = rows["place"] + 0.22 * (index - 1)
@@ -190,19 +189,19 @@ def cluster_lifetimes(tables: CampaignTables) -> Figure:
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     low, high = view(data["tau_ps"], data["tau_err_ps"], log=True)
     limits = low / 1.5, high * 1.5  # names are wider than points
-    figure, panel_list = composition_panels(tables, x="lifetime (ps)", y="")
+    figure, panel_list = composition_panels(
+        tables, data, x="lifetime (ps)", y="", empty="too few changes\nin the time simulated"
+    )
     figure.axes[0].set_xlim(limits)
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    for composition, panel, chosen in panel_list:
+        if chosen.empty:
+            continue
         rows = chosen.groupby("cluster", sort=False).agg(
             tau_ps=("tau_ps", "mean"),
             err=("tau_err_ps", lambda e: np.sqrt(np.sum(e**2)) / len(e)),
             n_events=("n_events", "sum"),
         )
         rows = rows.sort_values("n_events", ascending=False).head(CLUSTERS_SHOWN)
-        if rows.empty:
-            say_nothing(panel, "too few changes\nin the time simulated")
-            continue
         place = range(len(rows))
         errorbars(
             panel,

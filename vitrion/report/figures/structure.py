@@ -222,12 +222,9 @@ def environments(tables: CampaignTables) -> Figure:
     data = tables.summary("coordination")
     if data.empty:
         return nothing("no central cation with ligands in any trajectory that is shown")
-    figure, panel_list = composition_panels(tables, x="fraction of cations", y="")
+    figure, panel_list = composition_panels(tables, data, x="fraction of cations", y="")
     most = 0
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    for _, panel, chosen in panel_list:
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
         shares = chosen.groupby("environment")["fraction"].sum().nlargest(8) / max(runs, 1)
         most = max(most, len(shares))
@@ -254,11 +251,8 @@ def network(tables: CampaignTables) -> Figure:
     data = tables.summary("network")
     if data.empty:
         return nothing("no network in any trajectory that is shown")
-    figure, panel_list = composition_panels(tables, x="cations per fragment", y="fraction")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, data, x="cations per fragment", y="fraction")
+    for _, panel, chosen in panel_list:
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
         shares = chosen.groupby("fragment_size")["fraction"].sum() / max(runs, 1)
         panel.bar(shares.index, shares, color=color(2), width=0.8)
@@ -286,11 +280,8 @@ def _by_radiation(
     if data.empty:
         return nothing(NO_TRAJECTORY)
     data = data[data["temperature_K"] == data["temperature_K"].min()]
-    figure, panel_list = composition_panels(tables, x=x, y=y)
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, data, x=x, y=y)
+    for _, panel, chosen in panel_list:
         for index, radiation in enumerate(RADIATIONS):
             rows = chosen[chosen["radiation"] == radiation]
             # Replicas differ in their cells, and so in the lengths of their reciprocal vectors.
@@ -319,11 +310,9 @@ def bridges(tables: CampaignTables) -> Figure:
     roles = [element_roles(row)[row["ligand"]].short for _, row in bonding.iterrows()]
     bonding = bonding.assign(role=roles)
     bars = ["Qn", *sorted(set(roles), reverse=True)]
-    figure, panel_list = composition_panels(tables, x="", y="fraction")
-    for composition, panel in panel_list:
-        own = qn[qn["composition"] == composition]
+    figure, panel_list = composition_panels(tables, qn, x="", y="fraction")
+    for composition, panel, own in panel_list:
         if own.empty:
-            say_nothing(panel, NO_TRAJECTORY)
             continue
         runs = len(own[["temperature_K", "replica"]].drop_duplicates())
         _stacked(panel, 0, own.groupby("n_bridges")["fraction"].sum() / runs)
@@ -356,12 +345,12 @@ def angles(tables: CampaignTables) -> Figure:
     data = _at_highest_temperature(tables, "angles")
     if data.empty:
         return nothing("no network in any trajectory that is shown")
-    figure, panel_list = composition_panels(tables, x="angle (degrees)", y="density (1/degree)")
+    figure, panel_list = composition_panels(
+        tables, data, x="angle (degrees)", y="density (1/degree)"
+    )
     order: list[str] = []
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    for _, panel, chosen in panel_list:
         if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
             continue
         roles = element_roles(chosen.iloc[0])
         for atoms, rows in chosen.groupby("atoms", sort=False):

@@ -48,9 +48,8 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
     if data.empty:
         return nothing(NO_TRAJECTORY)
     temperatures = temperature_colors(data["temperature_K"].unique())
-    figure, panel_list = composition_panels(tables, x="lag (ps)", y="MSD (Å²)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="MSD (Å²)")
+    for _, panel, chosen in panel_list:
         for (temperature, replica), run in chosen.groupby(["temperature_K", "replica"]):
             shade = temperatures[temperature]
             label = f"{temperature} K" if replica == chosen["replica"].min() else None
@@ -65,8 +64,6 @@ def mean_squared_displacement(tables: CampaignTables) -> Figure:
             )
         if len(chosen):
             _guide(panel, chosen[chosen["temperature_K"] == chosen["temperature_K"].max()])
-        else:
-            say_nothing(panel, NO_TRAJECTORY)
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
@@ -85,11 +82,9 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
     if data.empty:
         return nothing(NO_TRAJECTORY)
-    figure, panel_list = composition_panels(tables, x="lag (ps)", y="MSD (Å²)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="MSD (Å²)")
+    for _, panel, chosen in panel_list:
         if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
             continue
         for element, role in element_roles(chosen.iloc[0]).items():
             mean = chosen[chosen["species"] == element].groupby("lag_ps")["msd_A2"].mean()
@@ -109,11 +104,8 @@ def diffusion_against_lag(tables: CampaignTables) -> Figure:
     fits = headline(tables.summary("diffusion"))
     fits = fits[fits["species"] == fits["mobile"]].set_index([*RUN, "composition"])
     temperatures = temperature_colors(data["temperature_K"].unique())
-    figure, panel_list = composition_panels(tables, x="lag (ps)", y="D(lag) (cm²/s)")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="D(lag) (cm²/s)")
+    for composition, panel, chosen in panel_list:
         for (temperature, replica), curve in chosen.groupby(RUN):
             shade = temperatures[temperature]
             label = f"{temperature} K" if replica == chosen["replica"].min() else None
@@ -135,13 +127,11 @@ def conductivity_against_lag(tables: CampaignTables) -> Figure:
     if data.empty:
         return nothing(NO_TRAJECTORY)
     data = data[data["temperature_K"] == data["temperature_K"].max()]
+    data = data[data["sigma_mS_cm"] > 0]
     windows = headline(tables.summary("diffusion"))
     windows = windows[windows["species"] == windows["mobile"]]
-    figure, panel_list = composition_panels(tables, x="lag (ps)", y="σ(lag) (mS/cm)")
-    for composition, panel in panel_list:
-        chosen = data[(data["composition"] == composition) & (data["sigma_mS_cm"] > 0)]
-        if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
+    figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="σ(lag) (mS/cm)")
+    for composition, panel, chosen in panel_list:
         for index, method in enumerate(METHODS):
             for replica, curve in chosen[chosen["method"] == method].groupby("replica"):
                 label = METHODS[method] if replica == chosen["replica"].min() else None
@@ -173,14 +163,13 @@ def diffusion(tables: CampaignTables) -> Figure:
         return nothing(NOT_DIFFUSIVE if len(data) else NO_TRAJECTORY)
     fits = tables.summary("arrhenius")
     fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
-    figure, panel_list = composition_panels(tables, x="1000 K / T", y="D (cm²/s)")
+    figure, panel_list = composition_panels(
+        tables, mobile, x="1000 K / T", y="D (cm²/s)", empty=NOT_DIFFUSIVE
+    )
     limits = view(mobile["D_cm2_s"], mobile["D_err_cm2_s"], log=True)
     figure.axes[0].set_ylim(limits)
-    for composition, panel in panel_list:
+    for composition, panel, chosen in panel_list:
         log_axes(panel, y=True)
-        chosen = mobile[mobile["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NOT_DIFFUSIVE)
         for replica, rows in chosen.groupby("replica"):
             errorbars(
                 panel,
@@ -220,14 +209,13 @@ def _by_method(
     data = data.assign(flagged=tables.flagged(data))
     if data.empty:
         return nothing(_why_no_conductivity(tables))
-    figure, panel_list = composition_panels(tables, x="temperature (K)", y=label)
+    figure, panel_list = composition_panels(
+        tables, data, x="temperature (K)", y=label, empty=NOT_DIFFUSIVE
+    )
     limits = view(data["value"], data["err"], log=log, within=within)
     figure.axes[0].set_ylim(limits)
-    for composition, panel in panel_list:
+    for _, panel, chosen in panel_list:
         log_axes(panel, y=log)
-        chosen = data[data["composition"] == composition]
-        if chosen.empty:
-            say_nothing(panel, NOT_DIFFUSIVE)
         for index, (method, name) in enumerate(METHODS.items()):
             rows = chosen[chosen["quantity"] == f"{quantity}_{method}"]
             errorbars(
@@ -276,13 +264,12 @@ def haven_ratio(tables: CampaignTables) -> Figure:
     data = data.assign(flagged=tables.flagged(data))
     if data.empty:
         return nothing(_why_no_conductivity(tables))
-    figure, panel_list = composition_panels(tables, x="temperature (K)", y="Haven ratio")
-    limits = view([*data["value"], 1.0], [*data["err"], 0.0], within=(-1, 4))
+    figure, panel_list = composition_panels(
+        tables, data, x="temperature (K)", y="Haven ratio", empty=NOT_DIFFUSIVE
+    )
+    limits = view(data["value"], data["err"], also=[1.0], within=(-1, 4))
     figure.axes[0].set_ylim(limits)
-    for composition, panel in panel_list:
-        rows = data[data["composition"] == composition]
-        if rows.empty:
-            say_nothing(panel, NOT_DIFFUSIVE)
+    for _, panel, rows in panel_list:
         errorbars(
             panel,
             rows["temperature_K"],
@@ -304,14 +291,12 @@ def correlations(tables: CampaignTables) -> Figure:
     data = data[(data["temperature_K"] == data["temperature_K"].max()) & (data["lag_ps"] > 0)]
     if data.empty:
         return nothing(NO_TRAJECTORY)
-    figure, panel_list = composition_panels(tables, x="lag (ps)", y="correlated / self")
+    figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="correlated / self")
     largest = [0.1]
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    for _, panel, chosen in panel_list:
         panel.axhline(0, color="0.3", linewidth=0.8)
         log_axes(panel, x=True)
         if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
             continue
         mobile = chosen["mobile"].iloc[0]
         pair = chosen["species_i"] + "–" + chosen["species_j"]
@@ -353,13 +338,14 @@ def convergence(tables: CampaignTables) -> Figure:
     data = data[data["quantity"].isin(CONVERGING)]
     if data.empty:
         return nothing("no part of a trajectory gives a value")
-    figure, panel_list = composition_panels(tables, x="length used (ps)", y="value over last")
+    figure, panel_list = composition_panels(
+        tables, data, x="length used (ps)", y="value over last", empty=None
+    )
     limits = (-0.2, 2.2)
     figure.axes[0].set_ylim(limits)
-    for composition, panel in panel_list:
+    for composition, panel, chosen in panel_list:
         log_axes(panel, x=True)
         reference_line(panel, 1.0)
-        chosen = data[data["composition"] == composition]
         hollow = composition in tables.flagged_compositions()
         shown = 0
         for index, (quantity, name) in enumerate(CONVERGING.items()):
@@ -424,11 +410,9 @@ def distinct_van_hove(tables: CampaignTables) -> Figure:
     if data.empty:
         return nothing(NO_TRAJECTORY)
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    figure, panel_list = composition_panels(tables, x="r (Å)", y="G$_d$(r, t) / ρ")
-    for composition, panel in panel_list:
-        chosen = data[data["composition"] == composition]
+    figure, panel_list = composition_panels(tables, data, x="r (Å)", y="G$_d$(r, t) / ρ")
+    for _, panel, chosen in panel_list:
         if chosen.empty:
-            say_nothing(panel, NO_TRAJECTORY)
             continue
         lags = np.sort(chosen["lag_ps"].unique())
         shown = lags[[0, len(lags) // 2, -1]]
