@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -321,9 +323,14 @@ def visits(
         near.append(history)
     near = np.concatenate(near)
     codes = np.repeat([kind.environment for kind in kinds], [kind.pairs for kind in kinds])
-    pair = np.arange(len(near))
-    recorder = ContactRecorder(len(near), len(near), frames)
-    for start in range(0, frames, 50):
+    return recorded(near, codes)
+
+
+def recorded(near: np.ndarray, codes: np.ndarray) -> ContactIntervals:
+    """Intervals of contact (pairs, frames) of ions with a centre each, of one environment each."""
+    n_pairs, n_frames = near.shape
+    recorder, pair = ContactRecorder(n_pairs, n_pairs, n_frames), np.arange(n_pairs)
+    for start in range(0, n_frames, 50):
         inside = near[:, start : start + 50]
         # Pairs without contact are not listed, as in the analysis of a trajectory.
         listed = inside.any(axis=1)
@@ -332,6 +339,14 @@ def visits(
             np.repeat(codes[:, None], inside.shape[1], axis=1),
         )
     return recorder.result()
+
+
+def keep_figures(text: str) -> None:
+    """Print the figures of a system, and add them to the file that VITRION_ERROR_BARS names."""
+    print("\n" + text)
+    if "VITRION_ERROR_BARS" in os.environ:
+        with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
+            file.write(text + "\n")
 
 
 def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings: object) -> dict:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from exact_systems import (
     estimates,
     exact_walkers,
     fractional,
+    keep_figures,
     rigid_clusters,
     rotating_tetrahedra,
     tracer_correlation,
@@ -55,11 +55,7 @@ def seeds_of(number: int) -> int:
 
 def check(name: str, found: pd.DataFrame, seeds: int = SEEDS, *, refused: float = 0.1) -> None:
     """Print the figures of a system, and fail where they contradict right errors."""
-    text = f"{name}\n{found.to_string(float_format='%.3g')}\n"
-    print("\n" + text)
-    if "VITRION_ERROR_BARS" in os.environ:
-        with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
-            file.write(text + "\n")
+    keep_figures(f"{name}\n{found.to_string(float_format='%.3g')}\n")
     assert not disagreements(found, seeds, refused=refused)
 
 
@@ -257,11 +253,7 @@ def test_what_never_diffuses_has_no_diffusion_coefficient(name):
     seeds = seeds_of(150)
     found = [diffusion_of(NEVER[name](rng=np.random.default_rng(seed))) for seed in range(seeds)]
     given = sum(one.diffusive for one in found)
-    text = f"{name}: {given} of {seeds} seeds with D"
-    print("\n" + text)
-    if "VITRION_ERROR_BARS" in os.environ:
-        with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
-            file.write(text + "\n\n")
+    keep_figures(f"{name}: {given} of {seeds} seeds with D\n")
     # Not more than 5 %, with the noise of so many seeds (binomial, 99.9 %).
     assert stats.binom.sf(given - 1, seeds, 0.05) > 0.001
 
@@ -320,11 +312,7 @@ def test_rotating_tetrahedra():
         exact,
         seeds,
     )
-    text = f"rotating tetrahedra\n{found.to_string(float_format='%.3g')}\n"
-    print("\n" + text)
-    if "VITRION_ERROR_BARS" in os.environ:
-        with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
-            file.write(text + "\n")
+    keep_figures(f"rotating tetrahedra\n{found.to_string(float_format='%.3g')}\n")
     # The bound on the ligands' part is no standard error: it may be too large, and what is left of
     # their turning at the first lags adds to the mean, by less than half of it.
     assert ((found["mean"] - found["exact"]).abs() < 0.5 * found["reported"]).all()

@@ -5,16 +5,14 @@ Run with `-s` to see the figures; `benchmarks/residence_error_bars.txt` keeps th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from exact_systems import Visits, calibrate, visits
+from exact_systems import Visits, calibrate, keep_figures, recorded, visits
 
-from vitrion.transport.contacts import ContactIntervals, ContactRecorder, Contacts
+from vitrion.transport.contacts import ContactIntervals
 from vitrion.transport.residence import intermittent, residence, residence_lags
 
 pytestmark = pytest.mark.physics
@@ -26,30 +24,12 @@ def check(name: str, found: pd.DataFrame) -> None:
 
     τ that hangs on few stays has a skewed distribution, whose low values have errors too small.
     """
-    text = f"{name}\n{found.to_string(float_format='%.3g')}\n"
-    print("\n" + text)
-    if "VITRION_ERROR_BARS" in os.environ:
-        with Path(os.environ["VITRION_ERROR_BARS"]).open("a") as file:
-            file.write(text + "\n")
+    keep_figures(f"{name}\n{found.to_string(float_format='%.3g')}\n")
     assert (found["refused"] <= 0.1).all()
     assert (found["bias"].abs() < 3.5).all()
     assert found["ratio"].between(0.75, 1.4).all()
     assert found["within_1"].between(0.5, 0.87).all()
     assert (found["within_2"] > 0.83).all()
-
-
-def recorded(near: np.ndarray, codes: np.ndarray) -> ContactIntervals:
-    """Intervals of contact (pairs, frames) of ions with a centre each, of one environment each."""
-    n_pairs, n_frames = near.shape
-    recorder, pair = ContactRecorder(n_pairs, n_pairs, n_frames), np.arange(n_pairs)
-    for start in range(0, n_frames, 50):
-        inside = near[:, start : start + 50]
-        listed = inside.any(axis=1)
-        recorder.add(
-            Contacts(start, pair[listed], pair[listed], inside[listed]),
-            np.repeat(codes[:, None], inside.shape[1], axis=1),
-        )
-    return recorder.result()
 
 
 def mixed_stays(

@@ -69,14 +69,9 @@ def _check(args: argparse.Namespace) -> None:
     from vitrion.dataset.check import check_frames
     from vitrion.dataset.labels import STRESS_REMARKS, stress_extent
     from vitrion.dataset.levels import count_levels
-    from vitrion.dataset.plausibility import (
-        COMPARED_FRAMES,
-        predict_frames,
-        reject_implausible_labels,
-    )
+    from vitrion.dataset.plausibility import compare_labels
     from vitrion.dataset.prepare import composition_name
     from vitrion.dataset.read import import_frames
-    from vitrion.potential.weights import baseline, load_model
 
     config, compositions = open_campaign(args.configfile)
     frames = [frame for source in args.sources for frame in import_frames(source)]
@@ -85,11 +80,7 @@ def _check(args: argparse.Namespace) -> None:
         max_force_eV_A=config.dataset.max_force_eV_A,
         max_energy_deviation_eV_atom=config.dataset.max_energy_deviation_eV_atom,
     )
-    if config.dataset.label_slope is not None and any(not f.rejection_reason for f in frames):
-        predictions = predict_frames(
-            frames, load_model(baseline(config.finetune.start)), most_per_level=COMPARED_FRAMES
-        )
-        reject_implausible_labels(frames, predictions, config.dataset.label_slope)
+    compare_labels(frames, config.finetune.start, config.dataset.label_slope)
     counts = Counter(composition_name(frame, compositions) or "unreadable" for frame in frames)
     for name, count in sorted(counts.items()):
         print(f"{name:12} {count:5}")

@@ -22,7 +22,8 @@ from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.dataset.frame import Frame
 from vitrion.dataset.labels import UNITS, stress_extent, stress_label_GPa
-from vitrion.potential import CHGNetPotential, PotentialResult
+from vitrion.potential import CHGNetPotential, PotentialResult, load_model
+from vitrion.potential.weights import baseline
 
 # Value in this unit over the value in eV, eV/Å or eV/Å³.
 FACTORS = {
@@ -122,6 +123,21 @@ def predict_frames(
     return predictions
 
 
+def compare_labels(frames: Sequence[Frame], start: str, slopes: tuple[float, float] | None) -> None:
+    """Reject implausible labels by comparison with the published model behind a start model.
+
+    Args:
+        frames: imported frames.
+        start: the start model; where it is fine-tuned it does not know every element.
+        slopes: `dataset.label_slope`; None compares nothing.
+    """
+    if slopes is None or not _usable(frames):
+        return
+    network = load_model(baseline(start))
+    predictions = predict_frames(frames, network, most_per_level=COMPARED_FRAMES)
+    reject_implausible_labels(frames, predictions, slopes)
+
+
 def reject_implausible_labels(
     frames: Sequence[Frame],
     predictions: Mapping[int, PotentialResult],
@@ -131,8 +147,7 @@ def reject_implausible_labels(
 
     Args:
         frames: imported frames.
-        predictions: of the published model that the start model comes from (`baseline`), by index;
-            they stand for all frames of their level.
+        predictions: of a model, by index; they stand for all frames of their level.
         slopes: least and largest slope of labels on predictions.
     """
     for members in _groups(frames, _usable(frames)):

@@ -21,15 +21,10 @@ from vitrion.dataset.dispersion import add_dispersion
 from vitrion.dataset.frame import Frame, write_frames, write_json
 from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
 from vitrion.dataset.levels import require_single_levels
-from vitrion.dataset.plausibility import (
-    COMPARED_FRAMES,
-    predict_frames,
-    reject_implausible_labels,
-)
+from vitrion.dataset.plausibility import compare_labels, predict_frames
 from vitrion.dataset.read import import_frames
 from vitrion.dataset.split import SPLITS, assign_splits
-from vitrion.potential import PotentialResult
-from vitrion.potential.weights import baseline, load_model
+from vitrion.potential import PotentialResult, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import write_table
 
@@ -79,12 +74,8 @@ def prepare_dataset(
                 frame.rejection_reason = "not one of the campaign's compositions"
     _require_usable(frames, sources)
 
-    if settings.label_slope is not None:
-        published = predict_frames(
-            frames, load_model(baseline(model)), most_per_level=COMPARED_FRAMES
-        )
-        reject_implausible_labels(frames, published, settings.label_slope)
-        _require_usable(frames, sources)
+    compare_labels(frames, model, settings.label_slope)
+    _require_usable(frames, sources)
     predictions = predict_frames(frames, load_model(model))
     add_dispersion(frames, settings)
     alignments, aligned_eV = align_energies(

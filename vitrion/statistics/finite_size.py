@@ -13,14 +13,11 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from vitrion.base.units import BOLTZMANN_eV_K
+from vitrion.base.units import A2_PS_TO_CM2_S, EV_A3_TO_GPA, BOLTZMANN_eV_K
 from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY
 from vitrion.tables.io import headline, typed
 
 YEH_HUMMER = 2.837297
-# 1 eV/Å³ · ps is 1.602e-1 Pa·s; D in cm²/s, L in Å.
-MPA_S_PER_eV_PS_A3 = 160.2176634
-CM2_S_PER_A2_PS = 1e-4
 QUANTITIES = ("D_mobile", "sigma_einstein", "haven_ratio")
 
 
@@ -80,9 +77,9 @@ def viscosity_mPa_s(slope_cm2_A_s: float, temperature_K: float) -> float:
     """
     if not slope_cm2_A_s < 0:
         return float("nan")
-    slope_A3_ps = -slope_cm2_A_s / CM2_S_PER_A2_PS
+    slope_A3_ps = -slope_cm2_A_s / A2_PS_TO_CM2_S
     eta = YEH_HUMMER * BOLTZMANN_eV_K * temperature_K / (6 * np.pi * slope_A3_ps)
-    return float(eta * MPA_S_PER_eV_PS_A3)
+    return float(eta * EV_A3_TO_GPA)  # 1 GPa ps is 1 mPa s
 
 
 def finite_size_table(

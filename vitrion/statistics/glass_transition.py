@@ -76,8 +76,8 @@ def glass_transition(temperature_K: np.ndarray, values: np.ndarray) -> Transitio
     # Values that lie on lines exactly have no residual.
     least = max(float(squares[best]), 1e-24 * float(np.sum(means**2)))
     (_, below, change), _ = fits[best]
-    straight = np.polyval(np.polyfit(centers_K - centers_K.mean(), means, 1),
-                          centers_K - centers_K.mean())  # fmt: skip
+    from_mean_K = centers_K - centers_K.mean()
+    straight = np.polyval(np.polyfit(from_mean_K, means, 1), from_mean_K)
     improvement = (float(np.sum((means - straight) ** 2)) - least) / 2 / (least / (n - 4))
     p = float(f_distribution.sf(max(improvement, 0.0), 2, n - 4))
     near_K = candidates_K[squares <= squares[best] + least / (n - 4)]
