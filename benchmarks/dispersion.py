@@ -38,11 +38,13 @@ def main(model: str, without: str = "resources/models/without-dispersion.safeten
     added, true, explicit, learned = _values(glasses, model, without)
     ratio = np.array(
         [
-            f.atoms.get_masses().sum() * U_A3_TO_G_CM3 / f.atoms.get_volume()
+            f.atoms.get_masses().sum()
+            * U_A3_TO_G_CM3
+            / f.atoms.get_volume()
             / compositions[f.atoms.info["composition"]].density_guess_g_cm3
             for f in glasses
         ]
-    )  # fmt: skip
+    )
     print("| density over guess | frames | D3 alone | GPAW + D3 | without, + D3 | with |")
     print("| --- | --: | --: | --: | --: | --: |")
     for low, high in itertools.pairwise(BINS):

@@ -518,8 +518,13 @@ def compare(name: str, args: argparse.Namespace) -> list[dict]:
                 state = integrator.start(system.start(seed))
                 state = last(walk(system, state, integrator, warm, system.temperature_K))
                 runs.append(measure(system, state, integrator, args.length_ps))
-            row = {"scheme": scheme, "step_fs": 1000 * step_ps, "seeds": args.seeds,
-                   "length_ps": args.length_ps, **summary(runs)}  # fmt: skip
+            row = {
+                "scheme": scheme,
+                "step_fs": 1000 * step_ps,
+                "seeds": args.seeds,
+                "length_ps": args.length_ps,
+                **summary(runs),
+            }
             reference = reference or runs
             if args.seeds > 1 and runs is not reference:
                 row["rms_z_of_g"] = difference_of_g(runs, reference)

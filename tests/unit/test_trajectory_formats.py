@@ -19,6 +19,8 @@ from vitrion.trajectory.unwrapping import Source, Trajectory
 DOCUMENT = Path(__file__).parents[2] / "docs/trajectories.md"
 TILTED_A = np.array([[12.0, 0, 0], [2.0, 11.0, 0], [-1.0, 1.5, 13.0]])
 every_format = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+# HDF5 and what only ASE reads are written and read as a whole.
+CUT = {n: e for n, e in EXAMPLES.items() if not e.name.endswith((".h5", ".xsf"))}
 
 
 def paths_A(source: Source) -> np.ndarray:
@@ -50,12 +52,10 @@ def test_positions_cells_and_interval_are_right(tmp_path: Path, example: Example
     assert sorted(tmp_path.iterdir()) == before  # no offsets or locks beside the user's data
 
 
-@every_format
+@pytest.mark.parametrize("example", CUT.values(), ids=CUT)
 def test_a_run_killed_in_its_last_frame_keeps_the_whole_ones(
     tmp_path: Path, example: Example
 ) -> None:
-    if example.name.endswith(".h5") or example.name == "run.xsf":
-        pytest.skip("written as a whole: HDF5 and what only ASE reads have no cut frames")
     run, true_A = walk(12)
     path, options = example.make(tmp_path, run)
     whole = path.read_bytes()

@@ -66,10 +66,14 @@ def joined(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> dict[s
     compositions = dict(first["compositions"])
     for formula, own in second["compositions"].items():
         known = compositions.get(formula)
-        compositions[formula] = own if known is None else {
-            "n_frames": known["n_frames"] + own["n_frames"],
-            "density_g_cm3": _range([known["density_g_cm3"], own["density_g_cm3"]]),
-        }  # fmt: skip
+        compositions[formula] = (
+            own
+            if known is None
+            else {
+                "n_frames": known["n_frames"] + own["n_frames"],
+                "density_g_cm3": _range([known["density_g_cm3"], own["density_g_cm3"]]),
+            }
+        )
     temperatures_K = [part["temperature_K"] for part in (first, second) if part["temperature_K"]]
     return {
         "n_frames": first["n_frames"] + second["n_frames"],

@@ -144,10 +144,15 @@ def _maps(part: SubFigure, values: pd.DataFrame, levels: dict[str, list[str]]) -
             shade = shades(scale(cell.x))
             axes.add_patch(
                 Rectangle(
-                    (x - 0.5, y - 0.5), 1, 1, linewidth=0, facecolor=shade,
-                    hatch="////" if cell.flagged else None, edgecolor="white",
+                    (x - 0.5, y - 0.5),
+                    1,
+                    1,
+                    linewidth=0,
+                    facecolor=shade,
+                    hatch="////" if cell.flagged else None,
+                    edgecolor="white",
                 )
-            )  # fmt: skip
+            )
             if cell.outlier:
                 axes.add_patch(
                     Rectangle(

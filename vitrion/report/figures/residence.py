@@ -216,9 +216,13 @@ def cluster_lifetimes(tables: CampaignTables) -> Figure:
         )
         for y, (name, row) in zip(place, rows.iterrows(), strict=True):
             panel.annotate(
-                str(name), (row["tau_ps"], y), (0, 4), textcoords="offset points", ha="center",
+                str(name),
+                (row["tau_ps"], y),
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
                 fontsize=7,
-            )  # fmt: skip
+            )
         panel.set(yticks=[], ylim=(CLUSTERS_SHOWN - 0.5, -0.8))
         log_axes(panel, x=True)
     legend_above(figure)

@@ -437,12 +437,23 @@ def finite_size(tables: CampaignTables) -> Figure:
     axes.set(xlabel="D of the mobile ion over that of the largest cells", ylabel="")
     infinite = data["value_infinite"] / data["value_largest"]
     axes.errorbar(
-        infinite, data["place"], xerr=data["value_infinite_err"] / data["value_largest"],
-        linestyle="none", marker="o", color=color(0), label="infinite cell (line in 1/L)",
-    )  # fmt: skip
+        infinite,
+        data["place"],
+        xerr=data["value_infinite_err"] / data["value_largest"],
+        linestyle="none",
+        marker="o",
+        color=color(0),
+        label="infinite cell (line in 1/L)",
+    )
     smallest = data["value_smallest"] / data["value_largest"]
-    axes.plot(smallest, data["place"], linestyle="none", marker="s", color=color(1),
-              label="smallest cells")  # fmt: skip
+    axes.plot(
+        smallest,
+        data["place"],
+        linestyle="none",
+        marker="s",
+        color=color(1),
+        label="smallest cells",
+    )
     names = data["composition"] + ", " + data["temperature_K"].astype(str) + " K"
     axes.set_yticks(data["place"], names + data["p"].map(", p = {:.2g}".format))
     axes.set_ylim(len(data) - 0.5, -0.5)
