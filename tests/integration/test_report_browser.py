@@ -110,7 +110,7 @@ def test_numbers_come_first_and_then_the_verdict(page: Browser) -> None:
     # One glass alone gives no activation energy, and the page says so.
     assert all("(" in cell or cell == "–" for cell in cells), cells
     if "–" in cells:
-        assert "are flagged: " in page.evaluate("document.getElementById('numbers').textContent")
+        assert "fits are flagged" in page.evaluate("document.getElementById('numbers').textContent")
     outcomes = page.evaluate("[...document.querySelectorAll('.badge')].map(b => b.textContent)")
     assert len(outcomes) == 13
     assert set(outcomes) <= {"confirmed", "refuted", "not decided"}
