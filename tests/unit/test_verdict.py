@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from synthetic_campaign import Law, judged, transport_tables, with_summary
 
-from vitrion.paper.verdict import CLAIMS, Estimate, decide
+from vitrion.paper.verdict import CLAIMS, Estimate, decide, more_glasses
 from vitrion.statistics.differences import (
     by_composition,
     differences,
@@ -35,6 +35,7 @@ def outcomes(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
 def test_a_world_as_the_paper_says_confirms_every_claim():
     found = judged(PAPER)["verdict"].set_index("claim")
     assert set(found["outcome"]) == {"confirmed"}, found[["outcome", "value", "err", "reason"]]
+    assert found["more_ns"].isna().all()
     assert found.loc["oxygen_slows_1", "value"] == pytest.approx(1.6, rel=0.01)
     assert found.loc["activation_energy", "value"] == pytest.approx(0.3, abs=0.005)
     assert found.loc["conducting", "value"] == pytest.approx(5.0, rel=0.1)
@@ -61,6 +62,38 @@ def test_large_errors_decide_nothing():
     for claim in equal:
         wide = Estimate(claim.low / 2 + claim.high / 2, 1.0, -2.0, 2.0, 27)
         assert decide(wide, claim.low, claim.high)[0] == "not decided"
+
+
+def glasses(n: int, value: float, err: float, *, is_ratio: bool = False) -> Estimate:
+    """The estimate from n glasses, with n - 1 degrees of freedom, each with the same scatter."""
+    err = err / np.sqrt(n)
+    width = stats.t.ppf(0.975, n - 1) * err
+    ends = (value - width, value + width)
+    if is_ratio:
+        ends = (value / np.exp(width), value * np.exp(width))
+        err *= value
+    return Estimate(value, err, *ends, n, freedom=n - 1, is_ratio=is_ratio)
+
+
+@pytest.mark.parametrize("is_ratio", [False, True])
+@pytest.mark.parametrize("value", [0.9, 1.35, 1.6])
+def test_as_many_glasses_more_as_it_says_decide(value, is_ratio):
+    """With so many the claim is decided, and not with nine tenths of them."""
+    limits, few = (1.0, 2.0), glasses(10, value, 1.0, is_ratio=is_ratio)
+    assert decide(few, *limits)[0] == "not decided"
+    total = 10 + int(more_glasses(few, *limits))
+    enough, fewer = (glasses(n, value, 1.0, is_ratio=is_ratio) for n in (total, round(0.9 * total)))
+    assert decide(enough, *limits)[0] == ("confirmed" if value > 1 else "refuted")
+    assert decide(fewer, *limits)[0] == "not decided"
+
+
+def test_what_is_still_needed_is_told_where_it_can_be():
+    found = judged(PAPER[:1], replicas=2)["verdict"].set_index("claim")
+    assert found.loc["haven", "more_glasses"] == 1
+    assert found.loc["haven", "more_ns"] == 40  # four temperatures of 10 ns
+    # Nothing between compositions follows from one.
+    assert found.loc["independent_D", ["more_glasses", "more_ns"]].isna().all()
+    assert more_glasses(glasses(5, 1.0, 1.0), 1.0, 2.0) == np.inf
 
 
 def test_flagged_trajectories_decide_nothing():

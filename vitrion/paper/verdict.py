@@ -15,13 +15,17 @@ interval: that of the glasses, with one variance between glasses for all composi
 (`vitrion.statistics.glasses`), and that of the spread between compositions, their number minus one.
 Temperatures of a glass are averaged first, because they are no independent glasses. Flagged
 trajectories and flagged Arrhenius fits do not count.
+
+A claim that is not decided says how many more glasses of the same length would decide it, if the
+estimate stays what it is: whatever the errors come from, they fall as the root of that number.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +48,7 @@ from vitrion.transport.quantities import quantities
 CONFIRMED, REFUTED, NOT_DECIDED = "confirmed", "refuted", "not decided"
 CONFIDENCE = 0.95
 LEAST_GLASSES = 3
+MANY_GLASSES = 100_000
 KEY = list(COMPOSITION_KEY)
 RUN = [*KEY, "temperature_K", "replica"]
 
@@ -57,6 +62,8 @@ class Estimate:
         low, high: its 95 % interval.
         n_glasses: number of independent glasses that it comes from.
         note: further information, such as why there is no number.
+        freedom: degrees of freedom of the error; 0 where the interval is no Student's t.
+        is_ratio: whether the interval is one of the logarithm.
     """
 
     value: float
@@ -65,6 +72,8 @@ class Estimate:
     high: float
     n_glasses: int
     note: str = ""
+    freedom: int = 0
+    is_ratio: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,18 @@ class Claim:
     statistic: str
     estimate: Callable[[Mapping[str, pd.DataFrame]], Estimate]
 
-    def row(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-        """The claim's row of the `verdict` table."""
+    def row(self, tables: Mapping[str, pd.DataFrame], glass_length_ns: float) -> dict[str, object]:
+        """The claim's row of the `verdict` table.
+
+        Args:
+            tables: of the campaign.
+            glass_length_ns: simulated time of a glass, over all its temperatures.
+        """
         found = self.estimate(tables)
         outcome, reason = decide(found, self.low, self.high)
+        more = float("nan")
+        if outcome == NOT_DECIDED:
+            more = more_glasses(found, self.low, self.high)
         return {
             "claim": self.name,
             "statement": self.statement,
@@ -108,6 +125,8 @@ class Claim:
             "unit": self.unit,
             "statistic": self.statistic,
             "n_glasses": found.n_glasses,
+            "more_glasses": more,
+            "more_ns": more * glass_length_ns,
             "reason": reason,
         }
 
@@ -116,12 +135,14 @@ def verdict_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The `verdict` table: one row for each claim of the paper.
 
     Args:
-        tables: `pooled`, `arrhenius`, `coordination`, `network` and `onsager` of a campaign,
-            from `vitrion.statistics.summary.without_flagged`. Only glasses of the paper's family
-            count.
+        tables: `trajectories`, `pooled`, `arrhenius`, `coordination`, `network` and `onsager` of a
+            campaign, from `vitrion.statistics.summary.without_flagged`. Only glasses of the paper's
+            family count.
     """
     tables = {name: table[in_family(table)] for name, table in tables.items() if "ligands" in table}
-    return pd.DataFrame([claim.row(tables) for claim in CLAIMS])[list(TABLES["verdict"])]
+    length_ns = tables["trajectories"].groupby([*KEY, "replica"])["length_ps"].sum().mean() / 1000
+    rows = [claim.row(tables, float(length_ns)) for claim in CLAIMS]
+    return pd.DataFrame(rows)[list(TABLES["verdict"])]
 
 
 def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
@@ -140,6 +161,39 @@ def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
     if found.high < low or found.low > high:
         return REFUTED, found.note
     return NOT_DECIDED, "; ".join(filter(None, ("the interval crosses a limit", found.note)))
+
+
+def more_glasses(found: Estimate, low: float, high: float) -> float:
+    """Glasses beside those there until the interval of an estimate crosses no limit.
+
+    If the estimate and the scatter of glasses stay as they are: the error falls as one over the
+    root of their number, and the degrees of freedom grow with it.
+
+    Args:
+        found: an estimate that does not decide.
+        low, high: the limits between which the claim holds.
+
+    Returns:
+        At least as many as make `LEAST_GLASSES`; infinite for more than `MANY_GLASSES`, NaN where
+        there is no estimate or its error does not come from glasses.
+    """
+    n, missing = found.n_glasses, max(LEAST_GLASSES - found.n_glasses, 0)
+    if not np.isfinite(found.value):
+        return float("nan")
+    if not found.freedom:
+        return float(missing) if missing else float("nan")
+    error = found.err / abs(found.value) if found.is_ratio else found.err
+    limits = [limit for limit in (low, high) if np.isfinite(limit)]
+    apart = [np.log(found.value / x) if found.is_ratio else found.value - x for x in limits]
+    distance = float(np.min(np.abs(apart)))
+
+    def decides(more: int) -> bool:
+        factor = (n + more) / n
+        width = stats.t.ppf(0.5 + CONFIDENCE / 2, found.freedom * factor) * error / factor**0.5
+        return bool(width < distance)
+
+    more = bisect_left(range(MANY_GLASSES), True, key=decides)
+    return float(max(more, missing)) if more < MANY_GLASSES else float("inf")
 
 
 def _estimate(
@@ -166,7 +220,7 @@ def _estimate(
         width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
     many = f"{k} composition{'s' if k > 1 else ''}"
     note = "; ".join(filter(None, (many, note)))
-    return Estimate(mean, error, mean - width, mean + width, n_glasses, note)
+    return Estimate(mean, error, mean - width, mean + width, n_glasses, note, freedom)
 
 
 def _no_estimate(n_glasses: int, note: str) -> Estimate:
@@ -176,15 +230,8 @@ def _no_estimate(n_glasses: int, note: str) -> Estimate:
 
 def _ratio(found: Estimate) -> Estimate:
     """The estimate of a ratio, from that of its logarithm."""
-    value = float(np.exp(found.value))
-    return Estimate(
-        value,
-        value * found.err,
-        float(np.exp(found.low)),
-        float(np.exp(found.high)),
-        found.n_glasses,
-        found.note,
-    )
+    value, low, high = (float(np.exp(x)) for x in (found.value, found.low, found.high))
+    return replace(found, value=value, err=value * found.err, low=low, high=high, is_ratio=True)
 
 
 def _over_glasses(rows: pd.DataFrame) -> Estimate:
@@ -253,7 +300,8 @@ def _residence_ratio(oxygens: int) -> Callable[[Mapping[str, pd.DataFrame]], Est
             x, x_err = np.log(chosen["tau_ps"]), chosen["tau_err_ps"] / chosen["tau_ps"]
             return chosen.assign(x=x, x_err=x_err).set_index(RUN)[["x", "x_err"]]
 
-        both = with_oxygens(oxygens + 1).join(with_oxygens(oxygens), rsuffix="_fewer", how="inner")
+        fewer = with_oxygens(oxygens).add_suffix("_fewer")
+        both = with_oxygens(oxygens + 1).join(fewer, how="inner")
         both["x"] -= both["x_fewer"]
         both["x_err"] = np.hypot(both["x_err"], both["x_err_fewer"])
         return _ratio(_over_glasses(both.reset_index()))
@@ -465,11 +513,5 @@ def _size(found: Estimate) -> Estimate:
     """The absolute value of an estimate; an interval that contains zero starts at zero."""
     crosses = found.low < 0 < found.high
     ends = sorted((abs(found.low), abs(found.high)))
-    return Estimate(
-        abs(found.value),
-        found.err,
-        0.0 if crosses else ends[0],
-        ends[1],
-        found.n_glasses,
-        found.note,
-    )
+    low = 0.0 if crosses else ends[0]
+    return replace(found, value=abs(found.value), low=low, high=ends[1])

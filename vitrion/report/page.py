@@ -52,6 +52,8 @@ KEY_NUMBERS = {
     "haven_ratio": ("H_R", ""),
 }
 FEW = 4
+# Times that are still needed are not told beyond this one.
+MOST_NS = 100_000
 PACKAGES = ("numpy", "scipy", "pandas", "ase", "torch", "chgnet", "snakemake", "matplotlib")
 
 
@@ -252,7 +254,12 @@ def _judged(row: dict[str, Any]) -> dict[str, Any]:
     limits = f"{low:g} to {high:g}{unit}"
     if not np.isfinite(low) or not np.isfinite(high):
         limits = f"below {high:g}{unit}" if np.isfinite(high) else f"above {low:g}{unit}"
-    return {**row, "number": number, "interval": interval, "limits": limits}
+    more = ""
+    if row["more_ns"] > MOST_NS:
+        more = f"needs more than {duration(1000 * MOST_NS)} more"
+    elif np.isfinite(row["more_ns"]):
+        more = f"needs {row['more_glasses']:.0f} more ({duration(1000 * row['more_ns'])})"
+    return {**row, "number": number, "interval": interval, "limits": limits, "more": more}
 
 
 def _sections(tables: CampaignTables) -> list[dict[str, Any]]:

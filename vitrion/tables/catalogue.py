@@ -416,6 +416,12 @@ TABLES: dict[str, dict[str, Column]] = {
         "unit": _text("unit of the quantity"),
         "statistic": _text("how the estimate is made and tested"),
         "n_glasses": _count("independent glasses (compositions, for spreads) that it comes from"),
+        "more_glasses": _real(
+            "",
+            "glasses of the same length that a claim not decided needs beside them, if the "
+            "estimate stays what it is; NaN where that is not known",
+        ),
+        "more_ns": _real("ns", "simulated time of these glasses at all temperatures"),
         "reason": _text("why not decided, and what was left out"),
     },
     "dataset": {
