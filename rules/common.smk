@@ -23,6 +23,7 @@ from snakemake.resources import Resources
 from vitrion.base.errors import InputError
 from vitrion.campaign import layout
 from vitrion.campaign.figures import FIGURES
+from vitrion.campaign.library import library_contents
 from vitrion.campaign.opening import (
     campaign_compositions,
     contents,

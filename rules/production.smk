@@ -14,7 +14,7 @@ PRODUCTION_SETTINGS = settings(
 
 rule equilibrate_glass:
     input:
-        glass=rules.quench_glass.output.glass,
+        glass=outputs("quench_glass")["glass"],
         model="<potential>/model.safetensors",
     output:
         **outputs("equilibrate_glass"),

@@ -1,49 +1,77 @@
-# One glass for every composition and replica: pack, melt, quench, anneal and measure. Limits judge
-# the stored measurements, so that a changed limit runs no dynamics.
+# One glass for every composition and replica: pack, melt, quench, anneal and measure, or one of a
+# library. Limits judge the stored measurements, so that a changed limit runs no dynamics.
 
 
-rule quench_glass:
-    input:
-        model="<potential>/model.safetensors",
-        validated=validation(),
-    output:
-        **outputs("quench_glass"),
-    log:
-        log_of("quench_glass"),
-    benchmark:
-        benchmark_of("quench_glass")
-    conda:
-        "../envs/vitrion.yaml"
-    threads: CAMPAIGN.dynamics.threads
-    resources:
-        mem_mb=md_mem_mb,
-        runtime=1440,
-        gpu=MD_GPUS,
-    params:
-        columns=columns("formula", "density_guess_g_cm3", "charges"),
-        settings=settings(
-            "formula_units",
-            "quench.packing_density",
-            "quench.melt_timestep_fs",
-            "quench.melt_temperature_K",
-            "quench.melt_ps",
-            "quench.quench_rate_K_ps",
-            "quench.glass_temperature_K",
-            "quench.anneal_ps",
-            "dynamics.thermostat_tau_fs",
-            "dynamics.barostat_tau_fs",
-            "dynamics.compressibility_1_GPa",
-            "dynamics.pressure_GPa",
-            "dynamics.sample_interval_ps",
-        ),
-        seed=seed("quench"),
-    script:
-        "../scripts/quench_glass.py"
+if CAMPAIGN.quench.from_library:
+
+    rule take_glass:
+        input:
+            card="<potential>/model.json",
+            validated=validation(),
+        output:
+            **outputs("take_glass"),
+        log:
+            log_of("take_glass"),
+        benchmark:
+            benchmark_of("take_glass")
+        localrule: True
+        conda:
+            "../envs/vitrion.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            columns=columns("formula"),
+            settings=settings("formula_units"),
+            glass=lambda wildcards: library_contents(CAMPAIGN.quench.from_library, *wildcards),
+        script:
+            "../scripts/take_glass.py"
+
+else:
+
+    rule quench_glass:
+        input:
+            model="<potential>/model.safetensors",
+            validated=validation(),
+        output:
+            **outputs("quench_glass"),
+        log:
+            log_of("quench_glass"),
+        benchmark:
+            benchmark_of("quench_glass")
+        conda:
+            "../envs/vitrion.yaml"
+        threads: CAMPAIGN.dynamics.threads
+        resources:
+            mem_mb=md_mem_mb,
+            runtime=1440,
+            gpu=MD_GPUS,
+        params:
+            columns=columns("formula", "density_guess_g_cm3", "charges"),
+            settings=settings(
+                "formula_units",
+                "quench.packing_density",
+                "quench.melt_timestep_fs",
+                "quench.melt_temperature_K",
+                "quench.melt_ps",
+                "quench.quench_rate_K_ps",
+                "quench.glass_temperature_K",
+                "quench.anneal_ps",
+                "dynamics.thermostat_tau_fs",
+                "dynamics.barostat_tau_fs",
+                "dynamics.compressibility_1_GPa",
+                "dynamics.pressure_GPa",
+                "dynamics.sample_interval_ps",
+            ),
+            seed=seed("quench"),
+        script:
+            "../scripts/quench_glass.py"
 
 
 rule check_glass:
     input:
-        measurements=rules.quench_glass.output.measurements,
+        measurements=outputs("quench_glass")["measurements"],
     output:
         **outputs("check_glass"),
     log:

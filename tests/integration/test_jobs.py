@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from glass_library import make_library
 from workflow import PAPER, ROOT, TOY
 
 from vitrion.campaign.jobs import campaign_jobs
@@ -26,10 +27,21 @@ from vitrion.campaign.opening import open_campaign
             "finetune: {iterate: {rounds: 2, frames_per_composition: 3}}",
         ),
         ((PAPER, TOY), "production: {keep_every: 2}"),
+        ((PAPER, TOY), "quench: {from_library: LIBRARY}"),
         # Before any decision the graph holds the least length.
         ((PAPER, TOY), "production: {stop_when: {least_ps: 3.0}}"),
     ],
-    ids=["paper", "toy", "labelled", "pretrained", "batch", "rounds", "thinned", "stop_when"],
+    ids=[
+        "paper",
+        "toy",
+        "labelled",
+        "pretrained",
+        "batch",
+        "rounds",
+        "thinned",
+        "library",
+        "stop_when",
+    ],
 )
 def test_jobs_are_those_of_the_graph(
     workflow,
@@ -40,6 +52,12 @@ def test_jobs_are_those_of_the_graph(
     overlay: str,
 ) -> None:
     mine = tmp_path / "mine.yaml"
+    if "LIBRARY" in overlay:
+        config, compositions = open_campaign(configs)
+        library = make_library(
+            tmp_path / "library", compositions.values(), formula_units=config.formula_units
+        )
+        overlay = overlay.replace("LIBRARY", str(library))
     mine.write_text(overlay)
     known = {(PAPER,): "paper_graph", (PAPER, TOY): "toy_graph"}
     graph = workflow(*configs, mine).graph() if overlay else request.getfixturevalue(known[configs])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from glass_library import make_library
 from snakemake.api import SnakemakeApi
 from snakemake.logging import logger
 from snakemake.settings.types import (
@@ -155,6 +156,7 @@ MATRIX: list[tuple] = [
     ("dynamics.sample_interval_ps", 0.04, QUENCH),
     ("dynamics.checkpoint_interval_ps", 1.0, NOTHING),
     ("dynamics.checkpoint_wall_minutes", 1.0, NOTHING),
+    ("quench.from_library", "LIBRARY", {"take_glass"} | CHECKS | EQUILIBRATION),
     ("quench.packing_density", 0.7, QUENCH),
     ("quench.melt_timestep_fs", 1.0, VALIDATION),
     ("quench.melt_temperature_K", 1600.0, QUENCH),
@@ -227,6 +229,7 @@ class Finished:
         self.folder = folder
         self.overlay = {**overlay, "compositions": str(folder / "one.tsv")}
         config = validate_config(merge(load_config(PAPER, TOY).model_dump(), self.overlay))
+        self.config = config
         results = folder / layout.results(config.campaign)
         segments = config.production.segments - 1 if config.production.stop_when else None
         jobs = campaign_jobs(
@@ -242,6 +245,12 @@ class Finished:
                     converged = job.segments == segments
                     Decision(3.0 * job.segments, converged, {}, {}).write(path)
         self.call("touch")
+
+    def library(self) -> Path:
+        """A library with a glass for it."""
+        glasses = campaign_compositions(self.config).values()
+        units = self.config.formula_units
+        return make_library(self.folder / "library", glasses, formula_units=units)
 
     def rules_to_run(self, changes: dict | None = None) -> set[str]:
         """Rules that a dry run would run, but for `all`."""
@@ -312,6 +321,8 @@ def test_rules_that_run_again(finished: dict[str, Finished], row: tuple) -> None
     campaign = finished[name[0] if name else "trained"]
     if value == "COPY":
         value = str(shutil.copy(campaign.folder / "one.tsv", campaign.folder / "copy.tsv"))
+    if value == "LIBRARY":
+        value = str(campaign.library())
     assert campaign.rules_to_run(nested(key, value)) == expected
 
 

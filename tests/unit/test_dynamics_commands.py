@@ -9,8 +9,12 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from potentials import LennardJones, argon
 
+from vitrion.base.units import U_A3_TO_G_CM3
+from vitrion.campaign.library import check_library
 from vitrion.cli import main
+from vitrion.config import load_config
 from vitrion.dynamics.engine import Engine
+from vitrion.structure.compositions import read_compositions
 from vitrion.tables.io import read_table
 from vitrion.trajectory.h5md import read_checkpoint, read_samples
 
@@ -143,13 +147,26 @@ def test_quench_by_name(tmp_path, capsys, monkeypatch):
         f"{{campaign: x, compositions: {table}, quench: {{melt_ps: 0.02, anneal_ps: 0.04, "
         "quench_rate_K_ps: 50000, attempts: 1}, dynamics: {sample_interval_ps: 0.004}}"
     )
-    common = ["--model", "pretrained", "--configfile", str(config), "--out", str(tmp_path / "out")]
+    out = tmp_path / "library/LiAlCl/r0"
+    common = ["--model", "pretrained", "--configfile", str(config), "--out", str(out)]
     assert main(["quench", "LiAlXX", *common]) == 2
     assert "LiAlCl" in capsys.readouterr().err
     assert main(["quench", "LiAlCl", "--formula-units", "3", *common]) == 2
     assert "multiple of 4" in capsys.readouterr().err
     assert main(["quench", "LiAlCl", "--formula-units", "4", "--seed", "1", *common]) == 0
     assert "central atoms with 4 ligands" in capsys.readouterr().out
-    checks = read_table(tmp_path / "out" / "glass_checks.parquet")
+    checks = read_table(out / "glass_checks.parquet")
     assert np.isfinite(checks["value"]).all()
-    assert len(ase.io.read(tmp_path / "out" / "glass.extxyz")) == 21
+    glass = ase.io.read(out / "glass.extxyz")
+    assert len(glass) == 21
+    density_g_cm3 = glass.get_masses().sum() * U_A3_TO_G_CM3 / glass.get_volume()
+    assert glass.info["density_g_cm3"] == pytest.approx(density_g_cm3, rel=1e-4)
+    assert glass.info["protocol"]["melt_ps"] == 0.02
+    assert glass.info["protocol"]["dynamics"]["timestep_fs"] == 2.0
+    # Another campaign can start from it.
+    campaign = load_config(config).model_copy(update={"formula_units": 4, "replicas": 1})
+    quench = campaign.quench.model_copy(update={"from_library": str(tmp_path / "library")})
+    check_library(
+        campaign.model_copy(update={"quench": quench}),
+        {"LiAlCl": read_compositions(table)["LiAlCl"]},
+    )

@@ -6,6 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import ase.io
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -32,6 +33,7 @@ from vitrion.campaign.opening import (
 from vitrion.cli import build_parser
 from vitrion.commands import check_campaign, with_device
 from vitrion.config import Config, load_config
+from vitrion.dataset.read import import_frames
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -215,7 +217,35 @@ def test_paths_of_the_layout() -> None:
     assert layout.log("label_frame") == "logs/{generation}label_frame/{composition}/{frame}.log"
     assert layout.benchmark("produce_batch_2").endswith("_2/{composition}-{segment}.tsv")
     assert layout.log("build_report") == "logs/build_report.log"
-    # Only one of use_model and finetune_model is in a graph.
-    rules = (files for rule, files in layout.RULES.items() if rule != "use_model")
+    # Instead of use_model finetune_model is in a graph, instead of take_glass quench_glass.
+    instead = ("use_model", "take_glass")
+    rules = (files for rule, files in layout.RULES.items() if rule not in instead)
     every = [path for files in rules for path in files.outputs.values()]
     assert len(every) == len(set(every))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "resources/models").glob("*.yaml")), ids=str)
+def test_settings_of_the_shipped_model_are_accepted(folder: Path, path: Path) -> None:
+    """As `vitrion plan` does; a stage that starts from one before it finds that one's weights."""
+    first = folder / "results/first-model/model.safetensors"
+    first.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "resources/models/without-dispersion.safetensors", first)
+    (folder / "resources").symlink_to(ROOT / "resources")
+    check_campaign(*open_campaign([path]))
+
+
+def test_crystals_of_held_out_glasses_are_held_out() -> None:
+    """Those of the same mobile ion, central cation and halide would tell of the glass."""
+    config, compositions = open_campaign([ROOT / "resources/models/dispersion.yaml"])
+    held_out = config.dataset.split.held_out
+    glasses = [compositions[name] for name in held_out if name in compositions]
+
+    def tells_of_one(crystal: Atoms) -> bool:
+        present = set(crystal.symbols)
+        return any({g.mobile, g.center, *g.ligands} - {"O"} <= present for g in glasses)
+
+    substitutes = ase.io.read(ROOT / "resources/crystals/substitutes.extxyz", ":")
+    named = [crystal.info["name"] for crystal in substitutes if tells_of_one(crystal)]
+    assert {"LiGaCl4", "KInBr4"} <= set(named)  # those that will be labelled
+    labelled = [frame.atoms for frame in import_frames(ROOT / "resources/dft-crystals")]
+    assert {c.info["composition"] for c in labelled if tells_of_one(c)} <= set(held_out)

@@ -150,7 +150,10 @@ def _dynamics_jobs(
     quench_ps = (quench.melt_ps, quench.cooling_ps, quench.anneal_ps)
     for replica in range(config.replicas):
         of_glass = job.with_values(replica=replica)
-        yield of_glass("quench_glass", md_steps=sum(map(melt.steps, quench_ps)))
+        if quench.from_library:
+            yield of_glass("take_glass")
+        else:
+            yield of_glass("quench_glass", md_steps=sum(map(melt.steps, quench_ps)))
         yield of_glass("check_glass")
         for temperature_K in config.temperatures_K:
             yield of_glass.with_values(temperature=temperature_K)(

@@ -18,7 +18,9 @@ RESULTS = "results/{campaign}"
 # Folders. A generation is a round of training: "" for the first, then "round-1/", "round-2/", ...
 DATASET = "{generation}dataset"
 POTENTIAL = "{generation}finetune"
-GLASS = "quench/{composition}/r{replica}"
+QUENCH = "quench"
+LIBRARY_GLASS = "{composition}/r{replica}"  # below the folder of a library of glasses
+GLASS = f"{QUENCH}/{LIBRARY_GLASS}"
 TRAJECTORY = "{composition}/T{temperature}/r{replica}"
 PRODUCTION = f"production/{TRAJECTORY}"
 TRANSPORT = f"transport/{TRAJECTORY}"
@@ -45,6 +47,12 @@ class RuleFiles:
 def _tables(folder: str, tables: Iterable[str]) -> dict[str, str]:
     return {table: f"{folder}/{table}.parquet" for table in tables}
 
+
+_GLASS_FILES = {
+    "glass": f"{GLASS}/glass.extxyz",
+    "thermo": f"{GLASS}/thermo.parquet",
+    "measurements": f"{GLASS}/glass_measurements.parquet",
+}
 
 RULES = {
     "sample_frames": RuleFiles(
@@ -92,15 +100,8 @@ RULES = {
     ),
     "validate_model": RuleFiles("finetune", "", _tables(POTENTIAL, ["stability"])),
     "judge_model": RuleFiles("finetune", "", _tables(POTENTIAL, ["validation"])),
-    "quench_glass": RuleFiles(
-        "quench",
-        "{composition}-r{replica}",
-        {
-            "glass": f"{GLASS}/glass.extxyz",
-            "thermo": f"{GLASS}/thermo.parquet",
-            "measurements": f"{GLASS}/glass_measurements.parquet",
-        },
-    ),
+    "quench_glass": RuleFiles("quench", "{composition}-r{replica}", _GLASS_FILES),
+    "take_glass": RuleFiles("quench", "{composition}-r{replica}", _GLASS_FILES),
     "check_glass": RuleFiles(
         "quench", "{composition}-r{replica}", {"checks": f"{GLASS}/glass_checks.parquet"}
     ),

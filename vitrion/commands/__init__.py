@@ -108,10 +108,12 @@ def check_campaign(config: Config, compositions: Mapping[str, Composition]) -> N
     Raises:
         InputError: names the key, what it names and the remedy.
     """
+    from vitrion.campaign.library import check_library
     from vitrion.campaign.model_card import outside_training, warn_outside_training
     from vitrion.campaign.opening import check_files, unlisted_held_out
 
     check_files(config)
+    check_library(config, compositions)
     if config.finetune.model not in ("train", "pretrained"):
         hottest_K = max(config.quench.melt_temperature_K, *config.temperatures_K)
         outside: dict[tuple[str, ...], list[str]] = {}

@@ -552,6 +552,11 @@ class GlassLimits(Section):
 class Quench(Section):
     """From a packing of ions to a glass: pack, melt, quench and anneal."""
 
+    from_library: Text | None = Field(
+        None,
+        description="folder of finished glasses to start from, such as the quench/ of another "
+        "campaign; the protocol below then makes none. null melts and quenches",
+    )
     packing_density: RelativeDensity = Field(
         0.9, description="density of packing and melt over the composition's density guess"
     )
@@ -572,6 +577,11 @@ class Quench(Section):
         json_schema_extra=LIMIT,
     )
     limits: GlassLimits = Field(GlassLimits(), json_schema_extra=LIMIT)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What a glass is made by: the settings that its result depends on."""
+        return {k: v for k, v in self.values("physics").items() if k != "from_library"}
 
     @property
     def cooling_ps(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from vitrion import __version__
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Quench
 from vitrion.dynamics.checkpoint import CheckpointLog
@@ -70,7 +71,7 @@ def quench_glass(
         formula_units, settings.packing_density * composition.density_guess_g_cm3
     )
     stages = quench_stages(settings, engine)
-    protocol = settings.values("physics")
+    protocol = settings.protocol
     attempts: list[_Attempt] = []
     for number in range(settings.attempts):
         attempt_seed = seed if number == 0 else derive_seed(seed, "attempt", number)
@@ -125,7 +126,12 @@ def quench_glass(
     )
     glass = best.state.to_atoms()
     glass.info.update(
-        composition=composition.composition, seed=best.seed, model_hash=engine.model_hash
+        composition=composition.composition,
+        seed=best.seed,
+        model_hash=engine.model_hash,
+        density_g_cm3=float(f"{best.state.density_g_cm3:.5g}"),
+        protocol={**protocol, "dynamics": engine.dynamics.values("physics")},
+        code_version=__version__,
     )
     write_structure(out / "glass.extxyz", glass)
     for attempt in attempts:
