@@ -56,6 +56,7 @@ else:
                 "quench.melt_temperature_K",
                 "quench.melt_ps",
                 "quench.quench_rate_K_ps",
+                "quench.constant_pressure_below_K",
                 "quench.glass_temperature_K",
                 "quench.anneal_ps",
                 "dynamics.thermostat_tau_fs",

@@ -162,6 +162,7 @@ MATRIX: list[tuple] = [
     ("quench.melt_temperature_K", 1600.0, QUENCH),
     ("quench.melt_ps", 2.0, QUENCH),
     ("quench.quench_rate_K_ps", 500.0, QUENCH),
+    ("quench.constant_pressure_below_K", 900.0, QUENCH),
     ("quench.glass_temperature_K", 310.0, QUENCH),
     ("quench.anneal_ps", 2.0, QUENCH),
     ("quench.attempts", 2, NOTHING),

@@ -180,6 +180,8 @@ quench: {melt_ps: .nan} | quench.melt_ps = nan
 quench: {melt_ps: 1e-6} | quench.melt_ps = 1e-06: at least one time step
 quench: {quench_rate_K_ps: 1e9} | cools to the glass in less than one time step
 quench: {melt_temperature_K: 300} | make it higher than quench.glass_temperature_K (300)
+quench: {constant_pressure_below_K: 300} | give one above quench.glass_temperature_K (300)
+quench: {constant_pressure_below_K: 1600} | at most quench.melt_temperature_K (1500), or null
 quench: {glass_temperature_K: 2000} | quench.melt_temperature_K = 1500.0: make it higher than
 quench: {limits: {density_ratio: [1.3, 0.5]}} | give the smaller number first
 quench: {limits: {density_ratio: [1.3]}} | density_ratio = [1.3]: give a list of 2 numbers > 0

@@ -16,7 +16,7 @@ import pytest
 from potentials import LennardJones, argon
 
 from vitrion.base.errors import InputError, PotentialError
-from vitrion.dynamics import equilibrate, produce_segment, simulate
+from vitrion.dynamics import equilibrate, produce_segment, quench_glass, simulate
 from vitrion.dynamics.checkpoint import CheckpointLog
 from vitrion.dynamics.engine import Engine
 from vitrion.dynamics.integrators import NVE, BussiNVT, NoseHooverNVT, RescaleNPT
@@ -361,6 +361,31 @@ def test_nothing_but_the_outputs_is_left(tmp_path, monkeypatch):
     glass = ase.io.read(tmp_path / "glass.extxyz")
     assert glass.info["composition"] == "LiAlCl"
     assert len(glass) == 21
+
+
+def test_below_a_temperature_the_volume_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(Engine, "model_hash", "x")
+    monkeypatch.setattr(Engine, "potential", lambda self, numbers: LennardJones(0.02, 2.4, 4.0))
+    changes = {"constant_pressure_below_K": 900.0, "attempts": 1}
+    quench_glass(
+        dynamics_worker.SALT,
+        tmp_path,
+        formula_units=4,
+        settings=dynamics_worker.QUENCH.model_copy(update=changes),
+        dynamics=dynamics_worker.DYNAMICS,
+        model="x",
+        seed=1,
+    )
+    thermo = read_table(tmp_path / "thermo.parquet")
+    assert list(thermo["stage"].unique()) == ["melt", "quench", "quench_npt", "anneal"]
+    confined, free = (thermo[thermo["stage"] == name] for name in ("quench", "quench_npt"))
+    assert confined["density_g_cm3"].nunique() == 1
+    assert free["density_g_cm3"].nunique() == len(free) > 5
+    assert confined["target_temperature_K"].min() > 890 > free["target_temperature_K"].max()
+    # One straight line of 8000 K/ps across both.
+    cooled = np.concatenate([confined["target_temperature_K"], free["target_temperature_K"]])
+    np.testing.assert_allclose(np.diff(cooled), -80, atol=2)
+    assert cooled[-1] == 300
 
 
 def test_a_glass_that_always_blows_up_is_written_and_flagged(tmp_path, monkeypatch):

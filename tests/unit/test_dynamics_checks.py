@@ -56,7 +56,7 @@ def measure(melt, anneal, atoms):
     joined.step[:] = 50 * np.arange(1, len(joined) + 1)
     measurements = measure_glass(
         joined,
-        stages={"melt": 50 * len(melt), "anneal": 50 * len(anneal)},
+        steps=50 * len(joined),
         melt="melt",
         anneal="anneal",
         numbers=atoms.numbers,

@@ -72,6 +72,22 @@ def test_only_what_changes_along_the_quench_is_fitted():
     assert table.loc["energy", "Tg_K"] == pytest.approx(700, abs=30)
 
 
+def test_where_the_volume_becomes_free_is_no_transition():
+    """The quench at constant volume ends at 1000 K with a bend of its own."""
+    T, energy = quench(np.random.default_rng(0), Tg_K=700, bend=1e-4, noise=1e-3)
+    energy = energy + 1e-3 * np.maximum(T - 1000, 0)
+    stage = np.where(T > 1000, "quench", "quench_npt")
+    thermo = pd.DataFrame({"stage": stage, "target_temperature_K": T})
+    for column in set(TABLES["thermo"]) - set(thermo):
+        thermo[column] = 2.0
+    thermo["potential_energy_eV_atom"] = energy
+    key = {"composition": "A", "mobile": "Li", "center": "Al", "ligands": "Cl", "glass": 0}
+    (row,) = glass_transition_table([(key, thermo)]).itertuples()
+    assert row.Tg_K == pytest.approx(700, abs=30)
+    (row,) = glass_transition_table([(key, thermo.assign(stage="quench"))]).itertuples()
+    assert abs(row.Tg_K - 700) > 100
+
+
 def test_yeh_and_hummer_are_recovered():
     """D of a liquid of 10 mPa s at 1000 K in cells of 12 to 40 Å, glasses that scatter by 2 %."""
     eta, T, D = 10.0, 1000.0, 5e-5

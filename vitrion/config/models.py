@@ -566,6 +566,12 @@ class Quench(Section):
     melt_temperature_K: Temperature = Field(1500.0, description="temperature of the melt")
     melt_ps: Time_ps = Field(100.0, description="length of the NVT melt, at the packing density")
     quench_rate_K_ps: Positive = Field(5.0, description="cooling rate")
+    constant_pressure_below_K: Temperature | None = Field(
+        None,
+        description="temperature from which the quench goes on at dynamics.pressure_GPa, so that "
+        "the network forms at the glass's own density; choose one at which the melt does not boil. "
+        "null keeps the melt's volume to the end of the quench",
+    )
     glass_temperature_K: Temperature = Field(
         300.0, description="temperature at which the quench ends"
     )
@@ -793,6 +799,18 @@ class Config(Section):
         if melt_K <= glass_K:
             raise InputError(
                 key, melt_K, f"make it higher than quench.glass_temperature_K ({glass_K:g})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_volume_is_free_within_the_quench(self) -> Config:
+        free_K, quench = self.quench.constant_pressure_below_K, self.quench
+        if free_K and not quench.glass_temperature_K < free_K <= quench.melt_temperature_K:
+            raise InputError(
+                "quench.constant_pressure_below_K",
+                free_K,
+                f"give one above quench.glass_temperature_K ({quench.glass_temperature_K:g}) and "
+                f"at most quench.melt_temperature_K ({quench.melt_temperature_K:g}), or null",
             )
         return self
 

@@ -6,7 +6,7 @@ Pure functions of samples. Judging is in `vitrion.trajectory.checks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -41,7 +41,7 @@ MOST_FRAMES = 100
 def measure_glass(
     samples: Samples,
     *,
-    stages: Mapping[str, int],
+    steps: int,
     melt: str,
     anneal: str,
     numbers: np.ndarray,
@@ -56,7 +56,7 @@ def measure_glass(
 
     Args:
         samples: of the whole run.
-        stages: length of each stage in steps.
+        steps: length of the whole protocol.
         melt: name of the stage of the melt.
         anneal: name of the last stage, at constant temperature and pressure.
         numbers: (n,) atomic numbers.
@@ -72,7 +72,7 @@ def measure_glass(
     time_ps = settled.step * timestep_ps
     density = masses_u.sum() * U_A3_TO_G_CM3 / settled.volume_A3
     drift = slope(time_ps, density)[0] * _length(time_ps) / _mean(density)
-    done = float(samples.step[-1]) / sum(stages.values()) if len(samples) else 0.0
+    done = float(samples.step[-1]) / steps if len(samples) else 0.0
     return [
         Measurement(PROTOCOL_DONE, done),
         *(

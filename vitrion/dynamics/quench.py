@@ -93,7 +93,7 @@ def quench_glass(
         measurements = measurements_table(
             measure_glass(
                 samples,
-                stages={stage.name: stage.steps for stage in stages},
+                steps=sum(stage.steps for stage in stages),
                 melt=MELT,
                 anneal=ANNEAL,
                 numbers=state.numbers,
@@ -175,18 +175,21 @@ class _Attempt:
 def quench_stages(settings: Quench, engine: Engine) -> list[Stage]:
     """The stages from a packing to a glass.
 
-    Melt and quench are at constant volume: at 1500 K and zero pressure these melts boil, and a
-    quench is too short for the vapour to condense (LiAlCl ended at 1.05 g/cm³). The glass reaches
-    its own density in the anneal.
+    The melt is at constant volume, and so is the quench, down to `constant_pressure_below_K` where
+    that is given: at 1500 K and zero pressure these melts boil, and a quench is too short for the
+    vapour to condense (LiAlCl ended at 1.05 g/cm³). The glass reaches its own density in the anneal
+    at the latest.
     """
     tau_ps = engine.dynamics.thermostat_tau_fs / 1000
     nvt, npt = BussiNVT(engine.timestep_ps, tau_ps), engine.integrator("npt")
     hot_K, cold_K = settings.melt_temperature_K, settings.glass_temperature_K
-    melt = engine.steps(settings.melt_ps)
-    cooling = engine.steps(settings.cooling_ps)
+    free_K = settings.constant_pressure_below_K or cold_K
+    melt, cooling = engine.steps(settings.melt_ps), engine.steps(settings.cooling_ps)
+    confined = round(cooling * (hot_K - free_K) / (hot_K - cold_K))
     return [
         Stage(MELT, melt, nvt, hot_K),
-        Stage("quench", cooling, nvt, hot_K, cold_K),
+        Stage("quench", confined, nvt, hot_K, free_K),
+        Stage("quench_npt", cooling - confined, npt, free_K, cold_K),
         Stage(ANNEAL, engine.steps(settings.anneal_ps), npt, cold_K),
     ]
 

@@ -20,7 +20,8 @@ LEAST_BESIDE = 3
 CANDIDATES = 1000
 # Two lines are told from one below this probability of such an improvement by chance.
 SIGNIFICANT = 0.01
-QUENCH = "quench"
+# The quench at constant volume, and what follows of it at constant pressure.
+QUENCH, QUENCH_NPT = "quench", "quench_npt"
 QUANTITIES = {"energy": "potential_energy_eV_atom", "density": "density_g_cm3"}
 
 
@@ -107,6 +108,15 @@ def _two_lines(
     return found, float(np.sum((values - design @ found) ** 2))
 
 
+def cooling_rows(thermo: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one glass's `thermo` along its quench, at constant pressure where a part of it is.
+
+    Where the volume becomes free the curves bend too.
+    """
+    is_free = thermo["stage"] == QUENCH_NPT
+    return thermo[is_free if is_free.any() else thermo["stage"] == QUENCH]
+
+
 def glass_transition_table(
     glasses: Iterable[tuple[Mapping[str, object], pd.DataFrame]],
 ) -> pd.DataFrame:
@@ -117,7 +127,7 @@ def glass_transition_table(
     """
     rows = []
     for key, thermo in glasses:
-        cooling = thermo[thermo["stage"] == QUENCH]
+        cooling = cooling_rows(thermo)
         for quantity, column in QUANTITIES.items():
             found = glass_transition(
                 cooling["target_temperature_K"].to_numpy(), cooling[column].to_numpy()

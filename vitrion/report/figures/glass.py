@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import composition_panels
 from vitrion.report.style import BAD, GOOD, color, legend_above, nothing
-from vitrion.statistics.glass_transition import QUENCH
+from vitrion.statistics.glass_transition import QUENCH, QUENCH_NPT, cooling_rows
 from vitrion.statistics.glass_transition import glass_transition as glass_transition_fit
 
 
@@ -105,7 +105,7 @@ def quench_energy(tables: CampaignTables) -> Figure:
 def glass_transition(tables: CampaignTables) -> Figure:
     """Potential energy along the quench with two lines that meet, one panel per composition."""
     data, found = tables.glasses("thermo"), tables.summary("glass_transition")
-    data = data[data["stage"] == QUENCH]
+    data = data[data["stage"].isin([QUENCH, QUENCH_NPT])]
     found = found[found["quantity"] == "energy"]
     if data.empty:
         return nothing("no glass was cooled")
@@ -116,6 +116,7 @@ def glass_transition(tables: CampaignTables) -> Figure:
     )
     for composition, panel, chosen in panel_list:
         for replica, run in chosen.groupby("replica"):
+            run = cooling_rows(run)
             fit = glass_transition_fit(
                 run["target_temperature_K"].to_numpy(), run["potential_energy_eV_atom"].to_numpy()
             )
