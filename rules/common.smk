@@ -103,14 +103,14 @@ def settings(*keys):
 def columns(*names):
     """Columns of the composition that change the result of a rule."""
     return lambda wildcards: {
-        name: getattr(COMPOSITIONS[wildcards.composition], name) for name in names
+        name: COMPOSITIONS[wildcards.composition].column(name) for name in names
     }
 
 
 def all_columns(*names):
     """The same of all compositions."""
     return {
-        composition: {name: getattr(row, name) for name in names}
+        composition: {name: row.column(name) for name in names}
         for composition, row in COMPOSITIONS.items()
     }
 

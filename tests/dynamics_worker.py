@@ -41,7 +41,7 @@ PRODUCTION = {
     "model": "x",
 }
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
-SALT = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 1.5, CHARGES)
+SALT = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 1.5, CHARGES)
 
 
 class Slow(LennardJones):

@@ -353,8 +353,8 @@ def analyze(source: Source, charges: Mapping[str, int], roles: Roles, **settings
     """Tables of a source, at 600 K, without discard and in the frame as it is."""
     key = {
         "composition": "test",
-        "mobile": roles.mobile,
-        "center": roles.center or "",
+        "mobile": ",".join(roles.mobile),
+        "center": ",".join(roles.center),
         "ligands": "",
         "temperature_K": 600,
         "replica": 0,
@@ -370,7 +370,7 @@ def transport_of(
 ) -> dict[str, pd.DataFrame]:
     """The tables of `analyze` that hold transport coefficients, without structure and curves."""
     chosen = {"discard_ps": 0.0, "reference_frame": "none", **settings}
-    key = {"composition": "test", "mobile": roles.mobile, "center": "", "ligands": ""}
+    key = {"composition": "test", "mobile": ",".join(roles.mobile), "center": "", "ligands": ""}
     with Trajectory.read(
         source, reference_frame=str(chosen["reference_frame"]), mobile=roles.mobile
     ) as trajectory:

@@ -87,7 +87,7 @@ def transport_tables(
     rows: dict[str, list[dict]] = {name: [] for name in TRANSPORT_TABLES}
     for composition in compositions:
         key = composition.key
-        elements = (composition.mobile, composition.center, *composition.ligands)
+        elements = (*composition.mobile, *composition.center, *composition.ligands)
         better = np.exp(law.spread * rng.normal())
         better *= np.prod([law.factors.get(element, 1.0) for element in elements])
         for T, replica in itertools.product(temperatures_K, range(replicas)):
@@ -98,7 +98,7 @@ def transport_tables(
                     rows[table].append({**run, **values})
 
             flagged = flagged_replicas is None or replica in flagged_replicas
-            _trajectory(add, law, elements, T, better, rng, flags if flagged else "")
+            _trajectory(add, law, composition, T, better, rng, flags if flagged else "")
     return {
         name: pd.DataFrame(found, columns=list(TABLES[name])).astype(
             {key: column.dtype for key, column in TABLES[name].items()}
@@ -107,8 +107,10 @@ def transport_tables(
     }
 
 
-def _trajectory(add, law, elements, T, better, rng, flags) -> None:
-    mobile, center, halogen = elements[:3]
+def _trajectory(add, law, composition, T, better, rng, flags) -> None:
+    elements = (*composition.mobile, *composition.center, *composition.ligands)
+    (mobile, *_), (center, *_) = composition.mobile, composition.center
+    halogen = composition.ligands[0]
     noise = law.noise
 
     def around(value: float) -> tuple[float, float]:
@@ -124,7 +126,7 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
         flags=flags, wall_hours=10, steps_per_s=140,
     )  # fmt: skip
     for element in elements:
-        own = D if element == mobile else D / 50
+        own = D if element in composition.mobile else D / 50
         value, err = around(own)
         add("diffusion", frame="network", species=element, D_cm2_s=value, D_err_cm2_s=err,
             fit_start_ps=10, fit_stop_ps=100, loglog_slope=1.0, diffusive=True)  # fmt: skip
@@ -147,11 +149,17 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             add("conductivity_curve", frame="network", method=method, lag_ps=lag,
                 sigma_mS_cm=local, sigma_err_mS_cm=0.1 * np.sqrt(lag / 10) * local, t_mobile=t,
                 t_mobile_err=0.02 * np.sqrt(lag / 10))  # fmt: skip
-    value, err = around(law.haven)
-    add("haven", frame="network", haven_ratio=value, haven_ratio_err=err)
+    for ion in composition.mobile:
+        value, err = around(law.haven)
+        add("haven", frame="network", species=ion, haven_ratio=value, haven_ratio_err=err)
+    for (method, t), element in itertools.product(law.t.items(), elements):
+        ions, others = len(composition.mobile), len(elements) - len(composition.mobile)
+        share = t / ions if element in composition.mobile else (1 - t) / others
+        add("transference", frame="network", method=method, species=element, t=share,
+            t_err=noise * share)  # fmt: skip
     own_mobile, rest = law.alone * sigma / 1000, (1 - law.alone) * sigma / 1000
     for i, j in itertools.product(elements, elements):
-        L = (own_mobile if i == mobile else rest / 3) if i == j else 1e-3 * sigma / 1000
+        L = (own_mobile if i in composition.mobile else rest / 3) if i == j else 1e-3 * sigma / 1000
         L_self = L * law.haven if i == j else 0.0
         value, err = around(L)
         add("onsager", frame="network", species_i=i, species_j=j, L=value, L_err=err, L_self=L_self,
@@ -159,8 +167,10 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
     shares = {f"{halogen}{4 - n}" + (f"O{n}" if n else ""): law.fourfold / 3 for n in range(3)}
     if "O" not in elements:
         shares = {f"{halogen}4": law.fourfold}
-    for environment, fraction in {**shares, f"{halogen}3": 1 - law.fourfold}.items():
-        add("coordination", environment=environment, fraction=fraction, fraction_err=0.01)
+    counted = {**shares, f"{halogen}3": 1 - law.fourfold}
+    for cation, (environment, fraction) in itertools.product(composition.center, counted.items()):
+        add("coordination", center_element=cation, environment=environment, fraction=fraction,
+            fraction_err=0.01)  # fmt: skip
     for size, fraction in law.fragments.items():
         add("network", fragment_size=size, fraction=fraction)
     for n, fraction in enumerate((0.1, 0.5, 0.4)):
@@ -187,22 +197,31 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             "leaving_rate_1_ps": 2 / tau, "leaving_rate_err_1_ps": 0.08 / tau, "n_events": 500,
             "model": "exponential",
         }  # fmt: skip
-        add("residence", **survival, tau_intermittent_ps=2 * tau, tau_intermittent_err_ps=0.1 * tau)
-        add("environment_lifetimes", **{**survival, "tau_ps": 20 * tau, "tau_err_ps": 2 * tau})
-        for lag in LAGS_PS:
-            P = np.exp(-lag / tau)
-            add("residence_curve", environment=environment, lag_ps=lag, P=P, P_err=0.02 * P,
-                C=np.sqrt(P), C_err=0.02)  # fmt: skip
-    add("jumps", species=mobile, n_jumps=5000, window_ps=0.5, rate_1_ps=0.6 * D * 1e4,
-        rate_err_1_ps=0.02 * D * 1e4, length_A=3.0, back_fraction=0.5, back_fraction_err=0.02,
-        cosine=-0.4, cosine_err=0.02, D_jump_cm2_s=2 * D)  # fmt: skip
+        for cation in composition.center:
+            lived = {**survival, "tau_ps": 20 * tau, "tau_err_ps": 2 * tau}
+            add("environment_lifetimes", center_element=cation, **lived)
+        for ion, cation in itertools.product(composition.mobile, composition.center):
+            site = {"species": ion, "center_element": cation}
+            add("residence", **site, **survival, tau_intermittent_ps=2 * tau,
+                tau_intermittent_err_ps=0.1 * tau)  # fmt: skip
+            for lag in LAGS_PS:
+                P = np.exp(-lag / tau)
+                add("residence_curve", **site, environment=environment, lag_ps=lag, P=P,
+                    P_err=0.02 * P, C=np.sqrt(P), C_err=0.02)  # fmt: skip
+    for ion in composition.mobile:
+        add("jumps", species=ion, n_jumps=5000, window_ps=0.5, rate_1_ps=0.6 * D * 1e4,
+            rate_err_1_ps=0.02 * D * 1e4, length_A=3.0, back_fraction=0.5, back_fraction_err=0.02,
+            cosine=-0.4, cosine_err=0.02, D_jump_cm2_s=2 * D)  # fmt: skip
     for kind, lived in ((f"{center}{halogen}4", 300), (f"{center}2{halogen}6O", 900), ("all", 500)):
         add("cluster_lifetimes", cluster=kind, tau_ps=lived, tau_err_ps=20, tail_start_ps=100,
             tail_share=0.2, open_share=0.1, dwell_ps=100, dwell_err_ps=5, leaving_rate_1_ps=0.01,
             leaving_rate_err_1_ps=0.001, n_events=50, model="exponential")  # fmt: skip
-    for shift in (-0.3, -0.15, 0.0, 0.15, 0.3):
-        add("residence_sensitivity", cutoff_shift_A=shift, tau_ps=10 + 20 * shift, tau_err_ps=1.0,
-            dwell_ps=5 + 10 * shift, dwell_err_ps=0.5, n_events=500)  # fmt: skip
+    for shift, ion, cation in itertools.product(
+        (-0.3, -0.15, 0.0, 0.15, 0.3), composition.mobile, composition.center
+    ):
+        add("residence_sensitivity", species=ion, center_element=cation, cutoff_shift_A=shift,
+            tau_ps=10 + 20 * shift, tau_err_ps=1.0, dwell_ps=5 + 10 * shift, dwell_err_ps=0.5,
+            n_events=500)  # fmt: skip
     for origin, neighbor in itertools.product(elements, elements):
         peak = np.exp(-((R_A - 2.4) ** 2) / 0.05)
         g = 1 / (1 + np.exp(-(R_A - 3.2) / 0.2)) + 3 * peak
@@ -216,12 +235,12 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             S = 1 + np.sin(2.4 * q) / q * np.exp(-q / 5)
             add("structure_factor", of=radiation, q_1_A=q, S=S, S_err=0.02)
         for r in R_A:
-            if radiation == "neutron":
-                add("jump_lengths", species=mobile, length_A=r, density=np.exp(-((r - 3) ** 2)))
+            for ion in composition.mobile if radiation == "neutron" else ():
+                add("jump_lengths", species=ion, length_A=r, density=np.exp(-((r - 3) ** 2)))
                 for lag in (0.1, 1.0, 100.0):
                     filled = np.exp(-((r / 0.8) ** 2) - 10 / lag)
                     g = 1 / (1 + np.exp(-(r - 2.6) / 0.2)) + filled
-                    add("van_hove_distinct", species=mobile, lag_ps=lag, r_A=r, g=g)
+                    add("van_hove_distinct", species=ion, lag_ps=lag, r_A=r, g=g)
             add("total_pdf", radiation=radiation, r_A=r, g=1.0, G_1_A2=np.sin(4 * r) / r)
     for i, j in itertools.combinations_with_replacement(elements, 2):
         for lag in LAGS_PS:
@@ -229,12 +248,18 @@ def _trajectory(add, law, elements, T, better, rng, flags) -> None:
             own = total if i == j else 0.0
             add("correlation", species_i=i, species_j=j, lag_ps=lag, total_A2=total, self_A2=own,
                 distinct_A2=total - own, total_err_A2=noise * total)  # fmt: skip
+    several = len(composition.mobile) > 1
+    ions = [f":{ion}" if several else "" for ion in composition.mobile]
+    cations = [f"{cation}:" if len(composition.center) > 1 else "" for cation in composition.center]
+    at = itertools.product([f"{ion}:" if several else "" for ion in composition.mobile], cations)
+    converging = [
+        ("sigma_einstein", sigma), ("sigma_nernst_einstein", 1.2 * sigma),
+        ("t_mobile_einstein", law.t["einstein"]), *((f"D_mobile{ion}", D) for ion in ions),
+        *((f"haven_ratio{ion}", law.haven) for ion in ions),
+        *((f"residence:{ion}{cation}all", 10.0) for ion, cation in at),
+    ]  # fmt: skip
     for length in (1250, 2500, 5000, 10000):
-        for quantity, value in (
-            ("D_mobile", D), ("sigma_einstein", sigma), ("sigma_nernst_einstein", 1.2 * sigma),
-            ("haven_ratio", law.haven), ("t_mobile_einstein", law.t["einstein"]),
-            ("residence:all", 10.0),
-        ):  # fmt: skip
+        for quantity, value in converging:
             err = abs(value) * noise * np.sqrt(1e4 / length)
             add("convergence", quantity=quantity, length_ps=length,
                 value=value + err * rng.normal(), err=err)  # fmt: skip
@@ -328,7 +353,8 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
         thermo[column] = 2 + 0.05 * rng.normal(size=60)
     write_table(folder / "thermo.parquet", "thermo", thermo)
     melted = [
-        f"melt displacement of {element}" for element in (composition.mobile, composition.center)
+        f"melt displacement of {element}"
+        for element in (composition.mobile[0], composition.center[0])
     ]
     checks = pd.DataFrame(
         {
@@ -344,7 +370,7 @@ def _write_glass(folder: Path, composition: Composition, rng: np.random.Generato
 
 def glass(composition: Composition) -> Atoms:
     """Eight pairs of tetrahedra that share an oxygen, each with two alkalis; one crosses a face."""
-    A, M, X = composition.mobile, composition.center, composition.ligands[0]
+    A, M, X = composition.mobile[0], composition.center[0], composition.ligands[0]
     pair = [(M, (-1.7, 0, 0)), ("O", (0, 0, 0)), (M, (1.7, 0, 0))]
     pair += [
         (X, (side * 2.4, y, z)) for side in (-1, 1) for y, z in ((2, 0), (-1, 1.7), (-1, -1.7))

@@ -68,7 +68,7 @@ def test_walkers(name, frames):
     seeds = seeds_of(SEEDS)
     found = calibrate(
         lambda rng: estimates(
-            transport_of(walkers(ions, frames=frames, rng=rng), charges, Roles("Li"))
+            transport_of(walkers(ions, frames=frames, rng=rng), charges, Roles(("Li",)))
         ),
         exact_walkers(ions, temperature_K=600),
         seeds,
@@ -83,7 +83,9 @@ def test_walkers_that_rattle():
     found = calibrate(
         lambda rng: estimates(
             transport_of(
-                walkers(ions, frames=1000, rng=rng, rattle_A=0.5), {"Li": 1, "Cl": -1}, Roles("Li")
+                walkers(ions, frames=1000, rng=rng, rattle_A=0.5),
+                {"Li": 1, "Cl": -1},
+                Roles(("Li",)),
             )
         ),
         exact_walkers(ions, temperature_K=600),
@@ -120,7 +122,7 @@ def test_rigid_clusters():
             analyze(
                 rigid_clusters(kinds, frames=300, rng=rng),
                 {"Li": 1, "Al": 3, "Cl": -1},
-                Roles("Li", "Al", ("Cl",)),
+                Roles(("Li",), ("Al",), ("Cl",)),
                 cutoffs_A={"Al-Cl": 2.6, "Al-Li": 4.0},
                 rdf_cutoff_A=3.0,
             )
@@ -276,7 +278,7 @@ def test_lattice_gas(vacancies):
             transport_of(
                 vacancy_gas(frames=4000, rng=rng, edge=edge, hops=hops, hop_A=hop_A),
                 {"Li": 1},
-                Roles("Li"),
+                Roles(("Li",)),
             )
         ),
         exact,
@@ -306,7 +308,7 @@ def test_rotating_tetrahedra():
             transport_of(
                 rotating_tetrahedra(frames=1000, rng=rng, step_rad=0.25),
                 {"Li": 1, "Al": 3, "Cl": -1},
-                Roles("Li"),
+                Roles(("Li",)),
             )
         ),
         exact,
@@ -335,7 +337,7 @@ def test_both_frames_of_reference():
 
     def run(rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         source = walkers(ions, frames=1000, rng=rng)
-        tables = transport_of(source, {"Li": 1, "Cl": -1}, Roles("Li"))
+        tables = transport_of(source, {"Li": 1, "Cl": -1}, Roles(("Li",)))
         return {
             f"{quantity} in {frame}": value
             for frame in ("network", "center_of_mass")

@@ -130,11 +130,33 @@ def test_broken_formulas(text: str) -> None:
 
 def test_another_family(tmp_path: Path) -> None:
     found = read(tmp_path, OTHER)["LiYClO"]
-    assert (found.mobile, found.center, found.ligands) == ("Li", "Y", ("Cl", "O"))
-    assert (found.mobile, found.center) == ("Li", "Y")
+    assert (found.mobile, found.center, found.ligands) == (("Li",), ("Y",), ("Cl", "O"))
+    assert (found.mobile, found.center) == (("Li",), ("Y",))
     assert found.coordination == (5, 7)
     assert found.counts(4) == {"Li": 12, "Y": 4, "Cl": 16, "O": 4}
     assert found.net_charge({}) == 0
+
+
+MIXED = {
+    **PAPER,
+    "composition": "LiNaAlGaClIO",
+    "formula": "Li0.5Na0.5Al0.5Ga0.5Cl2I0.5O0.75",
+    "mobile": "Li,Na",
+    "center": "Al,Ga",
+    "ligands": "Cl,I,O",
+}
+
+
+def test_roles_take_lists(tmp_path: Path) -> None:
+    found = read(tmp_path, MIXED)["LiNaAlGaClIO"]
+    assert (found.mobile, found.center) == (("Li", "Na"), ("Al", "Ga"))
+    assert found.key["center"] == "Al,Ga"
+    counts = {"Li": 2, "Na": 2, "Al": 2, "Ga": 2, "Cl": 8, "I": 2, "O": 3}
+    assert (found.smallest_cell, found.counts(4)) == (4, counts)
+    for role, element in (("mobile", "Na"), ("center", "Ga")):
+        names = ",".join(name for name in MIXED[role].split(",") if name != element)
+        with pytest.raises(InputError, match=rf"= '{element}': {element}\+\d has no role"):
+            read(tmp_path, {**MIXED, role: names})
 
 
 def test_families_side_by_side_and_defaults(tmp_path: Path) -> None:
@@ -199,7 +221,9 @@ def test_not_text(tmp_path: Path) -> None:
         ({"formula": "Li3CmCl4O"}, "formula of LiYClO in .* = 'Cm': CHGNet does not know"),
         ({"formula": "Li2YCl4O"}, r"formula of LiYClO .* = 'Li2YCl4O': not neutral .*\(-1 e\)"),
         ({"mobile": ""}, "mobile of LiYClO in .* = '': name one element"),
-        ({"mobile": "Li,Na"}, "mobile of LiYClO in .* = 'Li,Na': name one element"),
+        ({"mobile": "Li,Na"}, "mobile of LiYClO in .* = 'Na': not in the formula"),
+        ({"mobile": "Li,Li"}, "the mobile ion .* must differ"),
+        ({"center": "Cl", "ligands": "O"}, r"center of LiYClO in .* = 'Y': Y\+3 has no role"),
         ({"mobile": "Na"}, "mobile of LiYClO in .* = 'Na': not in the formula Li3YCl4O; .*Li, Y"),
         ({"center": "Sc"}, "center of LiYClO in .* = 'Sc': not in the formula"),
         ({"center": "yttrium"}, "center of LiYClO in .* = 'yttrium': not an element"),
@@ -213,7 +237,7 @@ def test_not_text(tmp_path: Path) -> None:
         ({"charges": "Y=2.5"}, "not neutral with Li=\\+1,Y=\\+2.5"),
         ({"charges": "Y=3,Y=2"}, "names Y twice"),
         ({"charges": "Y=3,Sc=3"}, "charges of LiYClO in .* = 'Sc': not in the formula"),
-        ({"charges": "Y=3,Li=0"}, "Li is the mobile ion, so its charge cannot be 0"),
+        ({"charges": "Y=3,Li=0"}, "Li is a mobile ion, so its charge cannot be 0"),
         ({"charges": "Y=4"}, r"not neutral with Li=\+1,Y=\+4,Cl=-1,O=-2 \(\+1 e\)"),
         ({"density_guess_g_cm3": "dense"}, "density_guess_g_cm3 of LiYClO in .*in g/cm³"),
         ({"density_guess_g_cm3": "2500"}, "= '2500': give it in g/cm³, 0.1 to 20"),

@@ -14,7 +14,7 @@ from vitrion.potential import load_model
 from vitrion.structure.compositions import Composition
 
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
-LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5, CHARGES)
+LIALCL = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.5, CHARGES)
 
 
 def test_farthest_points_on_a_line():

@@ -24,7 +24,7 @@ from vitrion.tables.io import read_table, write_table
 from vitrion.trajectory.checks import check_glass, check_segment, measurements_table
 from vitrion.trajectory.samples import Samples
 
-LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
+LIALCL = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
 TIMESTEP_PS, TAU_PS = 0.002, 0.1
 LIMITS = GlassLimits()
 

@@ -16,6 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from synthetic_campaign import Law, write_campaign
 
+from vitrion.base.text import names
 from vitrion.campaign.figures import FIGURES
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures import compositions, drawing_function
@@ -37,7 +38,7 @@ SHIPPED = read_compositions("shipped")
 
 
 def composition(name: str, mobile: str, center: str, ligands: str) -> Composition:
-    return Composition(name, mobile, center, tuple(ligands.split(",")), name, 2.0)
+    return Composition(name, names(mobile), names(center), names(ligands), name, 2.0)
 
 
 # A series in which A, M and X do not tell compositions apart, a mixed glass, and another family.
@@ -46,6 +47,7 @@ SERIES = [
     composition("LiAlCl3O05", "Li", "Al", "Cl,O"),
     composition("LiAlCl4", "Li", "Al", "Cl"),
     composition("LiAlClIO", "Li", "Al", "Cl,I,O"),
+    composition("LiNaAlGa", "Li,Na", "Al,Ga", "Cl,O"),
     composition("NaTaCl6", "Na", "Ta", "Cl"),
 ]
 GRID = [SHIPPED[f"Li{M}{X}"] for M, X in itertools.product(("Al", "Ga"), ("Cl", "Br"))]

@@ -24,7 +24,7 @@ from vitrion.trajectory.checks import (
 )
 from vitrion.trajectory.history import trajectory_flags
 
-LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
+LIALCL = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
 GLASS = {
     PROTOCOL_DONE: 1.0,
     f"{MELT_DISPLACEMENT} Li": 9.0,

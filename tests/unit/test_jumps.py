@@ -119,7 +119,7 @@ def test_lifetimes_of_clusters_of_two_state_bonds():
     oxygen_A = sites_A + np.where(bonded, 1.7, 4.0)[..., None] * np.eye(3)[0]
     positions_A = np.concatenate([np.broadcast_to(sites_A, oxygen_A.shape), oxygen_A], axis=1)
     with read(["Al"] * pairs + ["O"] * pairs, positions_A, np.eye(3) * 32) as t:
-        found = network(t, "Al", {"O": 2.2}, ["O"])
+        found = network(t, {("Al", "O"): 2.2}, ["O"])
         times = {r.environment: r for r in cluster_lifetimes(found, 0.1)}
     assert set(times) == {"AlO", "Al", "all"}
     for name, rate in (("AlO", leave), ("Al", come)):
@@ -140,7 +140,7 @@ def test_a_cluster_of_several_centres_counts_once():
     positions_A = np.concatenate([sites_A + apart_A, other_A, oxygen_A], axis=1)
     with read(["Al"] * 2 * pairs + ["O"] * pairs, positions_A, np.eye(3) * 27) as t:
         found = {
-            r.environment: r for r in cluster_lifetimes(network(t, "Al", {"O": 2.2}, ["O"]), 1)
+            r.environment: r for r in cluster_lifetimes(network(t, {("Al", "O"): 2.2}, ["O"]), 1)
         }
     assert found["Al2O"].n_events == pairs
     assert found["Al2O"].dwell_ps == pytest.approx(opens.mean())

@@ -16,8 +16,8 @@ from vitrion.campaign.library import FILES, check_library, take_glass
 from vitrion.config import Config
 from vitrion.structure.compositions import Composition
 
-LIALCL = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
-NAGABR = Composition("NaGaBr", "Na", "Ga", ("Br", "O"), "NaGaBr2.5O0.75", 3.0)
+LIALCL = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.0)
+NAGABR = Composition("NaGaBr", ("Na",), ("Ga",), ("Br", "O"), "NaGaBr2.5O0.75", 3.0)
 COMPOSITIONS = {row.composition: row for row in (LIALCL, NAGABR)}
 
 

@@ -26,7 +26,7 @@ from vitrion.trajectory.h5md import read_checkpoint
 from vitrion.trajectory.samples import Samples
 
 LIALCL = {"Li": 4, "Al": 4, "Cl": 10, "O": 3}
-LIF = Composition("LiF", "Li", "F", ("F",), "LiF", 2.64, {"Li": 1, "F": -1})
+LIF = Composition("LiF", ("Li",), ("F",), ("F",), "LiF", 2.64, {"Li": 1, "F": -1})
 
 
 @pytest.fixture(scope="module")

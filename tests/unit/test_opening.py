@@ -84,7 +84,7 @@ def test_file_of_the_working_folder_comes_first(folder: Path) -> None:
 
 def test_composition_that_is_not_in_the_table() -> None:
     _, compositions = open_campaign([TOY])
-    assert choose("KInI", compositions).mobile == "K"
+    assert choose("KInI", compositions).mobile == ("K",)
     with pytest.raises(InputError, match="composition = 'LiAlBr': use one of LiAlCl"):
         choose("LiAlBr", compositions)
 
@@ -242,7 +242,7 @@ def test_crystals_of_held_out_glasses_are_held_out() -> None:
 
     def tells_of_one(crystal: Atoms) -> bool:
         present = set(crystal.symbols)
-        return any({g.mobile, g.center, *g.ligands} - {"O"} <= present for g in glasses)
+        return any({*g.mobile, *g.center, *g.ligands} - {"O"} <= present for g in glasses)
 
     substitutes = ase.io.read(ROOT / "resources/crystals/substitutes.extxyz", ":")
     named = [crystal.info["name"] for crystal in substitutes if tells_of_one(crystal)]

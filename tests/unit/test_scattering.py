@@ -6,21 +6,29 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
+from ase.io import write
 from pymatgen.analysis.diffraction.neutron import ATOMIC_SCATTERING_LEN
 from pymatgen.analysis.diffraction.xrd import XRDCalculator
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from vitrion.base.errors import InputError
+from vitrion.bench.analysis import glass
+from vitrion.cli import main
 from vitrion.structure.rdf import radial_distributions
 from vitrion.structure.scattering import (
+    Q_BIN_1_A,
     StructureFactor,
+    displaced_supercell,
     mixture,
+    powder,
     scattering_amplitude,
     structure_factor,
     total_pdf,
 )
+from vitrion.tables.io import read_table
 
 
 def test_amplitudes_are_the_tables():
@@ -165,3 +173,84 @@ def gas() -> Callable[..., StructureFactor]:
         return structure_factor(frames, symbols, q_max_1_A=6.0)
 
     return make
+
+
+def test_a_powder_pattern_is_that_of_a_large_displaced_crystal():
+    """Over windows of q wider than the distances between peaks, and 1 far out."""
+    crystal = bulk("LiCl", "rocksalt", a=5.13, cubic=True)
+    large = crystal.repeat(4)
+    rng = np.random.default_rng(0)
+    shape = (6, len(large), 3)
+    frames = [(large.positions + step, large.cell.array) for step in rng.normal(0, 0.2, shape)]
+    sampled = structure_factor(
+        frames, large.get_chemical_symbols(), q_max_1_A=6.0, vectors_per_bin=10**6
+    )
+    cell = crystal.positions, crystal.cell.array, crystal.get_chemical_symbols()
+    found = powder(*cell, displacement_A2=0.04)
+    n_max = int(6.0 / Q_BIN_1_A)
+    for low, high in ((1.0, 2.6), (2.6, 4.2), (4.2, 5.8)):
+        inside = (sampled.lengths_1_A > low) & (sampled.lengths_1_A < high)
+        expected = sampled.density[..., inside].mean(axis=-1)
+        q = found.q_1_A[:n_max]
+        within = (q > low) & (q < high)
+        weights = q[within] ** 2 / np.sum(q[within] ** 2)
+        assert found.density[..., :n_max][..., within] @ weights == pytest.approx(
+            expected, abs=0.03 * expected.max()
+        )
+    for radiation in ("neutron", "x-ray"):
+        S, _ = found.total(radiation)
+        far = found.q_1_A > 10
+        weights = found.q_1_A[far] ** 2
+        assert S[far] @ weights / weights.sum() == pytest.approx(1, abs=0.02)
+
+
+def test_mixtures_are_sums_by_hand(tmp_path, monkeypatch):
+    """S − 1 and G of each phase with its share of the atoms and its squared mean amplitude."""
+    monkeypatch.chdir(tmp_path)
+    crystal = bulk("LiCl", "rocksalt", a=5.13, cubic=True)
+    write("LiCl.cif", crystal)
+    source = glass(16, frames=20)
+    symbols = list(source.symbols)
+    frames = [
+        Atoms(symbols, positions=positions_A, cell=cell_A, pbc=True)
+        for chunk in source.chunks
+        for positions_A, cell_A in zip(chunk.positions_A, chunk.cells_A, strict=True)
+    ]
+    write("glass.extxyz", frames)
+    options = "--temperature-K 600 --frame-interval-ps 0.1 --charges Li=1,Al=3,Cl=-1,O=-2"
+    options += " --mobile Li --rdf-cutoff-A 6 --unwrapped --out out --crystals LiCl.cif=0.11"
+    assert main(["analyze", "glass.extxyz", *options.split()]) == 0
+    share = {
+        "glass": 0.89 * len(frames[0]) / frames[0].get_masses().sum(),
+        "crystal": 0.11 * len(crystal) / crystal.get_masses().sum(),
+    }
+    share = {name: n / sum(share.values()) for name, n in share.items()}
+    cell = crystal.positions, crystal.cell.array, crystal.get_chemical_symbols()
+    pattern = powder(*cell)
+
+    def amplitude(of: list[str], q: np.ndarray, radiation: str) -> np.ndarray:
+        return np.mean([scattering_amplitude(s, q, radiation) for s in of], axis=0)
+
+    for table, value, at in (("structure_factor", "S", "q_1_A"), ("total_pdf", "G_1_A2", "r_A")):
+        rows = read_table(f"out/{table}.parquet")
+        rows = rows.set_index("of" if table == "structure_factor" else "radiation")
+        for radiation in ("neutron", "x-ray"):
+            own, mixed = rows.loc[radiation], rows.loc[f"{radiation}, mixture"]
+            q = own[at].to_numpy() if value == "S" else np.zeros(1)
+            f = {
+                "glass": amplitude(symbols, q, radiation),
+                "crystal": amplitude(cell[2], q, radiation),
+            }
+            mean = sum(share[name] * f[name] for name in f)
+            less = 1.0 if value == "S" else 0.0
+            if value == "S":
+                other = np.interp(q, pattern.q_1_A, pattern.total(radiation)[0])
+            else:
+                supercell, moved = displaced_supercell(*cell, n_frames=20)
+                rdf = radial_distributions(moved, supercell, cutoff_A=6.0)
+                other = total_pdf(rdf, {"Li": 4, "Cl": 4}, 5.13**3, radiation).G_1_A2
+            parts = {"glass": own[value].to_numpy(), "crystal": other}
+            by_hand = less + sum(share[n] * (f[n] / mean) ** 2 * (parts[n] - less) for n in f)
+            assert mixed[value].to_numpy() == pytest.approx(
+                by_hand, abs=2e-3 * np.abs(by_hand).max()
+            )

@@ -24,7 +24,15 @@ LIALCL = {
 
 def test_round_trip_with_units_and_metadata(tmp_path: Path) -> None:
     frame = pd.DataFrame(
-        [{**LIALCL, "frame": "network", "haven_ratio": 0.9, "haven_ratio_err": 0.1}]
+        [
+            {
+                **LIALCL,
+                "frame": "network",
+                "species": "Li",
+                "haven_ratio": 0.9,
+                "haven_ratio_err": 0.1,
+            }
+        ]
     )
     path = tmp_path / "deep" / "haven.parquet"
     write_table(path, "haven", frame, {"campaign": "toy", "seed": 3})
@@ -77,7 +85,7 @@ def test_contract_of_the_summary() -> None:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("table") / "haven.parquet"
     rng = np.random.default_rng(0)
-    row = {**LIALCL, "frame": "network"}
+    row = {**LIALCL, "frame": "network", "species": "Li"}
     rows = [{**row, "replica": r, "haven_ratio": rng.random()} for r in range(300)]
     write_table(path, "haven", pd.DataFrame(rows).assign(haven_ratio_err=0.1), {"seed": 3})
     return path

@@ -24,7 +24,7 @@ from vitrion.training.validation import (
 
 DYNAMICS = Dynamics(timestep_fs=2, device="cpu", threads=1)
 CHARGES = {"Li": 1, "Al": 3, "Cl": -1, "O": -2}
-COMPOSITION = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.4, CHARGES)
+COMPOSITION = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.4, CHARGES)
 NO_STABILITY_TEST = Validation(stability_ps=0)
 
 

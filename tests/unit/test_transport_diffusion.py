@@ -121,7 +121,7 @@ def test_collective_slopes_follow_the_ions():
         for first in (0, 40):
             cage_A = bound(40, frames=6000, rng=rng, relaxation=40, amplitude_A2=6 * rattle_A)
             source.chunks[0].positions_A[:, first : first + 40] += cage_A
-        tables = transport_of(source, {"Li": 1, "Cl": -1}, Roles("Li"))
+        tables = transport_of(source, {"Li": 1, "Cl": -1}, Roles(("Li",)))
         of_ions = headline(tables["diffusion"])["fit_start_ps"].max()
         starts[name] = tables["conductivity"].attrs["fit_start_ps"]
         assert of_ions / 4.5 < starts[name] <= 6000 / 30
@@ -202,7 +202,7 @@ def test_error_bars_hold_for_few_seeds():
     ions = [Ions("Li", 16, 1, 0.05, shared=0.4), Ions("Cl", 16, -1, 0.02)]
     found = calibrate(
         lambda rng: estimates(
-            analyze(walkers(ions, frames=300, rng=rng), {"Li": 1, "Cl": -1}, Roles("Li"))
+            analyze(walkers(ions, frames=300, rng=rng), {"Li": 1, "Cl": -1}, Roles(("Li",)))
         ),
         exact_walkers(ions, temperature_K=600),
         seeds=16,
@@ -215,7 +215,7 @@ def test_error_bars_hold_for_few_seeds():
 def test_rotating_ligands_of_a_frozen_framework_carry_no_current():
     """System 12: Nernst-Einstein is lithium's alone; early lags made it seven times too large."""
     source = rotating_tetrahedra(frames=600, step_rad=0.3, rng=np.random.default_rng(0))
-    tables = analyze(source, {"Li": 1, "Al": 3, "Cl": -1}, Roles("Li"), rdf_cutoff_A=3.0)
+    tables = analyze(source, {"Li": 1, "Al": 3, "Cl": -1}, Roles(("Li",)), rdf_cutoff_A=3.0)
     exact = conductivity_mS_cm(27 * 0.01, 15.0**3, 600)
     row = headline(tables["conductivity"]).set_index("method").loc["nernst_einstein"]
     assert row["not_diffusive"] == "Al,Cl"

@@ -46,7 +46,7 @@ class Run:
 
     def open(self) -> Trajectory:
         source = read_files([self.path], frame_interval_ps=INTERVAL_PS)
-        return Trajectory.read(source, reference_frame="framework", mobile="Li")
+        return Trajectory.read(source, reference_frame="framework", mobile=["Li"])
 
 
 def run_of(path: Path, **options: str) -> Run:

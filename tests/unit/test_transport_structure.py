@@ -115,7 +115,7 @@ def test_fragments_and_environments_by_hand():
     symbols, positions_A = chain()
     cutoffs_A = {"Al-Cl": 2.6, "Al-O": 2.2, "Al-Li": 3.0}
     with still(symbols, positions_A, np.eye(3) * 24) as t:
-        found = network(t, "Al", {"Cl": 2.6, "O": 2.2}, ["O"])
+        found = network(t, {("Al", "Cl"): 2.6, ("Al", "O"): 2.2}, ["O"])
     assert dict(zip(found.sizes, found.fraction, strict=True)) == pytest.approx(
         {1: 2 / 5, 3: 3 / 5}
     )
@@ -136,7 +136,7 @@ def test_fragments_and_environments_by_hand():
     charges["Li"] -= net
     frames_A = np.broadcast_to(positions_A, (8, *positions_A.shape))
     source = Source.of_arrays(symbols, frames_A, np.eye(3) * 24, 0.1)
-    tables = analyze(source, charges, Roles("Li", "Al", ("Cl", "O")), cutoffs_A=cutoffs_A)
+    tables = analyze(source, charges, Roles(("Li",), ("Al",), ("Cl", "O")), cutoffs_A=cutoffs_A)
     coordination = tables["coordination"].set_index("environment")["fraction"].to_dict()
     assert coordination == pytest.approx({"Cl2O1": 0.4, "Cl2O2": 0.2, "Cl4": 0.2, "O1": 0.2})
     clusters = tables["clusters"].set_index("cluster")["mean_count"].to_dict()
@@ -149,9 +149,9 @@ def test_a_ring_through_the_boundary_is_one_fragment():
     """Two Al joined by one oxygen inside the cell and one across its face."""
     positions_A = [[1, 5, 5], [4, 5, 5], [2.5, 5, 5], [7.5, 5, 5]]
     with still(["Al", "Al", "O", "O"], np.array(positions_A), np.diag([10.0, 10, 10])) as t:
-        found = network(t, "Al", {"O": 1.6}, ["O"])
+        found = network(t, {("Al", "O"): 1.6}, ["O"])
         assert found.bridging_fraction == pytest.approx(0.5)
-        ring = network(t, "Al", {"O": 3.6}, ["O"])
+        ring = network(t, {("Al", "O"): 3.6}, ["O"])
     assert list(ring.sizes) == [2]
     assert ring.bridging_fraction == 1
     assert list(found.percolation) == [1, 0, 0, 0]
@@ -167,7 +167,7 @@ def test_a_lattice_percolates_along_its_bonds(copies, planes, directions):
     positions_A = np.concatenate([cells_A, *oxygen_A]) + 0.3
     symbols = ["Al"] * len(cells_A) + ["O"] * (len(planes) * len(cells_A))
     with still(symbols, positions_A, np.eye(3) * 4.0 * copies) as t:
-        found = network(t, "Al", {"O": 2.1}, ["O"])
+        found = network(t, {("Al", "O"): 2.1}, ["O"])
     assert found.percolation[directions] == 1
     # An O between two images of the same Al joins nothing that is counted.
     assert list(found.bridges.numbers) == [2 * len(planes) if copies > 1 else 0]
@@ -180,7 +180,7 @@ def test_rigid_clusters_have_equal_cluster_and_einstein_conductivity():
     tables = analyze(
         source,
         {"Li": 1, "Al": 3, "Cl": -1},
-        Roles("Li", "Al", ("Cl",)),
+        Roles(("Li",), ("Al",), ("Cl",)),
         cutoffs_A={"Al-Cl": 2.6, "Al-Li": 4.0},
         rdf_cutoff_A=3.0,
     )

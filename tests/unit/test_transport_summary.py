@@ -28,7 +28,7 @@ CHARGES = {"Li": 1, "Cl": -1}
 @pytest.fixture(scope="module")
 def tables():
     source = walkers(IONS, frames=400, rng=np.random.default_rng(0))
-    return analyze(source, CHARGES, Roles("Li"))
+    return analyze(source, CHARGES, Roles(("Li",)))
 
 
 @pytest.mark.parametrize("frame", ["network", "center_of_mass", "none"])
@@ -53,7 +53,7 @@ def test_the_einstein_conductivity_does_not_depend_on_the_frame(tables):
     for reference_frame in ("center_of_mass", "framework"):
         source = walkers(IONS, frames=400, rng=np.random.default_rng(0))
         tables[reference_frame] = analyze(
-            source, CHARGES, Roles("Li"), reference_frame=reference_frame
+            source, CHARGES, Roles(("Li",)), reference_frame=reference_frame
         )
     found = pd.concat(
         [table["conductivity"].assign(read_in=name) for name, table in tables.items()]
@@ -78,7 +78,11 @@ def test_a_rigid_network_has_its_own_frame():
         ["K"] * 24 + ["Cl"] * 24, np.concatenate([paths_A, network_A], axis=1), np.eye(3) * 50, 1.0
     )
     tables = analyze(
-        source, {"K": 1, "Cl": -1}, Roles("K"), reference_frame="center_of_mass", rdf_cutoff_A=3.0
+        source,
+        {"K": 1, "Cl": -1},
+        Roles(("K",)),
+        reference_frame="center_of_mass",
+        rdf_cutoff_A=3.0,
     )
     haven = tables["haven"].set_index("frame")["haven_ratio"]
     w = 39.0983 / (39.0983 + 35.45)
@@ -97,7 +101,7 @@ def test_convergence_is_what_shorter_trajectories_say(tables):
     half = Source.of_arrays(source.symbols, source.chunks[0].positions_A[:200], np.eye(3) * 50, 1.0)
     convergence = tables["convergence"]
     assert sorted(convergence["length_ps"].unique()) == [49, 99, 199, 399]
-    for length_ps, shorter in ((199, analyze(half, CHARGES, Roles("Li"))), (399, tables)):
+    for length_ps, shorter in ((199, analyze(half, CHARGES, Roles(("Li",)))), (399, tables)):
         found = convergence[convergence["length_ps"] == length_ps].set_index("quantity")
         expected = quantities(shorter).set_index("quantity")
         assert set(found.index) == set(expected.index) >= {"D_mobile", "haven_ratio"}
@@ -347,9 +351,11 @@ def test_residence_and_diffusion_are_compared():
     base = pd.DataFrame({**key, "temperature_K": T})
     empty = {name: base.head(0).reindex(columns=TABLES[name]) for name in TABLES}
     tables = {
-        **{name: empty[name] for name in ("conductivity", "onsager", "haven")},
+        **{name: empty[name] for name in ("conductivity", "transference", "onsager", "haven")},
         "diffusion": base.assign(frame="network", species="Li", D_cm2_s=D, D_err_cm2_s=0.03 * D),
-        "residence": base.assign(environment="Cl4", tau_ps=tau, tau_err_ps=0.04 * tau),
+        "residence": base.assign(
+            species="Li", center_element="Al", environment="Cl4", tau_ps=tau, tau_err_ps=0.04 * tau
+        ),
     }
     rows = arrhenius_table(quantities(tables)).set_index("quantity")
     assert rows.loc["residence:Cl4", "Ea_eV"] == pytest.approx(0.22)

@@ -163,7 +163,9 @@ def test_drift_is_removed_and_discard_counts_from_the_start():
         center = np.einsum("a,fax->fx", t.masses_u / t.masses_u.sum(), whole(t))
         assert np.abs(center).max() < 1e-5
     with Trajectory.read(
-        Source.of_arrays(SYMBOLS, true_A, TRICLINIC, 0.1), reference_frame="framework", mobile="Li"
+        Source.of_arrays(SYMBOLS, true_A, TRICLINIC, 0.1),
+        reference_frame="framework",
+        mobile=["Li"],
     ) as t:
         assert np.abs(whole(t)[:, t.slices["O"]].mean(axis=1)).max() < 1e-5
 

@@ -118,7 +118,7 @@ def test_an_empty_campaign_is_judged():
 
 
 def values(rng, *, effect: float = 0.0, between: float = 0.0, err: float = 0.1) -> pd.DataFrame:
-    x = [effect * (c.mobile == "Li") for c in PAPER]
+    x = [effect * (c.mobile == ("Li",)) for c in PAPER]
     x = np.array(x) + np.hypot(between, err) * rng.normal(size=len(PAPER))
     return pd.DataFrame(
         {

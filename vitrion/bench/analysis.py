@@ -200,7 +200,7 @@ def _full(frames: int, formula_units: int = FORMULA_UNITS) -> None:
         analyze_source(
             glass(formula_units, frames=frames),
             Path(folder),
-            roles=Roles("Li", "Al", ("Cl", "O")),
+            roles=Roles(("Li",), ("Al",), ("Cl", "O")),
             key={**key, "temperature_K": 600, "replica": 0},
             settings=Transport(discard_ps=0.0, charges=CHARGES, cutoffs_A={"Al-Li": 4.0}),
         )

@@ -30,12 +30,16 @@ from vitrion.structure.packing import random_packing
 MODELS = ("shipped", "0.3.0")
 TIMESTEP_PS = Dynamics().timestep_fs / 1000
 # A melt: 21 Å³ per atom, 43 neighbours within 6 Å.
-GLASS = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", density_guess_g_cm3=2.0)
+GLASS = Composition(
+    "LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", density_guess_g_cm3=2.0
+)
 # Light and heavy, for precision.
 PRECISION_GLASSES = (
     GLASS,
-    Composition("NaGaBr", "Na", "Ga", ("Br", "O"), "NaGaBr2.5O0.75", density_guess_g_cm3=3.71),
-    Composition("KInI", "K", "In", ("I", "O"), "KInI2.5O0.75", density_guess_g_cm3=4.18),
+    Composition(
+        "NaGaBr", ("Na",), ("Ga",), ("Br", "O"), "NaGaBr2.5O0.75", density_guess_g_cm3=3.71
+    ),
+    Composition("KInI", ("K",), ("In",), ("I", "O"), "KInI2.5O0.75", density_guess_g_cm3=4.18),
 )
 PRECISION_SEEDS = 4
 RATTLE_A = 0.25

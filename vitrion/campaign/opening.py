@@ -17,6 +17,7 @@ from vitrion.structure.compositions import (
     Composition,
     check_charges,
     read_compositions,
+    shell_pairs,
     table_path,
 )
 
@@ -104,10 +105,7 @@ def _check_cutoffs(config: Config, compositions: Mapping[str, Composition]) -> N
     used = {
         frozenset(pair)
         for row in compositions.values()
-        for pair in (
-            *((row.center, neighbor) for neighbor in (*row.ligands, row.mobile)),
-            *((row.mobile, ligand) for ligand in row.ligands),
-        )
+        for pair in shell_pairs(row.mobile, row.center, row.ligands)
     }
     for pair, cutoff_A in config.transport.cutoffs_A.items():
         if frozenset(pair.split("-")) not in used:

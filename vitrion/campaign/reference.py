@@ -97,7 +97,7 @@ def tables_reference() -> str:
 
 def _folders() -> dict[str, list[str]]:
     """Where a campaign that trains its potential writes each table."""
-    glass = Composition("LiAlCl", "Li", "Al", ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
+    glass = Composition("LiAlCl", ("Li",), ("Al",), ("Cl", "O"), "LiAlCl2.5O0.75", 2.5)
     found: dict[str, list[str]] = defaultdict(list)
     everything = Config(finetune=Finetune(model="train"))
     for job in campaign_jobs(everything, {"LiAlCl": glass}):

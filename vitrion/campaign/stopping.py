@@ -46,9 +46,12 @@ class Decision:
         rows = found.set_index("quantity")[["value", "err"]]
         errors: dict[str, float | None] = {}
         for quantity in stop_when.quantities:
-            value, err = rows.loc[quantity]
-            known = math.isfinite(err) and abs(value) > 0
-            errors[quantity] = float(err / abs(value)) if known else None
+            # Several mobile ions have one each: D_mobile:Li, D_mobile:Na.
+            names = [name for name in rows.index if name.startswith(f"{quantity}:")]
+            for name in names or [quantity]:
+                value, err = rows.loc[name]
+                known = math.isfinite(err) and abs(value) > 0
+                errors[name] = float(err / abs(value)) if known else None
         return cls(
             length_ps=length_ps,
             converged=all(e is not None and e <= stop_when.relative_error for e in errors.values()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,10 @@ from vitrion.base.text import names, numbers
 from vitrion.commands import output_folder
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from vitrion.config import Transport
+    from vitrion.transport.roles import Roles
 
 HELP = "analyse any trajectory"
 EXAMPLE = (
@@ -57,8 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-net-charge", action="store_true", help="the cell is meant to be charged"
     )
-    parser.add_argument("--mobile", required=True, help="the ion whose transport is analysed")
-    parser.add_argument("--center", help="central cation of the polyhedra (default: none)")
+    parser.add_argument(
+        "--mobile", required=True, help="the ion whose transport is analysed, or several: Li,Na"
+    )
+    parser.add_argument(
+        "--center",
+        default="",
+        help="central cation of the polyhedra, or several: Al,Ga (default: none)",
+    )
     parser.add_argument(
         "--ligands", default="", help="elements around the centre, e.g. Cl,O (default: none)"
     )
@@ -142,6 +151,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: 1.5)",
     )
 
+    parser.add_argument(
+        "--crystals",
+        default="",
+        metavar="FILE=SHARE",
+        help="crystals beside the glass in a measured sample, by share of the mass, e.g. "
+        "LiCl.cif=0.11: total S(q) and PDF of the mixture as well (default: none)",
+    )
+
 
 def run(args: argparse.Namespace) -> None:
     """Analyse and write the tables into `--out`."""
@@ -152,14 +169,20 @@ def run(args: argparse.Namespace) -> None:
 
     for option in ("temperature_K", "frame_interval_ps", "cell_volume_A3"):
         _check_number(option, getattr(args, option), least=0, strictly=True)
-    ligands = names(args.ligands)
-    if bool(args.center) != bool(ligands):
+    roles = Roles(
+        mobile=names(args.mobile),
+        center=names(args.center),
+        ligands=names(args.ligands),
+        bridges=names(args.bridges),
+    )
+    if bool(roles.center) != bool(roles.ligands):
         raise InputError(
-            "ligands" if args.center else "center",
-            args.ligands if args.center else args.center,
+            "ligands" if roles.center else "center",
+            args.ligands if roles.center else args.center,
             "give --center and --ligands together, or neither",
         )
-    settings = _settings(args, ligands)
+    settings = _settings(args, roles)
+    crystals = _crystals(args.crystals)
     source = read_files(
         args.trajectory,
         frame_interval_ps=args.frame_interval_ps,
@@ -177,14 +200,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     # The configuration's charges are whole numbers, those of other people's models need not be.
     settings = settings.model_copy(update={"charges": _charges(args.charges, source.charges)})
-    roles = Roles(
-        mobile=args.mobile, center=args.center, ligands=ligands, bridges=names(args.bridges)
-    )
     key = {
         "composition": source.formula,
-        "mobile": args.mobile,
-        "center": args.center or "",
-        "ligands": ",".join(ligands),
+        "mobile": ",".join(roles.mobile),
+        "center": ",".join(roles.center),
+        "ligands": ",".join(roles.ligands),
         "temperature_K": args.temperature_K,
         "replica": 0,
     }
@@ -195,7 +215,9 @@ def run(args: argparse.Namespace) -> None:
         key=key,
         settings=settings,
         allow_net_charge=args.allow_net_charge,
+        crystals=crystals,
         metadata={
+            "crystals": args.crystals,
             "trajectory": [str(path) for path in args.trajectory],
             "notes": list(source.notes),
         },
@@ -206,11 +228,12 @@ def run(args: argparse.Namespace) -> None:
     print(f"tables and overview.png in {args.out}")
 
 
-def _settings(args: argparse.Namespace, ligands: Sequence[str]) -> Transport:
+def _settings(args: argparse.Namespace, roles: Roles) -> Transport:
     """The options that are keys of the configuration, with their limits there, but the charges."""
     from pydantic import ValidationError
 
     from vitrion.config import Transport, input_error
+    from vitrion.structure.compositions import shell_pairs
 
     cutoffs_A = numbers("--cutoffs-A", args.cutoffs_A, "Al-Cl=2.9")
     values = {key: getattr(args, key) for key in SETTINGS} | {"cutoffs_A": cutoffs_A}
@@ -220,8 +243,7 @@ def _settings(args: argparse.Namespace, ligands: Sequence[str]) -> Transport:
         wrong = input_error(error, values, Transport)
         option = "--" + wrong.key.replace("_", "-")
         raise InputError(option, wrong.value, wrong.remedy) from None
-    used = {frozenset((args.center, s)) for s in (*ligands, args.mobile) if args.center}
-    used |= {frozenset((args.mobile, s)) for s in ligands}
+    used = {frozenset(pair) for pair in shell_pairs(roles.mobile, roles.center, roles.ligands)}
     for pair, cutoff_A in settings.cutoffs_A.items():
         if frozenset(pair.split("-")) not in used:
             known = ", ".join(sorted("-".join(sorted(elements)) for elements in used))
@@ -242,6 +264,18 @@ def _charges(text: str | None, in_file: Mapping[str, float] | None) -> dict[str,
     return {
         name: int(charge) if charge == int(charge) else charge for name, charge in in_file.items()
     }
+
+
+def _crystals(text: str) -> list[tuple[float, Atoms]]:
+    """Parse `LiCl.cif=0.11` and read the files."""
+    if not text:
+        return []
+    from vitrion.dynamics.engine import read_structure
+
+    shares = numbers("crystals", text, "LiCl.cif=0.11")
+    if sum(shares.values()) >= 1 or not all(share > 0 for share in shares.values()):
+        raise InputError("crystals", text, "give shares of the mass above 0, below 1 together")
+    return [(share, read_structure(Path(path))) for path, share in shares.items()]
 
 
 def _elements(text: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -81,7 +82,7 @@ def measure_glass(
                 _displacement_A(melted, numbers == atomic_numbers[element]),
                 "Å",
             )
-            for element in (composition.mobile, composition.center)
+            for element in (*composition.mobile, *composition.center)
         ),
         Measurement(DENSITY, _mean(density), "g/cm³"),
         Measurement(DENSITY_DRIFT, drift),
@@ -158,7 +159,7 @@ def measure_coordination(
         return []
     symbols = np.array(chemical_symbols)[numbers]
     rdf = radial_distributions(_snapshots(frames), symbols, cutoff_A=BOND_RANGE_A)
-    pairs = rdf.g.keys() & {(composition.center, ligand) for ligand in composition.ligands}
+    pairs = rdf.g.keys() & set(product(composition.center, composition.ligands))
     cutoffs_A = {
         pair: cutoff_A
         for pair, cutoff_A in first_shell_cutoffs(rdf, pairs, {}).items()
@@ -166,7 +167,7 @@ def measure_coordination(
     }
     if not cutoffs_A:
         return []
-    centers = np.flatnonzero(symbols == composition.center)
+    centers = np.flatnonzero(np.isin(symbols, composition.center))
     found = []
     for positions_A, cell_A in _snapshots(frames):
         ((i, j),) = bonds(symbols, positions_A, cell_A, cutoffs_A)

@@ -12,6 +12,7 @@ from vitrion.base.files import read_json
 from vitrion.statistics.differences import COMPARED, by_composition
 from vitrion.tables import TABLES
 from vitrion.tables.io import read_table
+from vitrion.transport.quantities import without_ion
 
 
 class CampaignTables:
@@ -94,7 +95,7 @@ class CampaignTables:
         """
         of, rows = COMPARED[compared], self.summary("trajectories")
         fits = self.summary("arrhenius")
-        fits = fits[fits["quantity"] == of.name]
+        fits = fits[without_ion(fits["quantity"]) == of.name]
         if composition is not None:
             rows, fits = (t[t["composition"] == composition] for t in (rows, fits))
         if rows.attrs.get("exclude_flagged") and (rows["flags"] != "").all():

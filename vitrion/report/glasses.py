@@ -132,7 +132,7 @@ def read_glasses(results: Path, trajectories: pd.DataFrame, cutoffs: pd.DataFram
             pair: float(mean.get(pair, BOND_OVER_RADII * _sum_of_radii_A(*pair)))
             for pair in itertools.product(centers, ligands)
         }
-        joining = Roles(row.mobile, row.center, ligands).joining
+        joining = Roles(names(row.mobile), centers, ligands).joining
         model = glass_model(atoms, centers, joining, cutoffs_A)
         named = {
             "name": row.composition,

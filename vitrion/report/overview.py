@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vitrion.report.figures.structure import neighbor_curves
-from vitrion.report.figures.transport import CONVERGING, METHODS
+from vitrion.report.figures.transport import CONVERGING, METHODS, converging
 from vitrion.report.numbers import duration, measured
 from vitrion.report.style import (
     MARKERS,
@@ -25,7 +25,7 @@ from vitrion.report.style import (
     say_nothing,
     view,
 )
-from vitrion.tables.io import TableSet, headline
+from vitrion.tables.io import TableSet, has_role, headline, site_names
 
 SHOWN_ENVIRONMENTS = 5
 LEAST_BARS = 4
@@ -80,9 +80,9 @@ def _displacements(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _structure(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
-    center = tables["trajectories"]["center"].iloc[0]
     rdf = tables["rdf"]
-    around = rdf[rdf["species"] == center] if center else rdf[rdf["species"] == rdf["neighbor"]]
+    around = rdf[has_role(rdf, "center")]
+    around = rdf[rdf["species"] == rdf["neighbor"]] if around.empty else around
     panel.set(title="g(r), neighbours within r (thin)", xlabel="r (Å)", ylabel="g(r)")
     if around.empty:
         say_nothing(panel, "no pairs to show")
@@ -102,7 +102,7 @@ def _environments(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
         return
     shown = found.nlargest(8, "fraction").iloc[::-1]
     panel.barh(
-        shown["environment"],
+        site_names(shown),
         shown["fraction"],
         xerr=shown["fraction_err"].fillna(0),
         color=color(0),
@@ -123,12 +123,13 @@ def _residence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     known = tables["residence"].dropna(subset=["tau_ps"]).nlargest(SHOWN_ENVIRONMENTS, "n_events")
     if len(known) == 2:  # one environment, which is all
         known = known[known["environment"] != "all"]
+    curves = curves.assign(site=site_names(curves))
     if known.empty:
         say_nothing(panel, "too few departures")
         return
-    for index, row in enumerate(known.itertuples()):
-        curve = curves[curves["environment"] == row.environment]
-        label = f"{row.environment}: τ = {measured(row.tau_ps, row.tau_err_ps)} ps"
+    for index, row in enumerate(known.assign(site=site_names(known)).itertuples()):
+        curve = curves[curves["site"] == row.site]
+        label = f"{row.site}: τ = {measured(row.tau_ps, row.tau_err_ps)} ps"
         panel.plot(curve["lag_ps"], curve["P"], color=color(index), label=label)
     legend_below(panel)
 
@@ -162,9 +163,10 @@ def _convergence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
     panel.set(title="convergence with length", xlabel="length used (ps)", ylabel="value over last")
     data = tables["convergence"].dropna(subset=["value"])
     limits = (-0.2, 2.2)
-    for index, (quantity, name) in enumerate(CONVERGING.items()):
-        parts = data[data["quantity"] == quantity].sort_values("length_ps")
-        if not parts.empty:
+    data = data.assign(kind=data["quantity"].map(converging))
+    for index, (kind, name) in enumerate(CONVERGING.items()):
+        of_kind = data[data["kind"] == kind].sort_values("length_ps")
+        for number, (_, parts) in enumerate(of_kind.groupby("quantity")):
             last = parts["value"].iloc[-1]
             place, values = parts["length_ps"] * (1 + 0.01 * index), parts["value"] / last
             panel.plot(place, values, color=color(index), linewidth=0.9)
@@ -176,7 +178,7 @@ def _convergence(panel: Axes, tables: dict[str, pd.DataFrame]) -> None:
                 limits=limits,
                 marker=MARKERS[index],
                 color=color(index),
-                label=name,
+                label=None if number else name,
             )
     if panel.lines:
         reference_line(panel, 1.0)

@@ -29,7 +29,7 @@ from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.glasses import read_glasses
 from vitrion.report.numbers import duration, measured
 from vitrion.tables import TABLES
-from vitrion.tables.io import headline
+from vitrion.tables.io import has_role, headline
 
 # What the report shows as tables, in this order; every table of the summary can be downloaded.
 SHOWN = {
@@ -179,13 +179,17 @@ def _key_numbers(tables: CampaignTables) -> dict[str, Any]:
     cells: dict[str, list[str]] = {name: [] for name in names_of}
     reasons: dict[str, dict[str, list[str]]] = {}
     for quantity, (symbol, unit) in KEY_NUMBERS.items():
-        found = compared[compared["compared"] == quantity].set_index("composition")
+        found = compared[compared["compared"] == quantity]
         at = found["at"].iloc[0] if len(found) and quantity not in ("sigma_300K", "Ea") else ""
         columns.append({"symbol": symbol, "unit": unit, "at": f"at {at}" if at else ""})
         for name in names_of:
-            if name in found.index:
-                row = found.loc[name]
-                cells[name].append(measured(row["value"], row["err"]))
+            here = found[found["composition"] == name].itertuples()
+            numbers = [
+                ("" if row.ion == row.mobile else f"{row.ion} ") + measured(row.value, row.err)
+                for row in here
+            ]
+            if numbers:
+                cells[name].append(", ".join(numbers))
             else:
                 cells[name].append("–")
                 why = tables.why_no_value(quantity, name)
@@ -226,7 +230,7 @@ def _facts(tables: CampaignTables) -> dict[str, str]:
     """What the campaign is, in a few numbers."""
     trajectories = tables.summary("trajectories")
     diffusion = headline(tables.summary("diffusion"))
-    mobile = diffusion[diffusion["species"] == diffusion["mobile"]]
+    mobile = diffusion[has_role(diffusion, "mobile")]
     temperatures = sorted(trajectories["temperature_K"].unique())
     atoms = sorted(trajectories["n_atoms"].unique())
     flagged = int((trajectories["flags"] != "").sum())

@@ -12,6 +12,7 @@ from scipy import optimize, stats
 
 from vitrion.statistics.glasses import one_sigma
 from vitrion.tables import COMPOSITION_KEY, TABLES
+from vitrion.transport.quantities import ion_of, without_ion
 
 LEAST_COMPOSITIONS = 3
 SIGNIFICANCE = 0.05
@@ -55,14 +56,19 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
         pooled, arrhenius: the summary's tables.
 
     Returns:
-        Composition key, `compared`, `value`, `err` (one standard error), `freedom` (degrees of
-        freedom of the errors), `at` (temperature), and `x`, `x_err`: the number that is compared, a
-        logarithm where ratios are.
+        Composition key, `ion` (the mobile ion; of a glass with several, each for itself where the
+        quantity is one of an ion), `compared`, `value`, `err` (one standard error), `freedom`
+        (degrees of freedom of the errors), `at` (temperature), and `x`, `x_err`: the number that is
+        compared, a logarithm where ratios are.
     """
     parts = []
     for compared, of in COMPARED.items():
         table = pooled if of.source == "pooled" else arrhenius
-        rows = table[table["quantity"] == of.name]
+        rows = table[without_ion(table["quantity"]) == of.name]
+        own = ion_of(rows["quantity"])
+        rows = rows.assign(ion=own.where(own != "", rows["mobile"]))
+        # The transference number of all mobile ions together.
+        rows = rows[(own == "") | (of.name != "t_mobile_einstein")]
         if of.source == "pooled":
             rows = rows.dropna(subset=["value", "comparable_err"])
             count = rows.groupby("temperature_K").size()
@@ -80,7 +86,7 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
                 width = 0.5 * np.log(rows["value_300K_high"] / rows["value_300K_low"]) / widened
                 value = rows["value_300K"]
                 rows = rows.assign(value=value, err=value * width, at=ROOM)
-        columns = [*COMPOSITION_KEY, "value", "err", "freedom", "at"]
+        columns = [*COMPOSITION_KEY, "ion", "value", "err", "freedom", "at"]
         rows = rows[columns].assign(compared=compared)
         if of.logarithm:
             rows = rows[rows["value"] > 0]
@@ -108,11 +114,12 @@ def differences(values: pd.DataFrame) -> pd.DataFrame:
     compositions from glasses.
 
     Args:
-        values: as `by_composition` gives them.
+        values: as `by_composition` gives them. Those of one ion of several are left out: two of one
+            glass are not independent.
     """
     rows = []
     for compared in COMPARED:
-        chosen = values[values["compared"] == compared]
+        chosen = values[(values["compared"] == compared) & (values["ion"] == values["mobile"])]
         base = {
             "compared": compared,
             "at": chosen["at"].iloc[0] if len(chosen) else "",

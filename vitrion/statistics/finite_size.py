@@ -15,7 +15,8 @@ from scipy.stats import t as student_t
 
 from vitrion.base.units import A2_PS_TO_CM2_S, EV_A3_TO_GPA, BOLTZMANN_eV_K
 from vitrion.tables import COMPOSITION_KEY, TABLES, TRAJECTORY_KEY
-from vitrion.tables.io import headline, typed
+from vitrion.tables.io import has_role, headline, typed
+from vitrion.transport.quantities import without_ion
 
 YEH_HUMMER = 2.837297
 QUANTITIES = ("D_mobile", "sigma_einstein", "haven_ratio")
@@ -94,10 +95,10 @@ def finite_size_table(
     """
     key = list(TRAJECTORY_KEY)
     sizes = trajectories[[*key, "n_atoms", "volume_A3"]]
-    every = found[found["quantity"].isin(QUANTITIES)].dropna(subset=["value", "err"])
+    every = found[without_ion(found["quantity"]).isin(QUANTITIES)].dropna(subset=["value", "err"])
     every = every.merge(sizes, on=key)
     flowing = headline(diffusion)
-    flowing = flowing[(flowing["species"] == flowing["center"]) & flowing["diffusive"]]
+    flowing = flowing[has_role(flowing, "center") & flowing["diffusive"]]
     rows = []
     names = [*COMPOSITION_KEY, "temperature_K", "quantity"]
     for values, group in every.groupby(names, sort=False):
@@ -114,7 +115,7 @@ def finite_size_table(
             ).any()
         )
         eta = np.nan
-        if row["quantity"] == "D_mobile" and flows:
+        if row["quantity"].startswith("D_mobile") and flows:
             eta = viscosity_mPa_s(trend.slope, float(row["temperature_K"]))
         rows.append(
             {

@@ -10,10 +10,11 @@ import csv
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from ase.data import atomic_masses, atomic_numbers
@@ -28,8 +29,8 @@ COLUMNS = {
     "formula": "one formula unit, for example LiAlCl2.5O0.75; amounts may be decimal fractions",
     "density_guess_g_cm3": "density of the crystals that it could be mixed from; packing starts "
     "below it and NPT dynamics finds the density of the glass",
-    "mobile": "the ion whose transport is asked for",
-    "center": "central cation of the polyhedra",
+    "mobile": "the ion whose transport is asked for, or several: Li,Na",
+    "center": "central cation of the polyhedra, or several: Al,Ga",
     "ligands": "elements of its first shell, for example Cl,O",
     "charges": "formal charges in e, for example Li=1,Y=3,Cl=-1,O=-2, or Co=2.5; they go before "
     "`transport.charges`",
@@ -51,9 +52,9 @@ class Composition:
 
     Attributes:
         composition: short name, used in paths and tables.
-        mobile: the ion whose transport is asked for.
-        center: central cation of the polyhedra.
-        ligands: elements of its first shell.
+        mobile: the ions whose transport is asked for, mostly one.
+        center: central cations of the polyhedra, mostly one element.
+        ligands: elements of their first shells.
         formula: one formula unit; amounts may be fractions.
         density_guess_g_cm3: density of the crystals that it could be mixed from; packing starts
             below it and NPT dynamics finds the density of the glass.
@@ -62,8 +63,8 @@ class Composition:
     """
 
     composition: str
-    mobile: str
-    center: str
+    mobile: tuple[str, ...]
+    center: tuple[str, ...]
     ligands: tuple[str, ...]
     formula: str
     density_guess_g_cm3: float
@@ -75,10 +76,14 @@ class Composition:
         """The columns that identify the composition in tables."""
         return {
             "composition": self.composition,
-            "mobile": self.mobile,
-            "center": self.center,
+            "mobile": ",".join(self.mobile),
+            "center": ",".join(self.center),
             "ligands": ",".join(self.ligands),
         }
+
+    def column(self, name: str) -> object:
+        """A column of the table: roles as they are written there, other columns as read."""
+        return self.key.get(name, getattr(self, name))
 
     @cached_property
     def amounts(self) -> dict[str, Fraction]:
@@ -233,12 +238,15 @@ def check_charges(
             _written(composition.charges),
             f"no charge of {', '.join(missing)}; add {example} here or to transport.charges",
         )
-    if charges[composition.mobile] == 0:
-        raise InputError(
-            f"charges {where}",
-            _written(composition.charges),
-            f"{composition.mobile} is the mobile ion, so its charge cannot be 0",
-        )
+    for ion in composition.mobile:
+        if charges[ion] == 0:
+            raise InputError(
+                f"charges {where}",
+                _written(composition.charges),
+                f"{ion} is a mobile ion, so its charge cannot be 0",
+            )
+    named = [*composition.mobile, *composition.center, *composition.ligands]
+    refuse_cations_without_role(composition.amounts, named, charges, where=f" {where}")
     if net := composition.net_charge(defaults):
         used = _written({element: charges[element] for element in composition.amounts})
         raise InputError(
@@ -246,6 +254,42 @@ def check_charges(
             composition.formula,
             f"not neutral with {used} ({float(net):+g} e); correct the formula or the charges",
         )
+
+
+def shell_pairs(
+    mobile: Sequence[str], center: Sequence[str], ligands: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Pairs of elements whose first shells an analysis needs; none without a central cation."""
+    if not center:
+        return []
+    return [*product(center, (*ligands, *mobile)), *product(mobile, ligands)]
+
+
+def refuse_cations_without_role(
+    elements: Iterable[str], named: Sequence[str], charges: Mapping[str, float], where: str = ""
+) -> None:
+    """Refuse a cation that is neither mobile nor a centre nor a ligand.
+
+    No bond would hold it, so that it would count as a free carrier of its whole charge in the
+    cluster Nernst-Einstein conductivity.
+
+    Args:
+        elements: those of the system.
+        named: those with a role.
+        charges: formal charge of each element in e.
+        where: of which table's row, for the message.
+
+    Raises:
+        InputError: names the cation and the remedy.
+    """
+    for element in elements:
+        if element not in named and charges[element] > 0:
+            raise InputError(
+                f"center{where}",
+                element,
+                f"{element}{charges[element]:+g} has no role and would count as a free carrier; "
+                "name it among the central cations (center), or else with mobile or ligands",
+            )
 
 
 def _written(charges: Mapping[str, float]) -> str:
@@ -283,12 +327,8 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
     roles = {}
     for role in ROLES:
         roles[role] = given = names(row[role])
-        if not given or (role != "ligands" and len(given) > 1):
-            raise InputError(
-                where(role),
-                row[role],
-                "name one element" + " or more" * (role == "ligands"),
-            )
+        if not given:
+            raise InputError(where(role), row[role], "name one element or more")
         for element in given:
             _check_element(element, where(role))
             if element not in elements:
@@ -297,12 +337,14 @@ def _composition(row: dict[str, str], path: Path) -> Composition:
                     element,
                     f"not in the formula {row['formula']}; name one of {', '.join(elements)}",
                 )
-    (mobile,), (center,), ligands = roles.values()
-    if len({mobile, center, *ligands}) < 2 + len(ligands):
+    mobile, center, ligands = roles.values()
+    every = [*mobile, *center, *ligands]
+    if len(set(every)) < len(every):
         raise InputError(
             where("ligands"),
             ",".join(ligands),
-            f"the mobile ion ({mobile}), the central cation ({center}) and each ligand must differ",
+            f"the mobile ion ({','.join(mobile)}), the central cation ({','.join(center)}) and "
+            "each ligand must differ",
         )
     charges = numbers(where("charges"), row.get("charges", ""), "Li=1,O=-2")
     for element in charges:

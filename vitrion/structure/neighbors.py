@@ -88,8 +88,7 @@ def bond_vectors(
     symbols: Sequence[str] | np.ndarray,
     positions_A: np.ndarray,
     cell_A: np.ndarray,
-    center: str,
-    lengths_A: Mapping[str, float],
+    lengths_A: Mapping[tuple[str, str], float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the centres with other elements, each once.
 
@@ -97,8 +96,8 @@ def bond_vectors(
         symbols: (atoms,) element of each atom.
         positions_A: (atoms, 3).
         cell_A: (3, 3).
-        center: element of the centres.
-        lengths_A: the length in Å below which a centre is bonded to each other element.
+        lengths_A: the length in Å below which they are bonded, by elements of the centre and of the
+            other atom; no element is both.
 
     Returns:
         Centres (bonds,), the other atoms (bonds,), vectors from the centre in Å (bonds, 3), and the
@@ -108,15 +107,16 @@ def bond_vectors(
     search_A = _search_radius_A(positions_A, cell_A, max(lengths_A.values()))
     lists = _neighbor_list(search_A, full_list=False)
     i, j, vectors_A, shifts = lists.compute(positions_A, cell_A, True, "ijDS")
-    limit_A = np.zeros(len(symbols))
-    for element, length_A in lengths_A.items():
-        limit_A[symbols == element] = length_A
-    is_center = symbols == center
-    outward = is_center[i]
+    elements, kinds = np.unique(symbols, return_inverse=True)
+    number = {element: place for place, element in enumerate(elements.tolist())}
+    limit_A = np.zeros((len(elements), len(elements)))
+    for (center, other), length_A in lengths_A.items():
+        limit_A[number[center], number[other]] = length_A
+    outward = np.isin(symbols, [center for center, _ in lengths_A])[i]
     centers, others = np.where(outward, i, j), np.where(outward, j, i)
     sign = np.where(outward, 1, -1)[:, None]
     squared_A2 = np.einsum("bx,bx->b", vectors_A, vectors_A)
-    bonded = is_center[centers] & (squared_A2 < limit_A[others] ** 2)
+    bonded = squared_A2 < limit_A[kinds[centers], kinds[others]] ** 2
     return (
         centers[bonded].astype(np.int64),
         others[bonded].astype(np.int64),

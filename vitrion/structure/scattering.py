@@ -7,7 +7,8 @@ Definitions after Faber and Ziman, Philos. Mag. 11, 153 (1965), and Keen, J. App
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,6 +30,10 @@ Q_BIN_1_A = 0.06
 VECTORS_PER_BIN = 24
 # Phases that are held in memory at a time.
 PHASES = 500_000
+# Of a crystal's atoms along one direction, about that of alkali halides at room temperature
+# (B = 8π²u² = 1.2 Å²), and the least atoms of which its g(r) is taken.
+DISPLACEMENT_A2 = 0.015
+SUPERCELL_ATOMS = 1000
 
 
 @cache
@@ -138,10 +143,7 @@ def structure_factor(
         q_max_1_A: largest q.
         vectors_per_bin: most vectors of a bin `Q_BIN_1_A` wide, chosen at random.
     """
-    species = tuple(dict.fromkeys(symbols))
-    atoms = [np.flatnonzero(np.asarray(symbols) == s) for s in species]
-    order = np.concatenate(atoms)
-    starts = np.cumsum([0, *map(len, atoms[:-1])])
+    species, order, starts = _by_species(symbols)
     miller = np.empty((0, 3))
     lengths, sums, n_frames = np.empty(0), np.empty(0), 0
     for positions_A, cell_A in frames:
@@ -159,11 +161,92 @@ def structure_factor(
         n_frames += 1
     return StructureFactor(
         species=species,
-        counts=np.array([len(a) for a in atoms]),
+        counts=np.diff([*starts, len(order)]),
         lengths_1_A=lengths / n_frames,
         density=sums / (n_frames * len(order)),
         n_frames=n_frames,
     )
+
+
+def powder(
+    positions_A: np.ndarray,
+    cell_A: np.ndarray,
+    symbols: Sequence[str],
+    *,
+    displacement_A2: float = DISPLACEMENT_A2,
+    q_max_1_A: float = Q_MAX_1_A,
+) -> StructureFactor:
+    """Powder pattern of a crystal, its Bragg peaks as wide as the bins of a glass's S(q).
+
+    A reciprocal vector G of the unit cell stands for a volume (2π)³/V. Its |F(G)|² spreads over the
+    shell of its bin. Atoms are displaced independently: exp(−q²u²) is left of each peak, and the
+    rest is even.
+
+    Args:
+        positions_A, cell_A, symbols: of a unit cell or of any supercell.
+        displacement_A2: u², mean squared displacement of an atom along one direction.
+        q_max_1_A: largest q.
+
+    Returns:
+        With a vector in the middle of every bin.
+    """
+    species, order, starts = _by_species(symbols)
+    cell_A = np.asarray(cell_A, dtype=float)
+    miller = _vectors(cell_A, q_max_1_A + Q_BIN_1_A / 2, sys.maxsize)
+    inverse = np.linalg.inv(cell_A)
+    q_1_A = 2 * np.pi * np.linalg.norm(miller @ inverse.T, axis=1)
+    rho = _amplitudes(miller, (np.asarray(positions_A)[order] @ inverse) % 1.0, starts)
+    n_bins = round(q_max_1_A / Q_BIN_1_A)
+    bins = np.round(q_1_A / Q_BIN_1_A).astype(int)
+    middles = np.arange(n_bins + 1) * Q_BIN_1_A
+    shells = 4 * np.pi * (middles**2 + Q_BIN_1_A**2 / 12) * Q_BIN_1_A
+    volume = (2 * np.pi) ** 3 / abs(np.linalg.det(cell_A))
+    counts = np.diff([*starts, len(order)])
+    damped = np.exp(-(middles**2) * displacement_A2)
+    density = np.zeros((len(species), len(species), n_bins + 1))
+    for i, j in product(range(len(species)), repeat=2):
+        # One of each pair k and −k is there.
+        F2 = 2 * (rho[:, i] * rho[:, j].conj()).real / len(order)
+        density[i, j] = damped * np.bincount(bins, F2, n_bins + 1)[: n_bins + 1] * volume / shells
+        density[i, j] += (1 - damped) * counts[i] / len(order) * (i == j)
+    return StructureFactor(species, counts, middles[1:], density[..., 1:], n_frames=1)
+
+
+def displaced_supercell(
+    positions_A: np.ndarray,
+    cell_A: np.ndarray,
+    symbols: Sequence[str],
+    *,
+    n_frames: int,
+    displacement_A2: float = DISPLACEMENT_A2,
+    seed: int = 0,
+) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Frames of a crystal whose atoms are displaced at random, for g(r).
+
+    Args:
+        positions_A, cell_A, symbols, displacement_A2: as of `powder`.
+        n_frames: frames.
+        seed: of the displacements.
+
+    Returns:
+        Symbols of a supercell of `SUPERCELL_ATOMS` or more, and its frames (positions, cell).
+    """
+    edge = int(np.ceil((SUPERCELL_ATOMS / len(symbols)) ** (1 / 3)))
+    cells = np.stack(np.meshgrid(*[np.arange(edge)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    sites_A = (np.asarray(positions_A) + (cells @ cell_A)[:, None]).reshape(-1, 3)
+    rng, large_A = np.random.default_rng(seed), edge * np.asarray(cell_A)
+    width_A = np.sqrt(displacement_A2)
+    frames = ((sites_A + rng.normal(0, width_A, sites_A.shape), large_A) for _ in range(n_frames))
+    return list(symbols) * len(cells), frames
+
+
+def _by_species(
+    symbols: Sequence[str] | np.ndarray,
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Elements, an order of the atoms by element (atoms,), and where each element starts in it."""
+    species = tuple(dict.fromkeys(symbols))
+    atoms = [np.flatnonzero(np.asarray(symbols) == s) for s in species]
+    return species, np.concatenate(atoms), np.cumsum([0, *map(len, atoms[:-1])])
 
 
 def _vectors(cell_A: np.ndarray, q_max_1_A: float, most: int) -> np.ndarray:
@@ -277,3 +360,32 @@ def mixture(
         mean += n * (c @ f)
         mean_of_squares += n * (c @ f**2)
     return 1 + (coherent - mean_of_squares) / atoms / (mean / atoms) ** 2
+
+
+def mixture_pdf(
+    phases: Sequence[tuple[float, TotalPdf]],
+    counts: Sequence[Mapping[str, int]],
+    masses_u: Mapping[str, float],
+    radiation: Radiation,
+) -> np.ndarray:
+    """G(r) of a powder of several phases in 1/Å², (bins,).
+
+    Each phase's own G adds with its share of the atoms and its ⟨f⟩², over ⟨f⟩² of all atoms.
+
+    Args:
+        phases: weight (any unit) and total PDF of each, at the same distances.
+        counts: atoms of each element in the cell of each phase.
+        masses_u: of each element.
+        radiation: neutron or x-ray.
+    """
+    total, atoms, amplitude = np.zeros_like(phases[0][1].r_A), 0.0, 0.0
+    for (weight, pdf), of in zip(phases, counts, strict=True):
+        n = sum(of.values())
+        f = sum(
+            k * float(scattering_amplitude(s, np.zeros(1), radiation)[0]) for s, k in of.items()
+        )
+        share = weight * n / sum(k * masses_u[s] for s, k in of.items())
+        total += share * (f / n) ** 2 * pdf.G_1_A2
+        atoms += share
+        amplitude += share * f / n
+    return total * atoms / amplitude**2

@@ -37,8 +37,8 @@ def _real(unit: str, meaning: str) -> Column:
 # The key of a trajectory; the first columns of every table of the transport analysis.
 TRAJECTORY_KEY = {
     "composition": _text("name of the composition"),
-    "mobile": _text("mobile ion"),
-    "center": _text("central cation of the polyhedra"),
+    "mobile": _text("mobile ion, or several: Li,Na"),
+    "center": _text("central cation of the polyhedra, or several: Al,Ga"),
     "ligands": _text("elements of its first shell, for example Cl,O"),
     "temperature_K": Column("int64", "K", "temperature of the production run"),
     "replica": _count("independent glass"),
@@ -47,13 +47,16 @@ COMPOSITION_KEY = {name: TRAJECTORY_KEY[name] for name in list(TRAJECTORY_KEY)[:
 
 _FRAME = {
     "frame": _text(
-        "frame of reference: network (mean of all ions but the mobile one) or center_of_mass"
+        "frame of reference: network (mean of all ions but the mobile ones) or center_of_mass"
     )
 }
 _STANDARD_ERROR = "one standard error"
+_ION = {"species": _text("mobile ion")}
+_CENTER = {"center_element": _text("element of the central cation")}
 _QUANTITIES = (
     "D_mobile or D_<element> (cm²/s), sigma_<method> (mS/cm), t_mobile_<method>, haven_ratio, "
-    "environment:<name> (fraction), residence:<name> (ps), D_tau:<name> (Å²)"
+    "environment:<name> (fraction), residence:<name> (ps), D_tau:<name> (Å²); of "
+    "several mobile ions D_mobile:<ion>"
 )
 _EVALUATED = {
     "model": _text("pretrained (0.3.0 or r2scan), start, fine-tuned, ... as evaluated"),
@@ -119,11 +122,19 @@ TABLES: dict[str, dict[str, Column]] = {
         "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
         "sigma_mS_cm": _real("mS/cm", "ionic conductivity"),
         "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
-        "t_mobile": _real("", "transference number of the mobile ion"),
+        "t_mobile": _real("", "transference number of the mobile ion (of all of them together)"),
         "t_mobile_err": _real("", _STANDARD_ERROR),
         "not_diffusive": _text(
             "nernst_einstein: elements that do not diffuse, whose part is bounded in the error"
         ),
+    },
+    "transference": {
+        **TRAJECTORY_KEY,
+        **_FRAME,
+        "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
+        "species": _text("element"),
+        "t": _real("", "transference number of the element; they sum to 1"),
+        "t_err": _real("", _STANDARD_ERROR),
     },
     "onsager": {
         **TRAJECTORY_KEY,
@@ -158,6 +169,7 @@ TABLES: dict[str, dict[str, Column]] = {
     "haven": {
         **TRAJECTORY_KEY,
         **_FRAME,
+        **_ION,
         "haven_ratio": _real("", "Haven ratio of the mobile ion, L_self / L"),
         "haven_ratio_err": _real("", _STANDARD_ERROR),
     },
@@ -178,7 +190,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "largest_share": _real("", "mean share of the atoms in the largest cluster"),
         "sigma_mS_cm": _real("mS/cm", "cluster Nernst-Einstein conductivity"),
         "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
-        "t_mobile": _real("", "transference number of the mobile ion"),
+        "t_mobile": _real("", "transference number of the mobile ion (of all of them together)"),
         "t_mobile_err": _real("", _STANDARD_ERROR),
     },
     "rdf": {
@@ -191,22 +203,26 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "structure_factor": {
         **TRAJECTORY_KEY,
-        "of": _text("pair of elements (Al-Cl: partial), or neutron or x-ray (total)"),
+        "of": _text(
+            "pair of elements (Al-Cl: partial), neutron or x-ray (total), or neutron, mixture "
+            "(with crystals beside the glass)"
+        ),
         "q_1_A": _real("1/Å", "length of the scattering vector"),
         "S": _real("", "structure factor after Faber and Ziman, 1 without order"),
-        "S_err": _real("", _STANDARD_ERROR + "; NaN where there is one reciprocal vector"),
+        "S_err": _real("", _STANDARD_ERROR + "; NaN of mixtures and of one reciprocal vector"),
     },
     "total_pdf": {
         **TRAJECTORY_KEY,
-        "radiation": _text("neutron or x-ray"),
+        "radiation": _text("neutron or x-ray; neutron, mixture: with crystals beside the glass"),
         "r_A": _real("Å", "distance (middle of the bin)"),
-        "g": _real("", "g(r) of all pairs, weighted by their scattering"),
+        "g": _real("", "g(r) of all pairs, weighted by their scattering; NaN of mixtures"),
         "G_1_A2": _real("1/Å²", "reduced PDF G(r) = 4 pi r rho (g - 1)"),
     },
     "coordination": {
         **TRAJECTORY_KEY,
+        **_CENTER,
         "environment": _text("ligands in the centre's first shell, for example Cl3O1"),
-        "fraction": _real("", "mean fraction of the centres"),
+        "fraction": _real("", "mean fraction of the centres of this element"),
         "fraction_err": _real("", _STANDARD_ERROR),
     },
     "network": {
@@ -242,6 +258,8 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "residence": {
         **TRAJECTORY_KEY,
+        **_ION,
+        **_CENTER,
         **_SURVIVAL,
         "tau_intermittent_ps": _real(
             "ps", "relaxation time of the intermittent correlation; NaN without a plateau"
@@ -250,6 +268,8 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "residence_sensitivity": {
         **TRAJECTORY_KEY,
+        **_ION,
+        **_CENTER,
         "cutoff_shift_A": _real("Å", "added to the cutoff of central cation and mobile ion"),
         "tau_ps": _real("ps", "residence time over all environments, at the first 32 cations"),
         "tau_err_ps": _real("ps", _STANDARD_ERROR),
@@ -257,9 +277,11 @@ TABLES: dict[str, dict[str, Column]] = {
         "dwell_err_ps": _real("ps", _STANDARD_ERROR),
         "n_events": _count("departures seen"),
     },
-    "environment_lifetimes": {**TRAJECTORY_KEY, **_SURVIVAL},
+    "environment_lifetimes": {**TRAJECTORY_KEY, **_CENTER, **_SURVIVAL},
     "residence_curve": {
         **TRAJECTORY_KEY,
+        **_ION,
+        **_CENTER,
         "environment": _text("environment of the centre at the start"),
         "lag_ps": _real("ps", "time since the start"),
         "P": _real("", "probability to be still in contact (continuous)"),

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from vitrion import __version__
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
+from vitrion.base.text import names
 from vitrion.tables.catalogue import TABLES, TRANSPORT_TABLES
 
 # The table that stands for an analysis: it names the others.
@@ -37,6 +38,36 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
     frames = table["frame"].unique()
     frame = "network" if "network" in frames else frames[0]
     return table[table["frame"] == frame].reset_index(drop=True)
+
+
+def has_role(table: pd.DataFrame, role: str, column: str = "species") -> pd.Series:
+    """Which rows of a transport table are of an element with a role, (rows,) bool.
+
+    Args:
+        table: with the column of the role, which may name several elements.
+        role: mobile, center or ligands.
+        column: names the element of each row.
+    """
+    pairs = zip(table[column], table[role], strict=True)
+    return pd.Series([s in names(elements) for s, elements in pairs], table.index, dtype=bool)
+
+
+def several(table: pd.DataFrame, role: str) -> pd.Series:
+    """Which rows are of a composition with several elements of a role, (rows,) bool."""
+    return table[role].str.contains(",", regex=False).astype(bool)
+
+
+def site_names(table: pd.DataFrame) -> pd.Series:
+    """Environments by name: Cl3O1, or Al:Cl3O1 and Li:Al:Cl3O1 where there are several.
+
+    Args:
+        table: with the columns `environment`, `center_element` and, of residence, `species`.
+    """
+    found = table["environment"]
+    for column, role in (("center_element", "center"), ("species", "mobile")):
+        if column in table:
+            found = found.mask(several(table, role), table[column] + ":" + found)
+    return found
 
 
 def write_table(

@@ -111,7 +111,7 @@ def check_glass(
         return found.get(quantity, Measurement(quantity, math.nan))
 
     checks = [Check.of(measured(PROTOCOL_DONE), LEAST_PROTOCOL_DONE, math.inf)]
-    for element in (composition.mobile, composition.center):
+    for element in (*composition.mobile, *composition.center):
         displacement = measured(f"{MELT_DISPLACEMENT} {element}")
         checks.append(Check.of(displacement, limits.least_melt_displacement_A, math.inf))
     ratio = measured(DENSITY).value / composition.density_guess_g_cm3

@@ -219,7 +219,7 @@ class Trajectory:
         *,
         discard_ps: float = 0.0,
         reference_frame: ReferenceFrame = "center_of_mass",
-        mobile: str | None = None,
+        mobile: Sequence[str] = (),
         scratch: Path | None = None,
     ) -> Trajectory:
         """Stream a source into a trajectory.
@@ -228,7 +228,7 @@ class Trajectory:
             source: the frames.
             discard_ps: left out at the start (equilibration).
             reference_frame: centre of mass of all atoms, mean of all but `mobile`, or as it is.
-            mobile: element that does not belong to the framework.
+            mobile: elements that do not belong to the framework.
             scratch: folder of the scratch file; 12 bytes per atom and frame, and as many again
                 where the cell changes.
 
@@ -285,13 +285,13 @@ class Trajectory:
         constant = np.allclose(cells_A, cells_A[0], rtol=0, atol=1e-9)
         self.cells_A = cells_A[:1] if constant else cells_A
 
-    def _drift_weights(self, mobile: str | None) -> np.ndarray:
+    def _drift_weights(self, mobile: Sequence[str]) -> np.ndarray:
         weights = self.masses_u.copy()
         if self.reference_frame == "none":
             return np.zeros_like(weights)
         if self.reference_frame == "framework":
             # Every atom alike, as in kinisi: a lattice has sites, not masses.
-            weights = (self.symbols != mobile).astype(float)
+            weights = (~np.isin(self.symbols, mobile)).astype(float)
             if not weights.any():
                 raise InputError(
                     "reference_frame", "framework", "all atoms are mobile; use center_of_mass"

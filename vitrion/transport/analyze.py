@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
+from ase import Atoms
 
 from vitrion.base.progress import Progress
 from vitrion.config import Transport
@@ -21,6 +22,7 @@ from vitrion.trajectory.metadata import TrajectoryKey
 from vitrion.trajectory.unwrapping import Source, Trajectory
 from vitrion.transport.measure import (
     measure,
+    measure_crystal,
     measure_hopping,
     measure_shorter,
     measure_structure,
@@ -52,7 +54,7 @@ def analyze_trajectory(
     Args:
         segments: H5MD segments in order.
         out: folder of the tables.
-        composition: gives mobile ion, central cation, ligands and charges of its own.
+        composition: gives mobile ions, central cations, ligands and charges of its own.
         temperature_K, replica: the rest of the trajectory's key.
         settings: the configuration's section.
         metadata: goes into every table's file metadata.
@@ -93,6 +95,7 @@ def analyze_source(
     flags: Sequence[str] = (),
     run: Mapping[str, float] | None = None,
     allow_net_charge: bool = False,
+    crystals: Sequence[tuple[float, Atoms]] = (),
 ) -> None:
     """Analyse any trajectory and write its tables into a folder, in place of earlier ones.
 
@@ -100,7 +103,7 @@ def analyze_source(
         source: frames, from `vitrion.trajectory.sources`.
         out: folder of the tables, and of the scratch file meanwhile.
         roles: which element does what; tables that need a central cation or ligands are left out
-            where there is none, and so are those of conductivities where the mobile ion has no
+            where there is none, and so are those of conductivities where the mobile ions have no
             charge.
         key: values of the trajectory key columns; `temperature_K` may be a fraction.
         settings: the configuration's section.
@@ -108,6 +111,7 @@ def analyze_source(
         flags: checks that the run failed.
         run: mean_temperature_K, wall_hours and steps_per_s where known.
         allow_net_charge: whether the cell may be charged.
+        crystals: what a measured sample holds beside the glass: share of its mass, and a cell.
 
     Raises:
         InputError: roles or charges that do not fit, or frames that cannot be used.
@@ -122,6 +126,7 @@ def analyze_source(
         flags=flags,
         run=run,
         allow_net_charge=allow_net_charge,
+        crystals=crystals,
     )
     described = {
         **(metadata or {}),
@@ -142,14 +147,15 @@ def transport_tables(
     flags: Sequence[str] = (),
     run: Mapping[str, float] | None = None,
     allow_net_charge: bool = False,
+    crystals: Sequence[tuple[float, Atoms]] = (),
 ) -> dict[str, pd.DataFrame]:
     """The tables of `analyze_source` by name, with notes for their file metadata in `attrs`."""
     roles.check(source.symbols, settings.charges, allow_net_charge=allow_net_charge)
-    is_charged = settings.charges[roles.mobile] != 0
+    is_charged = settings.charges[roles.mobile[0]] != 0
     if not is_charged:
         # Charges only weigh the elements in sums of charge, which are left out below.
-        logger.info("%s has no charge: no conductivity", roles.mobile)
-        charges = {**settings.charges, roles.mobile: 1}
+        logger.info("%s: no charge, no conductivity", ", ".join(roles.mobile))
+        charges = {**settings.charges, **dict.fromkeys(roles.mobile, 1)}
         settings = settings.model_copy(update={"charges": charges})
     temperature_K, key = _temperature(key)
     with (
@@ -182,6 +188,10 @@ def transport_tables(
             trajectory, measured, roles, settings, temperature_K=temperature_K
         )
         progress.update()
+    if crystals:
+        phases = [measure_crystal(cell, weight, settings) for weight, cell in crystals]
+        structure = replace(structure, crystals=tuple(phases))
+        measured = replace(measured, structure=structure)
     tables = all_rows(measured, shorter, key, roles=roles, settings=settings, flags=flags, run=run)
     return tables if is_charged else without_charge(tables)
 

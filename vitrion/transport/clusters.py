@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from vitrion.transport.blocks import (
 )
 from vitrion.transport.diffusion import slope_weights
 from vitrion.transport.msd import relative_covariance
-from vitrion.transport.network import components
+from vitrion.transport.network import components_of_frames
 
 # Snapshots in which clusters are found; their positions are kept in memory.
 CLUSTER_FRAMES = 500
@@ -40,7 +41,7 @@ class Clusters:
         charge: (types,) in e.
         mean_count: (types,) α_c, mean number in the cell.
         D_A2_ps: (types,) of the cluster's centre of mass.
-        conduction: Σ_c z_c² α_c D_c, and the mobile ions' share Σ_c z_A n_A z_c α_c D_c, Å²/ps.
+        conduction: Σ_c z_c² α_c D_c, and of each element a its part Σ_c z_a n_a z_c α_c D_c, Å²/ps.
         largest_share: mean share of the atoms in a snapshot's largest cluster.
     """
 
@@ -56,12 +57,16 @@ class Clusters:
     @property
     def nernst_einstein(self) -> tuple[float, float]:
         """Σ_c z_c² α_c D_c in Å²/ps and its error."""
-        return self.conduction.combination(np.array([1.0, 0.0]))
+        return self.conduction.combination(self._factors([0]))
 
-    @property
-    def transference(self) -> tuple[float, float]:
-        """The mobile ion's transference number and its error."""
-        return self.conduction.ratio(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    def transference(self, *elements: int) -> tuple[float, float]:
+        """Transference number of some elements (places in `species`) together, and its error."""
+        return self.conduction.ratio(self._factors([1 + a for a in elements]), self._factors([0]))
+
+    def _factors(self, places: Sequence[int]) -> np.ndarray:
+        out = np.zeros(1 + len(self.species))
+        out[list(places)] = 1
+        return out
 
     def formula(self, row: int) -> str:
         """Formula of a cluster type, e.g. AlCl3O1."""
@@ -76,7 +81,6 @@ def clusters(
     trajectory: Trajectory,
     *definitions: Mapping[tuple[str, str], float],
     charges: Mapping[str, float],
-    mobile: str,
     fit_start: int,
     fit_stop: int,
     drifts_A: Sequence[np.ndarray],
@@ -90,7 +94,6 @@ def clusters(
         trajectory: the trajectory.
         definitions: the length in Å below which two elements are bonded, by pair of elements.
         charges: formal charge of each element.
-        mobile: element whose share of the conduction is wanted.
         fit_start, fit_stop: first and last lag of the fit in frames.
         drifts_A: (frames, 3) displacement of each frame of reference.
 
@@ -103,20 +106,23 @@ def clusters(
     first = min(-(-fit_start // stride), max(last // 2, 1))
     lags = np.unique(np.geomspace(first, last, CLUSTER_LAGS).round().astype(int))
     found = [_Types(trajectory) for _ in definitions]
-    for _, positions_A, cell_A in trajectory.snapshots(frames):
-        by_definition = bonds(trajectory.symbols, positions_A, cell_A, *definitions)
-        for types, (i, j) in zip(found, by_definition, strict=True):
-            types.add(*components(trajectory.n_atoms, i, j))
+    every = (
+        pairs
+        for _, positions_A, cell_A in trajectory.snapshots(frames)
+        for pairs in bonds(trajectory.symbols, positions_A, cell_A, *definitions)
+    )
+    by_definition = cycle(found)
+    for component in components_of_frames(trajectory.n_atoms, every):
+        next(by_definition).add(component)
     displacement_A = trajectory.displacements_A(frames)
     z = np.array([charges[s] for s in trajectory.species])
-    a = trajectory.species.index(mobile)
     interval_ps = stride * trajectory.frame_interval_ps
     by_frame: list[list[Clusters]] = []
     for drift_A in drifts_A:
         relative_A = displacement_A - drift_A[frames][:, None]
         by_frame.append(
             [
-                _follow_centers(types, relative_A, lags, interval_ps, trajectory.masses_u, z, a)
+                _follow_centers(types, relative_A, lags, interval_ps, trajectory.masses_u, z)
                 for types in (found[:1] if by_frame else found)
             ]
         )
@@ -130,7 +136,6 @@ def _follow_centers(
     interval_ps: float,
     masses_u: np.ndarray,
     charges: np.ndarray,
-    mobile: int,
 ) -> Clusters:
     """Follow the centres of the clusters found in each snapshot.
 
@@ -141,25 +146,29 @@ def _follow_centers(
         interval_ps: between snapshots.
         masses_u: (atoms,).
         charges: (species,) in e.
-        mobile: number of the mobile species.
     """
     n_frames = len(displacement_A)
     counts = np.array(list(found.types))
     charge = counts @ charges
-    conducts = np.stack([charge**2, charge * counts[:, mobile] * charges[mobile]]).astype(float)
+    conducts = np.vstack([charge**2, charge * (counts * charges).T]).astype(float)
     alpha = np.bincount(np.concatenate(found.kinds), minlength=len(counts)) / n_frames
     squared, seen = np.zeros((len(lags), len(counts))), np.zeros((len(lags), len(counts)))
-    sums, terms = np.zeros((BLOCKS, len(lags), 2)), np.zeros((BLOCKS, len(lags)))
+    sums, terms = np.zeros((BLOCKS, len(lags), len(conducts))), np.zeros((BLOCKS, len(lags)))
     for row, (component, kinds) in enumerate(zip(found.components, found.kinds, strict=True)):
         block = row * BLOCKS // n_frames
-        cluster_u = np.bincount(component, masses_u)
-        for column, lag in enumerate(lags[lags < n_frames - row]):
-            moment = masses_u * (displacement_A[row + lag] - displacement_A[row]).T
-            r2 = sum((np.bincount(component, part) / cluster_u) ** 2 for part in moment)
-            squared[column] += np.bincount(kinds, r2, len(counts))
-            seen[column] += np.bincount(kinds, minlength=len(counts))
-            sums[block, column] += conducts[:, kinds] @ r2
-            terms[block, column] += 1
+        later = row + lags[lags < n_frames - row]
+        columns = slice(len(later))
+        order = np.argsort(component, kind="stable")
+        starts = np.searchsorted(component[order], np.arange(len(kinds)))
+        weights = masses_u[order] / np.bincount(component, masses_u)[component[order]]
+        moved_A = (displacement_A[later] - displacement_A[row])[:, order] * weights[:, None]
+        r2 = np.square(np.add.reduceat(moved_A, starts, axis=1)).sum(axis=2)
+        of_type = kinds + len(counts) * np.arange(len(later))[:, None]
+        shape, size = (len(later), len(counts)), len(later) * len(counts)
+        squared[columns] += np.bincount(of_type.ravel(), r2.ravel(), size).reshape(shape)
+        seen[columns] += np.bincount(kinds, minlength=len(counts))
+        sums[block, columns] += r2 @ conducts[:, kinds].T
+        terms[block, columns] += 1
     slope = slope_weights(lags, n_frames, float(alpha.sum()), slice(None)) / (6 * interval_ps)
     with np.errstate(invalid="ignore", divide="ignore"):
         msd_A2 = squared / seen
@@ -193,8 +202,9 @@ class _Types:
         self.components: list[np.ndarray] = []
         self.kinds: list[np.ndarray] = []
 
-    def add(self, n_clusters: int, component: np.ndarray) -> None:
-        n_species = len(self.species)
+    def add(self, component: np.ndarray) -> None:
+        """Add a snapshot: the cluster of each atom (atoms,)."""
+        n_species, n_clusters = len(self.species), int(component.max()) + 1
         counts = np.bincount(
             component * n_species + self.kind_of_atom, minlength=n_clusters * n_species
         ).reshape(n_clusters, n_species)
@@ -211,7 +221,7 @@ class _Types:
 
 
 def bonded_pairs(
-    center: str, ligands: Sequence[str], cutoffs_A: Mapping[tuple[str, str], float]
+    centers: Sequence[str], ligands: Sequence[str], cutoffs_A: Mapping[tuple[str, str], float]
 ) -> dict[tuple[str, str], float]:
-    """Bonds of a centre with its ligands: their first-shell cutoffs by pair of elements."""
-    return {(center, ligand): cutoffs_A[center, ligand] for ligand in ligands}
+    """Bonds of centres with their ligands: their first-shell cutoffs by pair of elements."""
+    return {pair: cutoffs_A[pair] for pair in product(centers, ligands)}

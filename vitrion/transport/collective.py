@@ -156,13 +156,14 @@ class Onsager:
         """L_aa^self / L_aa and its error."""
         return self.joint.ratio(self.own(a), self.L(a, a))
 
-    def transference(self, a: int) -> tuple[float, float]:
-        """Σ_b L_ab / Σ_cb L_cb and its error."""
-        return self.joint.ratio(self.row(a), self.einstein)
+    def transference(self, *elements: int) -> tuple[float, float]:
+        """Σ_ab L_ab / Σ_cb L_cb, a over some elements (places in `species`), and its error."""
+        return self.joint.ratio(np.sum([self.row(a) for a in elements], axis=0), self.einstein)
 
-    def transference_nernst_einstein(self, a: int) -> tuple[float, float]:
-        """L_aa^self / Σ_b L_bb^self and its error."""
-        return self.joint.ratio(self.own(a), self.nernst_einstein)
+    def transference_nernst_einstein(self, *elements: int) -> tuple[float, float]:
+        """Σ_a L_aa^self / Σ_b L_bb^self, a over some elements, and its error."""
+        own = np.sum([self.own(a) for a in elements], axis=0)
+        return self.joint.ratio(own, self.nernst_einstein)
 
 
 def conduction_window(

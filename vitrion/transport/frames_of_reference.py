@@ -1,14 +1,15 @@
 """Displacements in the two frames of reference that a solid has.
 
-In the frame of the network (all ions but the mobile one, with equal weights, as lattice sites have)
-transport coefficients are those that an experiment on a solid sees. In the frame of the centre of
-mass the network moves against the mobile ions, so that their Haven ratio and transference number
-depend on their share w of the mass: 1/(1 − w)² and 1 − w for uncorrelated ions in a rigid network.
+In the frame of the network (all ions but the mobile ones, with equal weights, as lattice sites
+have) transport coefficients are those that an experiment on a solid sees. In the frame of the
+centre of mass the network moves against the mobile ions, so that their Haven ratio and transference
+number depend on their share w of the mass: 1/(1 − w)² and 1 − w for uncorrelated ions in a rigid
+network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,15 +21,17 @@ from vitrion.transport.msd import ORIGINS_PER_LAG, Displacements
 NETWORK, CENTER_OF_MASS = "network", "center_of_mass"
 
 
-def drift_weights(moments: Mapping[str, Displacements], mobile: str) -> dict[str, dict[str, float]]:
+def drift_weights(
+    moments: Mapping[str, Displacements], mobile: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Weight of one atom of each element in the mean displacement of a frame, by frame.
 
     Args:
         moments: displacements of each element.
-        mobile: the mobile ion, which is no part of the network.
+        mobile: the mobile ions, which are no part of the network.
     """
     masses_u = {s: float(atomic_masses[atomic_numbers[s]]) for s in moments}
-    alike = {s: float(s != mobile) for s in moments}
+    alike = {s: float(s not in mobile) for s in moments}
     found = {}
     for name, weights in ((NETWORK, alike), (CENTER_OF_MASS, masses_u)):
         total = sum(weights[s] * m.n_atoms for s, m in moments.items())

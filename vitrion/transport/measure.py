@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
+from ase import Atoms
 
 from vitrion.base.units import conductivity_mS_cm
 from vitrion.config import Transport
+from vitrion.structure.compositions import shell_pairs
 from vitrion.structure.rdf import Rdf, first_shell_cutoffs, radial_distributions
-from vitrion.structure.scattering import StructureFactor, structure_factor
+from vitrion.structure.scattering import (
+    StructureFactor,
+    displaced_supercell,
+    powder,
+    structure_factor,
+)
 from vitrion.trajectory.unwrapping import Trajectory
 from vitrion.transport.blocks import BLOCKS, evenly_spaced
 from vitrion.transport.clusters import Clusters, bonded_pairs, clusters
@@ -48,6 +57,8 @@ logger = logging.getLogger("vitrion")
 
 RDF_FRAMES = 200
 SCATTERING_FRAMES = 16
+# Of a crystal with displaced atoms.
+CRYSTAL_FRAMES = 20
 # Parts from the start that are analysed as trajectories of their own, and the shortest of them.
 CONVERGENCE_PARTS = (1 / 8, 1 / 4, 1 / 2)
 LEAST_FRAMES = 2 * BLOCKS
@@ -68,6 +79,24 @@ class SelfDiffusion:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A crystal that a measured sample holds beside the glass.
+
+    Attributes:
+        weight: its share of the sample's mass.
+        scattering: its powder pattern.
+        rdf: its radial distribution functions.
+        counts, volume_A3: atoms of each element, and the volume of their cell.
+    """
+
+    weight: float
+    scattering: StructureFactor
+    rdf: Rdf
+    counts: dict[str, int]
+    volume_A3: float
+
+
+@dataclass(frozen=True)
 class Structure:
     """Time-averaged structure.
 
@@ -78,6 +107,7 @@ class Structure:
         network: fragments, where the cutoffs of all ligands are known.
         scattering: correlations in reciprocal space.
         counts, volume_A3: atoms of each element, and the volume of their cell.
+        crystals: what a measured sample holds beside it.
     """
 
     rdf: Rdf
@@ -86,11 +116,12 @@ class Structure:
     scattering: StructureFactor
     counts: dict[str, int]
     volume_A3: float
+    crystals: tuple[Phase, ...] = ()
 
-    def shells_known(self, center: str | None, neighbors: Sequence[str]) -> bool:
-        """Whether the first shells of a central element with all of some neighbours are known."""
-        return bool(center and neighbors) and all(
-            np.isfinite(self.cutoffs_A.get((str(center), s), np.nan)) for s in neighbors
+    def shells_known(self, centers: Sequence[str], neighbors: Sequence[str]) -> bool:
+        """Whether the first shells of some elements with all of some neighbours are known."""
+        return bool(centers and neighbors) and all(
+            np.isfinite(self.cutoffs_A.get(pair, np.nan)) for pair in product(centers, neighbors)
         )
 
 
@@ -116,11 +147,11 @@ class Conduction:
         window: lags of the fits, indices into the lag grid.
         fit_start_ps, fit_stop_ps: the first and the last of them.
         onsager: Onsager coefficients.
-        mobile: place of the mobile ion among the species.
-        self_diffusive: whether the mobile ion diffuses.
+        mobile: places of the mobile ions among the species.
+        self_diffusive: whether a mobile ion diffuses.
         collective_diffusive: whether the collective displacement of all charges does as well.
-        haven_diffusive: whether that of the mobile ions does as well.
-        not_diffusive: other elements, which do not.
+        haven_diffusive: by mobile ion, whether it diffuses and so does the sum of its ions.
+        not_diffusive: elements that do not; without the mobile ions where none of them does.
         scale_mS_cm: conductivity of one e² Å²/ps in this cell.
         clusters: cluster conductivities by definition of a bond, the default first.
     """
@@ -130,10 +161,10 @@ class Conduction:
     fit_start_ps: float
     fit_stop_ps: float
     onsager: Onsager
-    mobile: int
+    mobile: tuple[int, ...]
     self_diffusive: bool
     collective_diffusive: bool
-    haven_diffusive: bool
+    haven_diffusive: tuple[bool, ...]
     not_diffusive: tuple[str, ...]
     scale_mS_cm: float
     clusters: list[tuple[ClusterDefinition, Clusters]]
@@ -148,24 +179,35 @@ class FrameTransport:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """Environments of the central cations, and how long mobile ions stay with them.
+class Stays:
+    """How long the ions of one mobile element stay with one element's central cations.
 
     Attributes:
-        environments: how often each environment occurs.
-        intervals: contacts between centres and mobile ions; None where their cutoff is unknown.
+        intervals: contacts between them.
         residence: by environment, then over all.
         intermittent: the intermittent correlation of the same, in the same order, where asked for.
         by_cutoff: residence over all environments by the change of the cutoff in Å, at
             `SENSITIVITY_CENTERS` centres, where asked for.
+    """
+
+    intervals: ContactIntervals
+    residence: list[Survival]
+    intermittent: list[Intermittent] = field(default_factory=list)
+    by_cutoff: dict[float, Survival] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Environments of one element's central cations, and how long mobile ions stay with them.
+
+    Attributes:
+        environments: how often each environment occurs.
+        stays: by mobile ion; without those whose cutoff is unknown.
         lifetimes: of the environments themselves, then over all, where asked for.
     """
 
     environments: Environments
-    intervals: ContactIntervals | None
-    residence: list[Survival]
-    intermittent: list[Intermittent] = field(default_factory=list)
-    by_cutoff: dict[float, Survival] = field(default_factory=dict)
+    stays: dict[str, Stays]
     lifetimes: list[Survival] = field(default_factory=list)
 
 
@@ -174,14 +216,14 @@ class Hopping:
     """How mobile ions move from place to place.
 
     Attributes:
-        jumps: between resting places.
-        distinct: where other mobile ions are a time later.
+        jumps: between resting places, by mobile ion.
+        distinct: where other ions of the same element are a time later, by mobile ion.
         clusters: lifetimes of clusters of central cations with their ligands, by kind, then over
             all; empty where bonds are not known.
     """
 
-    jumps: Jumps
-    distinct: DistinctVanHove
+    jumps: dict[str, Jumps]
+    distinct: dict[str, DistinctVanHove]
     clusters: list[Survival]
 
 
@@ -198,7 +240,8 @@ class Measured:
         moments: displacements by element, in that frame.
         transport: by frame of reference, the headline's first.
         structure: None where only transport was asked for.
-        surroundings: None without ligands whose shells are known.
+        surroundings: by element of the central cation; without those whose ligands' shells are not
+            known.
         hopping: None where only transport was asked for.
     """
 
@@ -212,7 +255,7 @@ class Measured:
     moments: dict[str, Displacements]
     transport: dict[str, FrameTransport]
     structure: Structure | None = None
-    surroundings: Surroundings | None = None
+    surroundings: dict[str, Surroundings] = field(default_factory=dict)
     hopping: Hopping | None = None
 
 
@@ -223,7 +266,7 @@ def measure(
     *,
     temperature_K: float,
     structure: Structure | None = None,
-    surroundings: Surroundings | None = None,
+    surroundings: Mapping[str, Surroundings] | None = None,
     vary_clusters: bool = False,
 ) -> Measured:
     """Self-diffusion and collective transport, with what is known of structure already.
@@ -257,7 +300,7 @@ def measure(
             definitions=definitions,
         ),
         structure=structure,
-        surroundings=surroundings,
+        surroundings=dict(surroundings or {}),
     )
 
 
@@ -278,14 +321,11 @@ def measure_shorter(
         n_frames = round(part * len(trajectory))
         if n_frames < LEAST_FRAMES:
             continue
-        surroundings = None
-        if whole.surroundings is not None and whole.surroundings.intervals is not None:
-            surroundings = _surroundings(
-                whole.surroundings.intervals.first(n_frames),
-                roles,
-                settings,
-                trajectory.frame_interval_ps,
-            )
+        surroundings = {
+            center: _first_surroundings(of, n_frames, roles, settings, trajectory.frame_interval_ps)
+            for center, of in whole.surroundings.items()
+            if of.stays
+        }
         found.append(
             measure(
                 trajectory.first(n_frames),
@@ -304,7 +344,7 @@ def measure_transport(
     moments: Mapping[str, Displacements],
     settings: Transport,
     *,
-    mobile: str,
+    mobile: Sequence[str],
     temperature_K: float,
     definitions: Sequence[ClusterDefinition] = (),
 ) -> dict[str, FrameTransport]:
@@ -315,7 +355,7 @@ def measure_transport(
         moments: displacements of each element.
         settings: the configuration's section. With `reference_frame: none` the positions as they
             are make a third frame.
-        mobile: the mobile ion.
+        mobile: the mobile ions.
         temperature_K: of the run.
         definitions: of the bonds that make clusters; all are used in the first frame, the first one
             in the others.
@@ -349,12 +389,11 @@ def measure_transport(
         )
     by_frame: list[list[Clusters]] = [[] for _ in motion]
     if definitions:
-        lags = moments[mobile].lags[next(iter(conduction.values())).window]
+        lags = moments[mobile[0]].lags[next(iter(conduction.values())).window]
         by_frame = clusters(
             trajectory,
             *(definition.bonds_A for definition in definitions),
             charges=settings.charges,
-            mobile=mobile,
             fit_start=int(lags[0]),
             fit_stop=int(lags[-1]),
             drifts_A=list(drifts_A.values()),
@@ -392,7 +431,7 @@ def measure_conduction(
     self_diffusion: SelfDiffusion,
     settings: Transport,
     *,
-    mobile: str,
+    mobile: Sequence[str],
     frame_interval_ps: float,
     scale_mS_cm: float,
     window: slice | None = None,
@@ -402,31 +441,40 @@ def measure_conduction(
     Args:
         self_diffusion: of all elements.
         settings: the configuration's section.
-        mobile: the mobile ion.
+        mobile: the mobile ions.
         frame_interval_ps: time between frames.
         scale_mS_cm: conductivity of one e² Å²/ps.
-        window: lags of the fit; by default `conduction_window`.
+        window: lags of the fit; by default `conduction_window`, the latest of the mobile ions'.
     """
     data = correlations(self_diffusion.moments)
     by_element = self_diffusion.diffusion
-    place = data.species.index(mobile)
+    places = tuple(data.species.index(ion) for ion in mobile)
     charges = [settings.charges[s] for s in data.species]
     every = list(by_element.values())
-    window = window or conduction_window(data, charges, every, place)
+    diffusive = [bool(by_element[ion].diffusive) for ion in mobile]
+    if window is None:
+        # Those that do not diffuse have no say, unless none does.
+        deciding = [a for a, one in zip(places, diffusive, strict=True) if one] or places
+        windows = [conduction_window(data, charges, every, a) for a in deciding]
+        window = max(windows, key=lambda one: one.start)
     found = onsager(data, charges, frame_interval_ps, every, window)
-    lags_ps = self_diffusion.moments[mobile].lags[window] * frame_interval_ps
+    lags_ps = self_diffusion.moments[mobile[0]].lags[window] * frame_interval_ps
     return Conduction(
         correlations=data,
         window=window,
         fit_start_ps=float(lags_ps[0]),
         fit_stop_ps=float(lags_ps[-1]),
         onsager=found,
-        mobile=place,
-        self_diffusive=by_element[mobile].diffusive,
-        collective_diffusive=by_element[mobile].diffusive and bool(found.linear[-1]),
-        haven_diffusive=by_element[mobile].diffusive and bool(found.linear[place]),
+        mobile=places,
+        self_diffusive=any(diffusive),
+        collective_diffusive=any(diffusive) and bool(found.linear[-1]),
+        haven_diffusive=tuple(
+            one and bool(found.linear[a]) for a, one in zip(places, diffusive, strict=True)
+        ),
         not_diffusive=tuple(
-            s for s, one in by_element.items() if s != mobile and not one.diffusive
+            s
+            for s, one in by_element.items()
+            if not one.diffusive and (any(diffusive) or s not in mobile)
         ),
         scale_mS_cm=scale_mS_cm,
         clusters=[],
@@ -446,26 +494,44 @@ def measure_structure(trajectory: Trajectory, roles: Roles, settings: Transport)
         counts=trajectory.counts(),
         volume_A3=trajectory.volume_A3,
     )
-    center = roles.center
-    if not center:
+    centers = roles.center
+    if not centers:
         return found
-    pairs = [(center, s) for s in [*roles.ligands, roles.mobile]]
-    pairs += [(roles.mobile, s) for s in roles.ligands]
+    pairs = shell_pairs(roles.mobile, centers, roles.ligands)
     cutoffs_A = first_shell_cutoffs(rdf, pairs, settings.cutoffs_A)
     for (a, b), cutoff_A in cutoffs_A.items():
         if np.isnan(cutoff_A):
             logger.warning("g(r) of %s-%s has no first minimum; give cutoffs_A", a, b)
     found = replace(found, cutoffs_A=cutoffs_A)
-    if not found.shells_known(center, roles.ligands):
+    if not found.shells_known(centers, roles.ligands):
         return found
-    lengths_A = {ligand: cutoffs_A[center, ligand] for ligand in roles.ligands}
-    return replace(found, network=network(trajectory, center, lengths_A, roles.joining))
+    lengths_A = bonded_pairs(centers, roles.ligands, cutoffs_A)
+    return replace(found, network=network(trajectory, lengths_A, roles.joining))
+
+
+def measure_crystal(crystal: Atoms, weight: float, settings: Transport) -> Phase:
+    """Powder pattern and g(r) of a crystal, as those of the glass beside it.
+
+    Args:
+        crystal: a cell of it, periodic in all directions.
+        weight: its share of the sample's mass.
+        settings: the configuration's section.
+    """
+    cell = crystal.positions, crystal.cell.array, crystal.get_chemical_symbols()
+    symbols, frames = displaced_supercell(*cell, n_frames=CRYSTAL_FRAMES)
+    return Phase(
+        weight=weight,
+        scattering=powder(*cell),
+        rdf=radial_distributions(frames, symbols, cutoff_A=settings.rdf_cutoff_A),
+        counts=dict(Counter(cell[2])),
+        volume_A3=crystal.cell.volume,
+    )
 
 
 def measure_hopping(
     trajectory: Trajectory, measured: Measured, roles: Roles, settings: Transport
 ) -> Hopping:
-    """Jumps and distinct van Hove function of the mobile ion, and lifetimes of clusters.
+    """Jumps and distinct van Hove functions of the mobile ions, and lifetimes of clusters.
 
     Args:
         trajectory: the frames.
@@ -475,78 +541,97 @@ def measure_hopping(
     """
     network = measured.structure.network if measured.structure else None
     return Hopping(
-        jumps=jumps(
-            trajectory,
-            roles.mobile,
-            length_A=settings.jump_length_A,
-            window_ps=settings.residence_tolerance_ps,
-        ),
-        distinct=distinct_van_hove(
-            trajectory,
-            roles.mobile,
-            measured.moments[roles.mobile].van_hove_lags,
-            cutoff_A=settings.rdf_cutoff_A,
-        ),
+        jumps={
+            ion: jumps(
+                trajectory,
+                ion,
+                length_A=settings.jump_length_A,
+                window_ps=settings.residence_tolerance_ps,
+            )
+            for ion in roles.mobile
+        },
+        distinct={
+            ion: distinct_van_hove(
+                trajectory,
+                ion,
+                measured.moments[ion].van_hove_lags,
+                cutoff_A=settings.rdf_cutoff_A,
+            )
+            for ion in roles.mobile
+        },
         clusters=cluster_lifetimes(network, trajectory.frame_interval_ps) if network else [],
     )
 
 
 def measure_surroundings(
     trajectory: Trajectory, structure: Structure, roles: Roles, settings: Transport
-) -> Surroundings | None:
-    """Environments and residence from every frame; None where the ligands' shells are unknown."""
-    center = roles.center
-    if not center or not structure.shells_known(center, roles.ligands):
-        return None
+) -> dict[str, Surroundings]:
+    """Environments and residence from every frame, by element of the central cation.
+
+    Without the elements for which the ligands' shells are not known.
+    """
+    return {
+        center: _surroundings(trajectory, structure, center, roles, settings)
+        for center in roles.center
+        if structure.shells_known([center], roles.ligands)
+    }
+
+
+def _surroundings(
+    trajectory: Trajectory, structure: Structure, center: str, roles: Roles, settings: Transport
+) -> Surroundings:
+    """Environments of one element's centres, and the residence of mobile ions at them."""
     counts, cutoffs_A = trajectory.counts(), structure.cutoffs_A
-    with_mobile = structure.shells_known(center, [roles.mobile])
-    recorder = ContactRecorder(counts[center], counts[roles.mobile], trajectory.n_frames)
+    near = [ion for ion in roles.mobile if structure.shells_known([center], [ion])]
+    recorders = {
+        ion: ContactRecorder(counts[center], counts[ion], trajectory.n_frames) for ion in near
+    }
     counter = EnvironmentCounter(counts[center], roles.ligands)
     spells = EnvironmentSpells(counts[center], trajectory.n_frames)
     for codes, contacts in follow_environments(
         trajectory,
         center,
         {s: cutoffs_A[center, s] for s in roles.ligands},
-        {roles.mobile: cutoffs_A[center, roles.mobile]} if with_mobile else {},
+        {ion: cutoffs_A[center, ion] for ion in near},
     ):
         counter.add(codes)
         spells.add(codes)
-        if with_mobile:
-            recorder.add(contacts[roles.mobile], codes)
+        for ion, recorder in recorders.items():
+            recorder.add(contacts[ion], codes)
     interval_ps = trajectory.frame_interval_ps
     kept = spells.result()
     found = Surroundings(
         environments=counter.result(),
-        intervals=None,
-        residence=[],
+        stays={},
         lifetimes=_residence(
             kept, roles, settings, interval_ps, members=kept.pair // kept.n_mobile
         ),
     )
-    if not with_mobile:
-        return found
-    intervals = recorder.result()
-    times = _residence(intervals, roles, settings, interval_ps)
-    return replace(
-        found,
-        intervals=intervals,
-        residence=times,
-        intermittent=_intermittent(intervals, times, roles, interval_ps),
-        by_cutoff=_by_cutoff(trajectory, cutoffs_A[center, roles.mobile], roles, settings),
-    )
+    for ion in near:
+        intervals = recorders.pop(ion).result()
+        times = _residence(intervals, roles, settings, interval_ps)
+        found.stays[ion] = Stays(
+            intervals=intervals,
+            residence=times,
+            intermittent=_intermittent(intervals, times, roles, interval_ps),
+            by_cutoff=_by_cutoff(trajectory, center, ion, cutoffs_A[center, ion], roles, settings),
+        )
+    return found
 
 
-def _surroundings(
-    intervals: ContactIntervals, roles: Roles, settings: Transport, frame_interval_ps: float
+def _first_surroundings(
+    whole: Surroundings, n_frames: int, roles: Roles, settings: Transport, frame_interval_ps: float
 ) -> Surroundings:
-    """Environments at the origins of contact intervals, and residence."""
-    counter = EnvironmentCounter(len(intervals.codes), roles.ligands)
-    counter.add(intervals.codes)
-    return Surroundings(
-        environments=counter.result(),
-        intervals=intervals,
-        residence=_residence(intervals, roles, settings, frame_interval_ps),
-    )
+    """Environments at the origins of contact intervals, and residence, of the first frames."""
+    stays = {}
+    for ion, of in whole.stays.items():
+        intervals = of.intervals.first(n_frames)
+        stays[ion] = Stays(intervals, _residence(intervals, roles, settings, frame_interval_ps))
+    # Of all mobile ions codes are the same.
+    codes = next(iter(stays.values())).intervals.codes
+    counter = EnvironmentCounter(len(codes), roles.ligands)
+    counter.add(codes)
+    return Surroundings(environments=counter.result(), stays=stays)
 
 
 def _residence(
@@ -602,17 +687,22 @@ def _intermittent(
 
 
 def _by_cutoff(
-    trajectory: Trajectory, cutoff_A: float, roles: Roles, settings: Transport
+    trajectory: Trajectory,
+    center: str,
+    ion: str,
+    cutoff_A: float,
+    roles: Roles,
+    settings: Transport,
 ) -> dict[float, Survival]:
     """Residence over all environments by the change of the cutoff, at the first few centres."""
     trajectory = trajectory.first(min(len(trajectory), SENSITIVITY_FRAMES))
-    centers = trajectory.slices[str(roles.center)]
+    centers = trajectory.slices[center]
     centers = slice(centers.start, min(centers.stop, centers.start + SENSITIVITY_CENTERS))
     shifts_A = [s for s in sorted([0.0, *CUTOFF_SHIFTS_A]) if cutoff_A + s > 0]
-    n_centers, n_mobile = centers.stop - centers.start, trajectory.counts()[roles.mobile]
+    n_centers, n_mobile = centers.stop - centers.start, trajectory.counts()[ion]
     recorders = [ContactRecorder(n_centers, n_mobile, trajectory.n_frames) for _ in shifts_A]
     cutoffs_A = [cutoff_A + shift_A for shift_A in shifts_A]
-    for several in follow_by_cutoff(trajectory, centers, roles.mobile, cutoffs_A):
+    for several in follow_by_cutoff(trajectory, centers, ion, cutoffs_A):
         for recorder, contacts in zip(recorders, several, strict=True):
             no_codes = np.zeros((n_centers, contacts.inside.shape[1]), dtype=np.int64)
             recorder.add(contacts, no_codes)
@@ -634,10 +724,10 @@ def cluster_definitions(
         roles: which element does what.
         vary: whether to add shifted cutoffs, and bonds of the mobile ion with the ligands.
     """
-    center, cutoffs_A = roles.center, structure.cutoffs_A
-    if not center or not structure.shells_known(center, roles.ligands):
+    cutoffs_A = structure.cutoffs_A
+    if not structure.shells_known(roles.center, roles.ligands):
         return []
-    bonds_A = bonded_pairs(center, roles.ligands, cutoffs_A)
+    bonds_A = bonded_pairs(roles.center, roles.ligands, cutoffs_A)
     found = [ClusterDefinition(bonds_A)]
     if vary:
         for shift_A in CUTOFF_SHIFTS_A:

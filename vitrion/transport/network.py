@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement, islice
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -26,6 +27,8 @@ OTHER_CLUSTERS = -1
 COUNTED_ELSEWHERE = np.iinfo(np.int64).min
 # Copies of the cell in a row, for percolation.
 COPIES = 3
+# Atoms of frames whose components are found together.
+ATOMS_AT_A_TIME = 20_000
 
 
 def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndarray]:
@@ -40,6 +43,33 @@ def components(n_atoms: int, i: np.ndarray, j: np.ndarray) -> tuple[int, np.ndar
     """
     graph = coo_matrix((np.ones(len(i), dtype=np.int8), (i, j)), shape=(n_atoms, n_atoms))
     return connected_components(graph, directed=False)
+
+
+def components_of_frames(
+    n_atoms: int, frames: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """`components` of one frame after another, found for many frames at a time.
+
+    One graph of many frames costs a small cell far less than as many graphs.
+
+    Args:
+        n_atoms: number of atoms.
+        frames: bonds i, j of each frame.
+
+    Yields:
+        The component of each atom (atoms,), numbered from zero in each frame.
+    """
+    frames = iter(frames)
+    while several := list(islice(frames, max(1, ATOMS_AT_A_TIME // n_atoms))):
+        first = n_atoms * np.arange(len(several))
+        i, j = (
+            np.concatenate([bonds[end] + at for bonds, at in zip(several, first, strict=True)])
+            for end in (0, 1)
+        )
+        _, found = components(n_atoms * len(several), i, j)
+        # Components are numbered in the order of their first atoms, so frame after frame.
+        for component in found.reshape(len(several), n_atoms):
+            yield component - component.min()
 
 
 @dataclass(frozen=True)
@@ -100,52 +130,60 @@ class Network:
 
 
 def network(
-    trajectory: Trajectory, center: str, lengths_A: Mapping[str, float], joining: Sequence[str]
+    trajectory: Trajectory, lengths_A: Mapping[tuple[str, str], float], joining: Sequence[str]
 ) -> Network:
     """Fragments of centres that share bridging ligands, bridges and angles, over snapshots.
 
     Args:
         trajectory: the frames.
-        center: element of the centres.
-        lengths_A: first-shell cutoff of each ligand.
+        lengths_A: first-shell cutoffs by elements of the centre and of the ligand.
         joining: ligands that join centres to fragments.
     """
-    n_atoms, n_centers = trajectory.n_atoms, trajectory.counts()[center]
-    is_center = trajectory.symbols == center
+    n_atoms = trajectory.n_atoms
+    centers, ligands = (list(dict.fromkeys(one)) for one in zip(*lengths_A, strict=True))
+    is_center = np.isin(trajectory.symbols, centers)
+    n_centers = int(np.count_nonzero(is_center))
     is_bridge = np.isin(trajectory.symbols, joining)
     centers_by_size = np.zeros(n_centers + 1)
     fragments, percolating = 0, np.zeros(4)
     of_center, of_ligand = (
         _Tally(is_center),
-        {s: _Tally(trajectory.symbols == s) for s in lengths_A},
+        {s: _Tally(trajectory.symbols == s) for s in ligands},
     )
-    angles = _Angles(center, trajectory.symbols, list(lengths_A))
+    angles = _Angles(trajectory.symbols, centers, ligands)
     frames = evenly_spaced(trajectory.n_frames, NETWORK_FRAMES)
     members = _Members(trajectory, is_center, len(frames))
     every = -(-len(frames) // ANGLE_FRAMES)
-    for number, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
-        i, j, vectors_A, shifts = bond_vectors(
-            trajectory.symbols, positions_A, cell_A, center, lengths_A
-        )
-        joined = is_bridge[j]
-        _, component = components(n_atoms, i[joined], j[joined])
-        size = np.bincount(component[is_center], minlength=component.max() + 1)
+
+    def bonds() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Those with bridging ligands, then all, of each snapshot; the rest is counted here."""
+        for number, (_, positions_A, cell_A) in enumerate(trajectory.snapshots(frames)):
+            i, j, vectors_A, shifts = bond_vectors(
+                trajectory.symbols, positions_A, cell_A, lengths_A
+            )
+            # Two images of the same centre are one centre.
+            pair = np.unique(i * n_atoms + j)
+            one, other = np.divmod(pair, n_atoms)
+            n_joined = np.bincount(other, minlength=n_atoms)
+            for tally in of_ligand.values():
+                tally.add(n_joined)
+            bridges = is_bridge[other] & (n_joined[other] >= 2)
+            of_center.add(np.bincount(one[bridges], minlength=n_atoms))
+            joined = is_bridge[j]
+            if number % every == 0:
+                angles.add(i, j, vectors_A)
+                directions = _directions(n_atoms, i[joined], j[joined], shifts[joined])
+                percolating[directions] += 1
+            yield i[joined], j[joined]
+            yield i, j
+
+    in_turn = components_of_frames(n_atoms, bonds())
+    for fragment, cluster in zip(in_turn, in_turn, strict=True):
+        size = np.bincount(fragment[is_center], minlength=fragment.max() + 1)
         size = size[size > 0]
         centers_by_size += np.bincount(size, weights=size, minlength=n_centers + 1)
         fragments += len(size)
-        members.add(components(n_atoms, i, j)[1])
-        # Two images of the same centre are one centre.
-        pair = np.unique(i * n_atoms + j)
-        one, other = np.divmod(pair, n_atoms)
-        n_joined = np.bincount(other, minlength=n_atoms)
-        for tally in of_ligand.values():
-            tally.add(n_joined)
-        bridges = is_bridge[other] & (n_joined[other] >= 2)
-        of_center.add(np.bincount(one[bridges], minlength=n_atoms))
-        if number % every == 0:
-            angles.add(i, j, vectors_A)
-            directions = _directions(n_atoms, i[joined], j[joined], shifts[joined])
-            percolating[directions] += 1
+        members.add(cluster)
     sizes = np.flatnonzero(centers_by_size)
     total = n_centers * len(frames)
     n_bridge = max(1, int(np.count_nonzero(is_bridge)))
@@ -260,21 +298,20 @@ def _directions(n_atoms: int, i: np.ndarray, j: np.ndarray, shifts: np.ndarray) 
         i, j: (bonds,) atoms of each bond.
         shifts: (bonds, 3) cell vectors from i to the image of j.
     """
-    found = 0
     copies = np.arange(COPIES)[:, None]
-    for along in shifts.T:
-        start = (copies * n_atoms + i).ravel()
-        stop = ((copies + along) % COPIES * n_atoms + j).ravel()
-        _, component = components(COPIES * n_atoms, start, stop)
-        found += bool((component[:n_atoms] == component[n_atoms : 2 * n_atoms]).any())
-    return found
+    start = (copies * n_atoms + i).ravel()
+    rows = ((start, ((copies + along) % COPIES * n_atoms + j).ravel()) for along in shifts.T)
+    return sum(
+        bool((component[:n_atoms] == component[n_atoms : 2 * n_atoms]).any())
+        for component in components_of_frames(COPIES * n_atoms, rows)
+    )
 
 
 class _Angles:
     """Histograms of the angles between two bonds of one atom."""
 
-    def __init__(self, center: str, symbols: np.ndarray, ligands: Sequence[str]) -> None:
-        self.center, self.ligands, self.symbols = center, ligands, symbols
+    def __init__(self, symbols: np.ndarray, centers: Sequence[str], ligands: Sequence[str]) -> None:
+        self.symbols, self.centers, self.ligands = symbols, centers, ligands
         self.edges_deg = np.arange(0, 180 + ANGLE_BIN_DEG / 2, ANGLE_BIN_DEG)
         self.middles_deg = (self.edges_deg[1:] + self.edges_deg[:-1]) / 2
         self._counts: dict[str, np.ndarray] = {}
@@ -282,18 +319,26 @@ class _Angles:
     def add(self, centers: np.ndarray, ligands: np.ndarray, vectors_A: np.ndarray) -> None:
         """Add the bonds of a frame, whose vectors go from centre to ligand."""
         unit = vectors_A / np.linalg.norm(vectors_A, axis=1, keepdims=True)
-        kind = np.array([self.ligands.index(s) for s in self.symbols[ligands]], dtype=int)
-        n = len(self.ligands)
-        one, other, angle_deg = _pairs_of_bonds(centers, unit)
-        low = np.minimum(kind[one], kind[other])
-        high = np.maximum(kind[one], kind[other])
-        for a in range(n):
-            for b in range(a, n):
-                name = f"{self.ligands[a]}-{self.center}-{self.ligands[b]}"
-                self._add(name, angle_deg[(low == a) & (high == b)])
-        one, _, angle_deg = _pairs_of_bonds(ligands, -unit)
-        for a in range(n):
-            self._add(f"{self.center}-{self.ligands[a]}-{self.center}", angle_deg[kind[one] == a])
+        self._add_pairs(centers, ligands, unit, self.centers, self.ligands)
+        self._add_pairs(ligands, centers, -unit, self.ligands, self.centers)
+
+    def _add_pairs(
+        self,
+        apex: np.ndarray,
+        ends: np.ndarray,
+        unit: np.ndarray,
+        of_apex: Sequence[str],
+        of_ends: Sequence[str],
+    ) -> None:
+        """Add the angles at one end of each bond, (bonds,) atoms, among elements of both ends."""
+        one, other, angle_deg = _pairs_of_bonds(apex, unit)
+        at = _places(of_apex, self.symbols[apex])[one]
+        kind = _places(of_ends, self.symbols[ends])
+        low, high = np.minimum(kind[one], kind[other]), np.maximum(kind[one], kind[other])
+        for place, middle in enumerate(of_apex):
+            for a, b in combinations_with_replacement(range(len(of_ends)), 2):
+                name = f"{of_ends[a]}-{middle}-{of_ends[b]}"
+                self._add(name, angle_deg[(at == place) & (low == a) & (high == b)])
 
     def _add(self, name: str, angles_deg: np.ndarray) -> None:
         counts = self._counts.setdefault(name, np.zeros(len(self.middles_deg)))
@@ -306,6 +351,12 @@ class _Angles:
             for name, counts in self._counts.items()
             if counts.any()
         }
+
+
+def _places(elements: Sequence[str], symbols: np.ndarray) -> np.ndarray:
+    """Place of each symbol in a list of elements."""
+    order = np.argsort(elements)
+    return order[np.searchsorted(elements, symbols, sorter=order)]
 
 
 def _pairs_of_bonds(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vitrion.base.errors import InputError
+from vitrion.structure.compositions import refuse_cations_without_role
 
 logger = logging.getLogger("vitrion")
 
@@ -19,15 +20,15 @@ class Roles:
     """Roles of the elements.
 
     Attributes:
-        mobile: the ion whose transport is analysed.
-        center: central cation of the polyhedra, if there are any.
-        ligands: elements of its first shell.
+        mobile: the ions whose transport is analysed, one element or more.
+        center: central cations of the polyhedra, if there are any.
+        ligands: elements of their first shells.
         bridges: ligands that join polyhedra to fragments; by default oxygen where it is a ligand,
             otherwise every ligand.
     """
 
-    mobile: str
-    center: str | None = None
+    mobile: tuple[str, ...]
+    center: tuple[str, ...] = ()
     ligands: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
 
@@ -54,18 +55,20 @@ class Roles:
             InputError: names the element and the remedy.
         """
         present = sorted(set(symbols))
-        named = [("mobile", self.mobile), *(("ligands", ligand) for ligand in self.ligands)]
-        if self.center:
-            named.insert(1, ("center", self.center))
-        for key, element in named:
-            if element not in present:
-                raise InputError(key, element, f"not in the trajectory; it has {present}")
-        if len(set(self.ligands)) < len(self.ligands):
-            raise InputError("ligands", list(self.ligands), "name each element once")
+        groups = {"mobile": self.mobile, "center": self.center, "ligands": self.ligands}
+        if not self.mobile:
+            raise InputError("mobile", "", "name one element or more")
+        for key, elements in groups.items():
+            for element in elements:
+                if element not in present:
+                    raise InputError(key, element, f"not in the trajectory; it has {present}")
+            if len(set(elements)) < len(elements):
+                raise InputError(key, list(elements), "name each element once")
         unknown = set(self.bridges) - set(self.ligands)
         if unknown:
             raise InputError("bridges", sorted(unknown), "must be among the ligands")
-        if self.center == self.mobile or {self.mobile, self.center} & set(self.ligands):
+        named = [element for elements in groups.values() for element in elements]
+        if len(set(named)) < len(named):
             raise InputError(
                 "ligands",
                 list(self.ligands),
@@ -74,6 +77,15 @@ class Roles:
         missing = [element for element in present if element not in charges]
         if missing:
             raise InputError("charges", dict(charges), f"add the charge of {', '.join(missing)}")
+        if self.center:
+            refuse_cations_without_role(present, named, charges)
+        neutral = [ion for ion in self.mobile if charges[ion] == 0]
+        if neutral and len(neutral) < len(self.mobile):
+            raise InputError(
+                "mobile",
+                ",".join(self.mobile),
+                f"{', '.join(neutral)} has no charge and the others have; analyse it on its own",
+            )
         net = sum(charges[element] for element in symbols)
         if abs(net) <= NEUTRAL_e * len(symbols):
             return

@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from ase.data import atomic_masses, atomic_numbers
 
 from vitrion.base.errors import InputError
 from vitrion.base.units import A2_PS_TO_CM2_S
@@ -17,6 +18,8 @@ from vitrion.structure.rdf import Rdf
 from vitrion.structure.scattering import (
     RADIATIONS,
     Radiation,
+    mixture,
+    mixture_pdf,
     scattering_amplitude,
     total_pdf,
 )
@@ -24,19 +27,20 @@ from vitrion.tables import TABLES, TRAJECTORY_KEY
 from vitrion.transport.clusters import Clusters
 from vitrion.transport.collective import Correlations, onsager_curve
 from vitrion.transport.diffusion import diffusion_curve
-from vitrion.transport.environments import Environments
 from vitrion.transport.measure import (
     ClusterDefinition,
     Conduction,
     Hopping,
     Measured,
     SelfDiffusion,
+    Stays,
     Structure,
+    Surroundings,
 )
 from vitrion.transport.msd import Displacements, relative_covariance
 from vitrion.transport.network import Network
 from vitrion.transport.quantities import quantities
-from vitrion.transport.residence import Intermittent, Survival
+from vitrion.transport.residence import Survival
 from vitrion.transport.roles import Roles
 
 logger = logging.getLogger("vitrion")
@@ -68,6 +72,7 @@ WITH_CHARGE = (
     "conductivity_curve",
     "haven",
     "onsager",
+    "transference",
 )
 
 Rows = list[dict[str, object]]
@@ -90,26 +95,36 @@ def transport_rows(measured: Measured, key: Mapping[str, object]) -> dict[str, p
         "fit_stop_ps": headline.fit_stop_ps,
         "diffusive": headline.collective_diffusive,
     }
-    rows: dict[str, Rows] = {"diffusion": [], "onsager": [], "haven": [], "conductivity": []}
+    tables = ("diffusion", "onsager", "haven", "conductivity", "transference")
+    rows: dict[str, Rows] = {name: [] for name in tables}
     for frame, of in measured.transport.items():
         in_frame = {
             "diffusion": diffusion_rows(of.self_diffusion),
             "onsager": onsager_rows(of.conduction),
             "haven": haven_rows(of.conduction),
             "conductivity": conductivity_rows(of.conduction),
+            "transference": transference_rows(of.conduction),
         }
         for name, found_rows in in_frame.items():
             rows[name] += [{"frame": frame, **row} for row in found_rows]
     found = {name: _table(name, key, found_rows, notes) for name, found_rows in rows.items()}
-    if measured.surroundings is not None:
-        environments = coordination_rows(measured.surroundings.environments)
+    if measured.surroundings:
+        environments = coordination_rows(measured.surroundings)
         found["coordination"] = _table("coordination", key, environments)
-        if measured.surroundings.intervals is not None:
-            times = residence_rows(
-                measured.surroundings.residence, measured.surroundings.intermittent
-            )
+        stays = _stays(measured.surroundings)
+        if stays:
+            times = [row for site, of in stays for row in residence_rows(site, of)]
             found["residence"] = _table("residence", key, times)
     return found
+
+
+def _stays(surroundings: Mapping[str, Surroundings]) -> list[tuple[dict[str, object], Stays]]:
+    """Stays of each mobile ion at each element's centres, with the columns that name both."""
+    return [
+        ({"species": ion, "center_element": center}, stays)
+        for center, of in surroundings.items()
+        for ion, stays in of.stays.items()
+    ]
 
 
 def all_rows(
@@ -157,7 +172,7 @@ def all_rows(
         sensitivity = sensitivity_rows(conduction)
         found["cluster_sensitivity"] = _table("cluster_sensitivity", key, sensitivity, notes)
     if measured.hopping is not None:
-        for name, rows in hopping_rows(measured.hopping, roles.mobile, interval_ps).items():
+        for name, rows in hopping_rows(measured.hopping, interval_ps).items():
             found[name] = _table(name, key, rows)
         if measured.hopping.clusters and measured.structure and measured.structure.network:
             lifetimes = pd.DataFrame(survival_rows(measured.hopping.clusters))
@@ -191,16 +206,18 @@ def all_rows(
             )
             for name, rows in bonding_rows(structure.network).items():
                 found[name] = _table(name, key, rows, {"bridges": roles.joining})
-    surroundings = measured.surroundings
-    if surroundings is not None:
-        lifetimes = survival_rows(surroundings.lifetimes)
+    if measured.surroundings:
+        lifetimes = [
+            {"center_element": center, **row}
+            for center, of in measured.surroundings.items()
+            for row in survival_rows(of.lifetimes)
+        ]
         found["environment_lifetimes"] = _table("environment_lifetimes", key, lifetimes)
-    if surroundings is not None and surroundings.residence:
-        curves = residence_curve_rows(
-            surroundings.residence, surroundings.intermittent, interval_ps
-        )
+    stays = [(site, of) for site, of in _stays(measured.surroundings) if of.residence]
+    if stays:
+        curves = pd.concat(residence_curve_rows(site, of, interval_ps) for site, of in stays)
         found["residence_curve"] = _table("residence_curve", key, curves)
-        by_cutoff = residence_sensitivity_rows(surroundings.by_cutoff)
+        by_cutoff = [row for site, of in stays for row in residence_sensitivity_rows(site, of)]
         found["residence_sensitivity"] = _table("residence_sensitivity", key, by_cutoff)
     convergence = convergence_rows([*shorter, measured], key)
     found["convergence"] = _table("convergence", key, convergence)
@@ -297,9 +314,9 @@ def conductivity_curve_rows(conduction: Conduction, interval_ps: float, z: Seque
             (
                 "nernst_einstein",
                 found.nernst_einstein,
-                found.transference_nernst_einstein(mobile),
+                found.transference_nernst_einstein(*mobile),
             ),
-            ("einstein", found.einstein, found.transference(mobile)),
+            ("einstein", found.einstein, found.transference(*mobile)),
         ):
             sigma = found.joint.combination(factors)
             columns = _conductivity(conduction, sigma, share, usable=True)
@@ -362,10 +379,13 @@ def onsager_rows(conduction: Conduction) -> Rows:
 
 
 def haven_rows(conduction: Conduction) -> Rows:
-    """The one row of the mobile ion."""
-    ratio, error = conduction.onsager.haven(conduction.mobile)
-    usable = _or_nan(conduction.haven_diffusive)
-    return [{"haven_ratio": ratio * usable, "haven_ratio_err": error * usable}]
+    """One row per mobile ion."""
+    rows: Rows = []
+    for a, diffusive in zip(conduction.mobile, conduction.haven_diffusive, strict=True):
+        ratio, error = (x * _or_nan(diffusive) for x in conduction.onsager.haven(a))
+        species = conduction.onsager.species[a]
+        rows.append({"species": species, "haven_ratio": ratio, "haven_ratio_err": error})
+    return rows
 
 
 def conductivity_rows(conduction: Conduction) -> Rows:
@@ -377,7 +397,7 @@ def conductivity_rows(conduction: Conduction) -> Rows:
             **_conductivity(
                 conduction,
                 found.joint.combination(found.nernst_einstein),
-                found.transference_nernst_einstein(mobile),
+                found.transference_nernst_einstein(*mobile),
                 usable=conduction.self_diffusive,
             ),
             "not_diffusive": ",".join(conduction.not_diffusive),
@@ -387,7 +407,7 @@ def conductivity_rows(conduction: Conduction) -> Rows:
             **_conductivity(
                 conduction,
                 found.joint.combination(found.einstein),
-                found.transference(mobile),
+                found.transference(*mobile),
                 usable=conduction.collective_diffusive,
             ),
             "not_diffusive": "",
@@ -401,6 +421,26 @@ def conductivity_rows(conduction: Conduction) -> Rows:
                 "not_diffusive": "",
             }
         )
+    return rows
+
+
+def transference_rows(conduction: Conduction) -> Rows:
+    """One row per definition of the conductivity and element."""
+    found = conduction.onsager
+    methods = [
+        ("nernst_einstein", found.transference_nernst_einstein, conduction.self_diffusive),
+        ("einstein", found.transference, conduction.collective_diffusive),
+    ]
+    if conduction.clusters:
+        by_default = conduction.clusters[0][1]
+        methods.append(
+            ("cluster_nernst_einstein", by_default.transference, conduction.self_diffusive)
+        )
+    rows: Rows = []
+    for method, transference, usable in methods:
+        for a, species in enumerate(found.species):
+            t, t_err = (x * _or_nan(usable) for x in transference(a))
+            rows.append({"method": method, "species": species, "t": t, "t_err": t_err})
     return rows
 
 
@@ -423,7 +463,10 @@ def _conductivity(
 
 def _cluster_conductivity(conduction: Conduction, found: Clusters) -> dict[str, object]:
     return _conductivity(
-        conduction, found.nernst_einstein, found.transference, usable=conduction.self_diffusive
+        conduction,
+        found.nernst_einstein,
+        found.transference(*conduction.mobile),
+        usable=conduction.self_diffusive,
     )
 
 
@@ -511,7 +554,15 @@ def structure_factor_rows(structure: Structure) -> pd.DataFrame:
     """One row per pair of elements or radiation, and q."""
     found = structure.scattering
     every = {f"{a}-{b}": found.partial(a, b) for a, b in pairs(found.species, 2)}
-    every.update({radiation: found.total(radiation) for radiation in _known(structure)})
+    phases = [
+        (1 - sum(one.weight for one in structure.crystals), found),
+        *((one.weight, one.scattering) for one in structure.crystals),
+    ]
+    for radiation in _known(structure):
+        every[radiation] = found.total(radiation)
+        if structure.crystals:
+            S = mixture(phases, _masses_u(structure), radiation, found.q_1_A)
+            every[f"{radiation}, mixture"] = S, np.full(len(S), np.nan)
     return pd.concat(
         pd.DataFrame({"of": of, "q_1_A": found.q_1_A, "S": S, "S_err": S_err})
         for of, (S, S_err) in every.items()
@@ -525,14 +576,35 @@ def total_pdf_rows(structure: Structure) -> pd.DataFrame:
         found = total_pdf(structure.rdf, structure.counts, structure.volume_A3, radiation)
         columns = {"radiation": radiation, "r_A": found.r_A, "g": found.g, "G_1_A2": found.G_1_A2}
         parts.append(pd.DataFrame(columns))
+        if structure.crystals:
+            phases = [(1 - sum(one.weight for one in structure.crystals), found)]
+            for one in structure.crystals:
+                pdf = total_pdf(one.rdf, one.counts, one.volume_A3, radiation)
+                phases.append((one.weight, pdf))
+            counts = [structure.counts, *(one.counts for one in structure.crystals)]
+            G = mixture_pdf(phases, counts, _masses_u(structure), radiation)
+            name = f"{radiation}, mixture"
+            parts.append(pd.DataFrame({**columns, "radiation": name, "g": np.nan, "G_1_A2": G}))
     return pd.concat(parts)
+
+
+def _masses_u(structure: Structure) -> dict[str, float]:
+    """Mass of each element."""
+    return {s: float(atomic_masses[atomic_numbers[s]]) for s in _scatterers(structure)}
+
+
+def _scatterers(structure: Structure) -> list[str]:
+    """Elements of the glass and of the crystals beside it."""
+    return list(
+        dict.fromkeys([*structure.counts, *(s for c in structure.crystals for s in c.counts)])
+    )
 
 
 def _known(structure: Structure) -> Iterator[Radiation]:
     """Radiations whose scattering by every element is tabulated; the others are warned of."""
     for radiation in RADIATIONS:
         try:
-            for element in structure.counts:
+            for element in _scatterers(structure):
                 scattering_amplitude(element, np.zeros(1), radiation)
         except InputError as error:
             logger.warning("no total S(q) and PDF: %s", error)
@@ -540,16 +612,12 @@ def _known(structure: Structure) -> Iterator[Radiation]:
             yield radiation
 
 
-def hopping_rows(
-    hopping: Hopping, mobile: str, interval_ps: float
-) -> dict[str, Rows | pd.DataFrame]:
+def hopping_rows(hopping: Hopping, interval_ps: float) -> dict[str, Rows | pd.DataFrame]:
     """Rows of `jumps`, `jump_lengths` and `van_hove_distinct`."""
-    found, later = hopping.jumps, hopping.distinct
-    edges_A = found.edges_A
     return {
         "jumps": [
             {
-                "species": mobile,
+                "species": ion,
                 "n_jumps": found.n_jumps,
                 "window_ps": found.window_ps,
                 "rate_1_ps": found.rate_1_ps,
@@ -561,16 +629,21 @@ def hopping_rows(
                 "cosine_err": found.cosine_err,
                 "D_jump_cm2_s": found.D_A2_ps * A2_PS_TO_CM2_S,
             }
+            for ion, found in hopping.jumps.items()
         ],
-        "jump_lengths": pd.DataFrame(
-            {
-                "species": mobile,
-                "length_A": (edges_A[1:] + edges_A[:-1]) / 2,
-                "density": found.density_1_A,
-            }
+        "jump_lengths": pd.concat(
+            pd.DataFrame(
+                {
+                    "species": ion,
+                    "length_A": (found.edges_A[1:] + found.edges_A[:-1]) / 2,
+                    "density": found.density_1_A,
+                }
+            )
+            for ion, found in hopping.jumps.items()
         ),
         "van_hove_distinct": pd.concat(
-            pd.DataFrame({"species": mobile, "lag_ps": lag * interval_ps, "r_A": later.r_A, "g": g})
+            pd.DataFrame({"species": ion, "lag_ps": lag * interval_ps, "r_A": later.r_A, "g": g})
+            for ion, later in hopping.distinct.items()
             for lag, g in zip(later.lags, later.g, strict=True)
         ),
     }
@@ -630,14 +703,18 @@ def bonding_rows(network: Network) -> dict[str, pd.DataFrame]:
     }
 
 
-def coordination_rows(found: Environments) -> pd.DataFrame:
-    """One row per environment."""
-    return pd.DataFrame(
-        {
-            "environment": found.names,
-            "fraction": found.fraction,
-            "fraction_err": found.fraction_err,
-        }
+def coordination_rows(surroundings: Mapping[str, Surroundings]) -> pd.DataFrame:
+    """One row per element of the central cation and environment."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "center_element": center,
+                "environment": of.environments.names,
+                "fraction": of.environments.fraction,
+                "fraction_err": of.environments.fraction_err,
+            }
+        )
+        for center, of in surroundings.items()
     )
 
 
@@ -662,19 +739,27 @@ def survival_rows(found: Sequence[Survival]) -> Rows:
     ]
 
 
-def residence_rows(found: Sequence[Survival], later: Sequence[Intermittent]) -> Rows:
-    """One row per environment; without the intermittent time where it was not measured."""
-    times = [(c.tau_ps, c.tau_err_ps) for c in later] or [(np.nan, np.nan)] * len(found)
+def residence_rows(site: Mapping[str, object], stays: Stays) -> Rows:
+    """One row per environment; without the intermittent time where it was not measured.
+
+    Args:
+        site: columns that name the mobile ion and the element of the central cations.
+        stays: of the one at the other.
+    """
+    found = stays.residence
+    times = [(c.tau_ps, c.tau_err_ps) for c in stays.intermittent]
+    times = times or [(np.nan, np.nan)] * len(found)
     return [
-        {**row, "tau_intermittent_ps": tau_ps, "tau_intermittent_err_ps": tau_err_ps}
+        {**site, **row, "tau_intermittent_ps": tau_ps, "tau_intermittent_err_ps": tau_err_ps}
         for row, (tau_ps, tau_err_ps) in zip(survival_rows(found), times, strict=True)
     ]
 
 
-def residence_sensitivity_rows(by_cutoff: Mapping[float, Survival]) -> Rows:
-    """One row per change of the cutoff."""
+def residence_sensitivity_rows(site: Mapping[str, object], stays: Stays) -> Rows:
+    """One row per change of the cutoff; arguments as `residence_rows`."""
     return [
         {
+            **site,
             "cutoff_shift_A": shift_A,
             "tau_ps": r.tau_ps,
             "tau_err_ps": r.tau_err_ps,
@@ -682,17 +767,18 @@ def residence_sensitivity_rows(by_cutoff: Mapping[float, Survival]) -> Rows:
             "dwell_err_ps": r.dwell_err_ps,
             "n_events": r.n_events,
         }
-        for shift_A, r in by_cutoff.items()
+        for shift_A, r in stays.by_cutoff.items()
     ]
 
 
 def residence_curve_rows(
-    found: Sequence[Survival], later: Sequence[Intermittent], interval_ps: float
+    site: Mapping[str, object], stays: Stays, interval_ps: float
 ) -> pd.DataFrame:
-    """One row per environment and lag."""
+    """One row per environment and lag; arguments as `residence_rows`."""
     return pd.concat(
         pd.DataFrame(
             {
+                **site,
                 "environment": r.environment,
                 "lag_ps": r.lags * interval_ps,
                 "P": r.survival,
@@ -701,7 +787,7 @@ def residence_curve_rows(
                 "C_err": c.correlation_err,
             }
         )
-        for r, c in zip(found, later, strict=True)
+        for r, c in zip(stays.residence, stays.intermittent, strict=True)
     )
 
 

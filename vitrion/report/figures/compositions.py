@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
+from vitrion.base.text import names as names_in
 from vitrion.paper.family import in_family
 from vitrion.paper.published import conductivities
 from vitrion.report.campaign_tables import CampaignTables
@@ -48,7 +49,7 @@ def _compared(tables: CampaignTables) -> dict[str, pd.DataFrame]:
     found = {}
     compared = tables.compared()
     for name in COMPARED:
-        values = compared[compared["compared"] == name].copy()
+        values = compared[compared["compared"] == name].reset_index(drop=True)
         values["outlier"] = outliers(values["x"], values["x_err"], values["freedom"])
         values["flagged"] = tables.flagged(values)
         values["power"] = 0
@@ -91,7 +92,8 @@ def maps(tables: CampaignTables) -> Figure:
     """
     if len(tables.compositions()) == 1:
         return nothing("one composition, which there is nothing to compare with")
-    values = _compared(tables)
+    # What single ions of several have is compared in no test, and has no cell of its own.
+    values = {n: v[v["ion"] == v["mobile"]] for n, v in _compared(tables).items()}
     shown = [name for name, found in values.items() if len(found)]
     if not shown:
         return nothing(_without_value(tables, values))
@@ -235,13 +237,13 @@ def compositions(tables: CampaignTables) -> Figure:
     """Values with errors, one line for each composition, beside measured conductivities."""
     names = tables.compositions()
     key = tables.summary("trajectories").drop_duplicates("composition")
-    mobile_ions = list(dict.fromkeys(key["mobile"]))
+    found = _compared(tables)
+    mobile_ions = list(dict.fromkeys([*key["mobile"], *key["mobile"].map(names_in).explode()]))
     known = conductivities()
     if not in_family(key).any():
         known = known.iloc[:0]
     elsewhere = known[~known["composition"].isin(names)]
     rows = {name: row for row, name in enumerate([*names, *elsewhere["name"]])}
-    found = _compared(tables)
     shown = [name for name in COMPARED if len(found[name]) or (name == "sigma_300K" and len(known))]
     if not shown:
         return nothing(_without_value(tables, found))
@@ -277,7 +279,7 @@ def compositions(tables: CampaignTables) -> Figure:
         mean = np.exp(mean) / 10.0 ** values["power"].iloc[0] if log else mean
         axes.axvline(mean, color="0.6", linewidth=0.8, zorder=0)
         for index, mobile in enumerate(mobile_ions):
-            chosen = values[values["mobile"] == mobile]
+            chosen = values[values["ion"] == mobile]
             lines = chosen["composition"].map(rows)
             errorbars(
                 axes,

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import composition_panels
 from vitrion.report.style import BAD, GOOD, color, legend_above, nothing
@@ -48,11 +49,12 @@ def glass_checks(tables: CampaignTables) -> Figure:
 def _by_role(checks: pd.DataFrame, tables: CampaignTables) -> pd.DataFrame:
     """Checks of an element under the name of its role, which all compositions share."""
     trajectories = tables.summary("trajectories").drop_duplicates("composition")
-    for composition, *elements in trajectories[["composition", "mobile", "center"]].to_numpy():
+    for composition, *roles in trajectories[["composition", "mobile", "center"]].to_numpy():
         own = checks["composition"] == composition
-        for element, role in zip(elements, ("mobile ion", "central cation"), strict=True):
+        for elements, role in zip(roles, ("mobile ion", "central cation"), strict=True):
+            several = "|".join(names(elements))
             checks.loc[own, "check"] = checks.loc[own, "check"].str.replace(
-                rf" of {element}$", f" of the {role}", regex=True
+                rf" of ({several})$", f" of the {role}", regex=True
             )
     return checks
 

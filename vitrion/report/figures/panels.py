@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.style import color, panels, say_nothing
+from vitrion.transport.quantities import ion_of
 
 NO_TRAJECTORY = "no trajectory at this temperature:\nnot made, or flagged and left out"
 NOT_DIFFUSIVE = "the mobile ion is not diffusive\nin the time simulated"
@@ -95,3 +96,22 @@ def element_roles(row: pd.Series) -> dict[str, Role]:
                 _LINES[(number - 1) % len(_LINES)],
             )
     return found
+
+
+def by_ion(rows: pd.DataFrame) -> Iterator[tuple[Role, str, pd.DataFrame]]:
+    """Rows of each mobile ion of one composition.
+
+    Args:
+        rows: of a table that names the ion in `species`, or in `quantity` (D_mobile:Li).
+
+    Yields:
+        Role, what its labels end with (nothing where it is the only one), and its rows.
+    """
+    if rows.empty:
+        return
+    roles = element_roles(rows.iloc[0])
+    ions = names(rows["mobile"].iloc[0])
+    for ion in ions:
+        own = rows["species"] if "species" in rows else ion_of(rows["quantity"])
+        chosen = rows if len(ions) == 1 else rows[own == ion]
+        yield roles[ion], "" if len(ions) == 1 else f", {ion}", chosen

@@ -22,17 +22,32 @@ from vitrion.report.style import (
     straight_line,
     view,
 )
+from vitrion.tables.io import site_names
 
 SHOWN = 4
 CLUSTERS_SHOWN = 6
+# Names that fit beside a panel of the usual height.
+ROWS_PER_PANEL = 6
+
+
+def stays_shown(tables: CampaignTables) -> list[str]:
+    """Names of the stays at the most common environments: X3O1, or Li:Al:X3O1 of several."""
+    table = tables.summary("residence")
+    present = sorted(set(by_role(site_names(table), table["ligands"])))
+    return [
+        name
+        for main in main_environments(tables, SHOWN)
+        for name in present
+        if name == main or name.endswith(f":{main}")
+    ]
 
 
 def residence(tables: CampaignTables) -> Figure:
     """P(t) by environment, one panel for each composition."""
     data = tables.summary("residence_curve")
     data = data[data["temperature_K"] == data["temperature_K"].max()]
-    data = data.assign(role=by_role(data["environment"], data["ligands"]))
-    environments = main_environments(tables, SHOWN)
+    data = data.assign(role=by_role(site_names(data), data["ligands"]))
+    environments = stays_shown(tables)
     if data.empty:
         return nothing("no residence in any trajectory that is shown")
     figure, panel_list = composition_panels(tables, data, x="time (ps)", y="P(t)")
@@ -59,7 +74,7 @@ def residence(tables: CampaignTables) -> Figure:
 
 def residence_times(tables: CampaignTables) -> Figure:
     """Residence times against 1000 K / T, one panel for each composition."""
-    environments = main_environments(tables, SHOWN)
+    environments = stays_shown(tables)
     pooled, fits = (_residence_rows(tables.summary(name)) for name in ("pooled", "arrhenius"))
     pooled = pooled[pooled["role"].isin(environments) & (pooled["value"] > 0)]
     pooled = pooled.assign(flagged=tables.flagged(pooled))
@@ -87,7 +102,7 @@ def residence_times(tables: CampaignTables) -> Figure:
                 rows["err"],
                 limits=limits,
                 hollow=rows["flagged"],
-                marker=MARKERS[index],
+                marker=MARKERS[index % len(MARKERS)],
                 color=color(index),
                 label=environment,
             )
@@ -113,7 +128,8 @@ def _residence_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def lifetimes(tables: CampaignTables) -> Figure:
     """Times of stays and of environments, one panel for each composition."""
-    environments = main_environments(tables, SHOWN)
+    # Rows of environments and, where there are several mobile ions, rows of stays at them.
+    environments = list(dict.fromkeys([*main_environments(tables, SHOWN), *stays_shown(tables)]))
     series = (
         ("residence", "tau_ps", "tau_err_ps", "o", "residence time"),
         ("residence", "dwell_ps", "dwell_err_ps", "x", "time per departure"),
@@ -136,6 +152,7 @@ def lifetimes(tables: CampaignTables) -> Figure:
         tables, every, x="time (ps)", y="", empty="too few departures\nin the time simulated"
     )
     figure.axes[0].set(xlim=limits, ylim=(len(environments) - 0.5, -0.5))
+    figure.set_figheight(figure.get_figheight() * max(1, len(environments) / ROWS_PER_PANEL))
     for composition, panel, _ in panel_list:
         log_axes(panel, x=True)
         panel.set_yticks(range(len(environments)), environments)
@@ -169,7 +186,7 @@ def _over_replicas(
     """Means at the highest temperature by environment, with their place in `environments`."""
     table = table[table["temperature_K"] == table["temperature_K"].max()]
     table = table[(table["composition"] == composition) & table[value].notna()]
-    table = table.assign(role=by_role(table["environment"], table["ligands"]))
+    table = table.assign(role=by_role(site_names(table), table["ligands"]))
     table = table[table["role"].isin(environments)]
     found = table.groupby("role").agg(
         **{
@@ -238,7 +255,9 @@ def residence_sensitivity(tables: CampaignTables) -> Figure:
     figure, axes = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
     axes.set(xlabel="change of the cutoff (Å)", ylabel="τ / τ by the first minimum")
     flagged = tables.flagged_compositions()
-    for index, (composition, rows) in enumerate(data.groupby("composition", sort=False)):
+    data = data.assign(site=site_names(data.assign(environment="")).str.removesuffix(":"))
+    groups = data.groupby(["composition", "site"], sort=False)
+    for index, ((composition, site), rows) in enumerate(groups):
         mean = rows.groupby("cutoff_shift_A")["tau_ps"].mean()
         if 0.0 in mean.index:
             axes.plot(
@@ -247,7 +266,7 @@ def residence_sensitivity(tables: CampaignTables) -> Figure:
                 color=color(index),
                 marker=MARKERS[index // 7 % len(MARKERS)],
                 markerfacecolor="white" if composition in flagged else color(index),
-                label=composition,
+                label=f"{composition}, {site}" if site else composition,
             )
     axes.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
     log_axes(axes, y=True)
@@ -259,6 +278,7 @@ def activation_energies(tables: CampaignTables) -> Figure:
     """Activation energy of diffusion against that of residence, one point a composition."""
     fits = tables.summary("arrhenius")
     fits = fits[fits["Ea_eV"].notna()].set_index("composition")
+    # One mobile ion at one element's cations: of several, which belong together is not one point.
     residence = fits.loc[fits["quantity"] == "residence:all", ["Ea_eV", "Ea_err_eV", "flags"]]
     both = fits[fits["quantity"] == "D_mobile"].join(
         residence.add_suffix("_residence"), how="inner"

@@ -26,6 +26,7 @@ from vitrion.report.figures.panels import (
 )
 from vitrion.report.style import color, legend_above, name_panel, nothing, say_nothing
 from vitrion.structure.scattering import Q_BIN_1_A, RADIATIONS
+from vitrion.tables.io import site_names
 
 MOST_NEIGHBORS = 10
 # Element at the origin, element counted, label and style.
@@ -198,7 +199,7 @@ def _one_halide(ligands: str) -> str:
 def main_environments(tables: CampaignTables, most: int) -> list[str]:
     """The most common environments of the central cations, by role, in the order X4, X3O1, X2O2."""
     table = tables.summary("coordination")
-    roles = by_role(table["environment"], table["ligands"])
+    roles = by_role(site_names(table), table["ligands"])
     common = table.groupby(np.array(roles, dtype=object))["fraction"].sum().nlargest(most)
     counts = {name: _counts(name) for name in common.index}
     usual = sum(counts[common.index[0]].values()) if len(common) else 0
@@ -226,7 +227,7 @@ def environments(tables: CampaignTables) -> Figure:
     most = 0
     for _, panel, chosen in panel_list:
         runs = len(chosen[["temperature_K", "replica"]].drop_duplicates())
-        shares = chosen.groupby("environment")["fraction"].sum().nlargest(8) / max(runs, 1)
+        shares = chosen.groupby(site_names(chosen))["fraction"].sum().nlargest(8) / max(runs, 1)
         most = max(most, len(shares))
         panel.barh(range(len(shares)), shares, color=color(0), height=0.7)
         for row, (name, share) in enumerate(shares.items()):

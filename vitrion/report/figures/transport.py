@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,10 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vitrion.base.text import names
 from vitrion.report.campaign_tables import CampaignTables
 from vitrion.report.figures.panels import (
     NO_TRAJECTORY,
     NOT_DIFFUSIVE,
+    by_ion,
     composition_panels,
     element_roles,
 )
@@ -31,7 +34,8 @@ from vitrion.report.style import (
     temperature_colors,
     view,
 )
-from vitrion.tables.io import headline
+from vitrion.tables.io import has_role, headline
+from vitrion.transport.quantities import ion_of, without_ion
 
 RUN = ["temperature_K", "replica"]
 METHODS = {
@@ -44,24 +48,25 @@ METHODS = {
 def mean_squared_displacement(tables: CampaignTables) -> Figure:
     """MSD against lag, one panel for each composition."""
     data = tables.summary("msd")
-    data = data[(data["species"] == data["mobile"]) & (data["lag_ps"] > 0)]
+    data = data[has_role(data, "mobile") & (data["lag_ps"] > 0)]
     if data.empty:
         return nothing(NO_TRAJECTORY)
     temperatures = temperature_colors(data["temperature_K"].unique())
     figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="MSD (Å²)")
     for _, panel, chosen in panel_list:
-        for (temperature, replica), run in chosen.groupby(["temperature_K", "replica"]):
-            shade = temperatures[temperature]
-            label = f"{temperature} K" if replica == chosen["replica"].min() else None
-            panel.plot(run["lag_ps"], run["msd_A2"], color=shade, label=label)
-            panel.fill_between(
-                run["lag_ps"],
-                (run["msd_A2"] - run["msd_err_A2"]).clip(lower=run["msd_A2"] / 4),
-                run["msd_A2"] + run["msd_err_A2"],
-                color=shade,
-                alpha=0.2,
-                linewidth=0,
-            )
+        for role, ending, of_ion in by_ion(chosen):
+            for (temperature, replica), run in of_ion.groupby(RUN):
+                shade, first = temperatures[temperature], replica == chosen["replica"].min()
+                label = f"{temperature} K{ending}" if first else None
+                panel.plot(run["lag_ps"], run["msd_A2"], role.line, color=shade, label=label)
+                panel.fill_between(
+                    run["lag_ps"],
+                    (run["msd_A2"] - run["msd_err_A2"]).clip(lower=run["msd_A2"] / 4),
+                    run["msd_A2"] + run["msd_err_A2"],
+                    color=shade,
+                    alpha=0.2,
+                    linewidth=0,
+                )
         if len(chosen):
             _guide(panel, chosen[chosen["temperature_K"] == chosen["temperature_K"].max()])
         log_axes(panel, x=True, y=True)
@@ -89,7 +94,7 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
         for element, role in element_roles(chosen.iloc[0]).items():
             mean = chosen[chosen["species"] == element].groupby("lag_ps")["msd_A2"].mean()
             panel.plot(mean.index, mean, color=role.color, linestyle=role.line, label=role.name)
-        _guide(panel, chosen[chosen["species"] == chosen["mobile"]])
+        _guide(panel, chosen[has_role(chosen, "mobile")])
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
@@ -98,24 +103,26 @@ def displacement_by_species(tables: CampaignTables) -> Figure:
 def diffusion_against_lag(tables: CampaignTables) -> Figure:
     """Local slope of the MSD against lag, one panel for each composition."""
     data = headline(tables.summary("diffusion_curve"))
-    data = data[(data["species"] == data["mobile"]) & (data["D_cm2_s"] > 0)]
+    data = data[has_role(data, "mobile") & (data["D_cm2_s"] > 0)]
     if data.empty:
         return nothing(NO_TRAJECTORY)
     fits = headline(tables.summary("diffusion"))
-    fits = fits[fits["species"] == fits["mobile"]].set_index([*RUN, "composition"])
+    fits = fits[has_role(fits, "mobile")].set_index([*RUN, "composition", "species"])
     temperatures = temperature_colors(data["temperature_K"].unique())
     figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="D(lag) (cm²/s)")
     for composition, panel, chosen in panel_list:
-        for (temperature, replica), curve in chosen.groupby(RUN):
-            shade = temperatures[temperature]
-            label = f"{temperature} K" if replica == chosen["replica"].min() else None
-            panel.plot(curve["lag_ps"], curve["D_cm2_s"], color=shade, label=label, linewidth=0.9)
-            low, high = _ends(curve, "D_cm2_s", "D_err_cm2_s")
-            panel.fill_between(curve["lag_ps"], low, high, color=shade, alpha=0.2, linewidth=0)
-            fit = fits.loc[(temperature, replica, composition)]
-            if np.isfinite(fit["D_cm2_s"]):
-                window = [fit["fit_start_ps"], fit["fit_stop_ps"]]
-                panel.plot(window, [fit["D_cm2_s"]] * 2, color=shade, linewidth=2.4)
+        for role, ending, of_ion in by_ion(chosen):
+            for (temperature, replica, ion), curve in of_ion.groupby([*RUN, "species"]):
+                shade, first = temperatures[temperature], replica == chosen["replica"].min()
+                label = f"{temperature} K{ending}" if first else None
+                lag_ps, D_cm2_s = curve["lag_ps"], curve["D_cm2_s"]
+                panel.plot(lag_ps, D_cm2_s, role.line, color=shade, label=label, linewidth=0.9)
+                low, high = _ends(curve, "D_cm2_s", "D_err_cm2_s")
+                panel.fill_between(lag_ps, low, high, color=shade, alpha=0.2, linewidth=0)
+                fit = fits.loc[(temperature, replica, composition, ion)]
+                if np.isfinite(fit["D_cm2_s"]):
+                    window = [fit["fit_start_ps"], fit["fit_stop_ps"]]
+                    panel.plot(window, [fit["D_cm2_s"]] * 2, color=shade, linewidth=2.4)
         log_axes(panel, x=True, y=True)
     legend_above(figure)
     return figure
@@ -129,7 +136,7 @@ def conductivity_against_lag(tables: CampaignTables) -> Figure:
     data = data[data["temperature_K"] == data["temperature_K"].max()]
     data = data[data["sigma_mS_cm"] > 0]
     windows = headline(tables.summary("diffusion"))
-    windows = windows[windows["species"] == windows["mobile"]]
+    windows = windows[has_role(windows, "mobile")]
     figure, panel_list = composition_panels(tables, data, x="lag (ps)", y="σ(lag) (mS/cm)")
     for composition, panel, chosen in panel_list:
         for index, method in enumerate(METHODS):
@@ -157,12 +164,12 @@ def _ends(curve: pd.DataFrame, value: str, err: str) -> tuple[pd.Series, pd.Seri
 def diffusion(tables: CampaignTables) -> Figure:
     """D against 1000 K / T, one panel for each composition."""
     data = headline(tables.summary("diffusion"))
-    mobile = data[(data["species"] == data["mobile"]) & data["D_cm2_s"].notna()]
+    mobile = data[has_role(data, "mobile") & data["D_cm2_s"].notna()]
     mobile = mobile.assign(flagged=tables.flagged(mobile))
     if mobile.empty:
         return nothing(NOT_DIFFUSIVE if len(data) else NO_TRAJECTORY)
     fits = tables.summary("arrhenius")
-    fits = fits[(fits["quantity"] == "D_mobile") & fits["Ea_eV"].notna()]
+    fits = fits[(without_ion(fits["quantity"]) == "D_mobile") & fits["Ea_eV"].notna()]
     figure, panel_list = composition_panels(
         tables, mobile, x="1000 K / T", y="D (cm²/s)", empty=NOT_DIFFUSIVE
     )
@@ -170,24 +177,26 @@ def diffusion(tables: CampaignTables) -> Figure:
     figure.axes[0].set_ylim(limits)
     for composition, panel, chosen in panel_list:
         log_axes(panel, y=True)
-        for replica, rows in chosen.groupby("replica"):
-            errorbars(
-                panel,
-                1000 / rows["temperature_K"],
-                rows["D_cm2_s"],
-                rows["D_err_cm2_s"],
-                limits=limits,
-                hollow=rows["flagged"],
-                marker=MARKERS[replica % len(MARKERS)],
-                color=color(replica),
-                label=f"replica {replica}",
-            )
-        for fit in fits[fits["composition"] == composition].itertuples():
+        for index, (_, ending, of_ion) in enumerate(by_ion(chosen)):
+            for replica, rows in of_ion.groupby("replica"):
+                errorbars(
+                    panel,
+                    1000 / rows["temperature_K"],
+                    rows["D_cm2_s"],
+                    rows["D_err_cm2_s"],
+                    limits=limits,
+                    hollow=rows["flagged"],
+                    marker=MARKERS[(replica + index) % len(MARKERS)],
+                    color=color(replica + 3 * index),
+                    label=f"replica {replica}{ending}",
+                )
+        for index, fit in enumerate(fits[fits["composition"] == composition].itertuples()):
             straight_line(panel, data["temperature_K"], fit.ln_prefactor, fit.Ea_eV, color="0.3")
+            ion = fit.quantity.partition(":")[2]
             panel.text(
                 0.96,
-                0.92,
-                f"$E_a$ = {concise(fit.Ea_eV, fit.Ea_err_eV)} eV",
+                0.92 - 0.09 * index,
+                f"$E_a$ = {concise(fit.Ea_eV, fit.Ea_err_eV)} eV{ion and f' ({ion})'}",
                 transform=panel.transAxes,
                 ha="right",
                 fontsize=7.5,
@@ -260,7 +269,7 @@ def _compare_with_one(figure: Figure) -> None:
 def haven_ratio(tables: CampaignTables) -> Figure:
     """Haven ratio against temperature, one panel for each composition."""
     data = tables.summary("pooled")
-    data = data[(data["quantity"] == "haven_ratio") & data["value"].notna()]
+    data = data[(without_ion(data["quantity"]) == "haven_ratio") & data["value"].notna()]
     data = data.assign(flagged=tables.flagged(data))
     if data.empty:
         return nothing(_why_no_conductivity(tables))
@@ -269,17 +278,19 @@ def haven_ratio(tables: CampaignTables) -> Figure:
     )
     limits = view(data["value"], data["err"], also=[1.0], within=(-1, 4))
     figure.axes[0].set_ylim(limits)
-    for _, panel, rows in panel_list:
-        errorbars(
-            panel,
-            rows["temperature_K"],
-            rows["value"],
-            rows["err"],
-            limits=limits,
-            hollow=rows["flagged"],
-            marker="o",
-            color=color(0),
-        )
+    for _, panel, chosen in panel_list:
+        for index, (_, ending, rows) in enumerate(by_ion(chosen)):
+            errorbars(
+                panel,
+                rows["temperature_K"] + 8 * index,
+                rows["value"],
+                rows["err"],
+                limits=limits,
+                hollow=rows["flagged"],
+                marker=MARKERS[index],
+                color=color(index),
+                label=ending.removeprefix(", ") or None,
+            )
     _compare_with_one(figure)
     legend_above(figure)
     return figure
@@ -298,22 +309,24 @@ def correlations(tables: CampaignTables) -> Figure:
         log_axes(panel, x=True)
         if chosen.empty:
             continue
-        mobile = chosen["mobile"].iloc[0]
         pair = chosen["species_i"] + "–" + chosen["species_j"]
         mean = (
             chosen.assign(pair=pair)
             .groupby(["pair", "lag_ps"])[["self_A2", "distinct_A2", "total_A2"]]
             .mean()
         )
-        own = mean.loc[f"{mobile}–{mobile}"]
-        for element, role in element_roles(chosen.iloc[0]).items():
+        roles = element_roles(chosen.iloc[0])
+        ions = names(chosen["mobile"].iloc[0])
+        for mobile, (element, role) in product(ions, roles.items()):
+            own = mean.loc[f"{mobile}–{mobile}"]
+            who = "mobile" if len(ions) == 1 else mobile
             for name in dict.fromkeys((f"{mobile}–{element}", f"{element}–{mobile}")):
                 if name not in mean.index.get_level_values("pair"):
                     continue
                 same = element == mobile
                 curve = mean.loc[name, "distinct_A2" if same else "total_A2"]
                 ratio = curve / own["self_A2"]
-                label = "mobile–mobile, distinct" if same else f"mobile–{role.name}"
+                label = f"{who}–{who}, distinct" if same else f"{who}–{role.name}"
                 panel.plot(ratio.index, ratio, color=role.color, linestyle=role.line, label=label)
                 # The longest lags are noise; the axis follows the bulk of the data.
                 largest.append(float(np.nanquantile(np.abs(ratio), 0.9)))
@@ -331,11 +344,19 @@ CONVERGING = {
 }
 
 
+def converging(quantity: str) -> str:
+    """The key of `CONVERGING` that a quantity belongs to, of whatever ion; empty for others."""
+    kind, *of = quantity.split(":")
+    kind = f"residence:{of[-1]}" if kind == "residence" else kind
+    return kind if kind in CONVERGING else ""
+
+
 def convergence(tables: CampaignTables) -> Figure:
     """Relative values against the length used, one panel for each composition."""
     data = tables.summary("convergence")
     data = data[data["temperature_K"] == data["temperature_K"].max()].dropna(subset=["value"])
-    data = data[data["quantity"].isin(CONVERGING)]
+    data = data.assign(kind=data["quantity"].map(converging))
+    data = data[data["kind"] != ""]
     if data.empty:
         return nothing("no part of a trajectory gives a value")
     figure, panel_list = composition_panels(
@@ -348,27 +369,28 @@ def convergence(tables: CampaignTables) -> Figure:
         reference_line(panel, 1.0)
         hollow = composition in tables.flagged_compositions()
         shown = 0
-        for index, (quantity, name) in enumerate(CONVERGING.items()):
-            parts = chosen[chosen["quantity"] == quantity].groupby("length_ps")
-            mean = parts["value"].mean()
-            if mean.empty or not mean.iloc[-1]:
-                continue
-            err = parts["err"].agg(lambda e: np.sqrt(np.sum(e**2)) / len(e))
-            last = mean.iloc[-1]
-            shown += 1
-            place = mean.index * (1 + 0.02 * (index - 2))
-            panel.plot(place, mean / last, color=color(index), linewidth=0.9)
-            errorbars(
-                panel,
-                place,
-                mean / last,
-                err / abs(last),
-                limits=limits,
-                hollow=hollow,
-                marker=MARKERS[index],
-                color=color(index),
-                label=name,
-            )
+        for index, (kind, name) in enumerate(CONVERGING.items()):
+            for number, (_, rows) in enumerate(chosen[chosen["kind"] == kind].groupby("quantity")):
+                parts = rows.groupby("length_ps")
+                mean = parts["value"].mean()
+                last = mean.iloc[-1]
+                if not last:
+                    continue
+                err = parts["err"].agg(lambda e: np.sqrt(np.sum(e**2)) / len(e))
+                shown += 1
+                place = mean.index * (1 + 0.02 * (index - 2))
+                panel.plot(place, mean / last, color=color(index), linewidth=0.9)
+                errorbars(
+                    panel,
+                    place,
+                    mean / last,
+                    err / abs(last),
+                    limits=limits,
+                    hollow=hollow,
+                    marker=MARKERS[index],
+                    color=color(index),
+                    label=None if number else name,
+                )
         if not shown:
             say_nothing(panel, "no part of it gives a value")
     legend_above(figure)
@@ -392,13 +414,16 @@ def jumps(tables: CampaignTables) -> Figure:
             "marker": MARKERS[index // 7 % len(MARKERS)],
             "markerfacecolor": "white" if hollow else color(index),
         }
-        curve = lengths[lengths["composition"] == composition]
-        mean = curve.groupby("length_A")["density"].mean()
-        left.plot(mean.index, mean, label=composition, markevery=8, **style)
-        rows = table[table["composition"] == composition].groupby("temperature_K")
-        share, err = rows["back_fraction"].mean(), rows["back_fraction_err"]
-        combined = err.apply(lambda e: np.sqrt(np.sum(e**2)) / len(e)).fillna(0)
-        right.errorbar(share.index, share, yerr=combined, label=composition, **style)
+        for role, ending, curve in by_ion(lengths[lengths["composition"] == composition]):
+            mean = curve.groupby("length_A")["density"].mean()
+            label = composition + ending
+            left.plot(mean.index, mean, role.line, label=label, markevery=8, **style)
+        for role, ending, of_ion in by_ion(table[table["composition"] == composition]):
+            rows = of_ion.groupby("temperature_K")
+            share, err = rows["back_fraction"].mean(), rows["back_fraction_err"]
+            combined = err.apply(lambda e: np.sqrt(np.sum(e**2)) / len(e)).fillna(0)
+            style |= {"linestyle": role.line, "label": composition + ending}
+            right.errorbar(share.index, share, yerr=combined, **style)
     right.axhline(1 / 6, color="0.3", linestyle="--", linewidth=0.8)
     legend_above(figure)
     return figure
@@ -417,9 +442,11 @@ def distinct_van_hove(tables: CampaignTables) -> Figure:
         lags = np.sort(chosen["lag_ps"].unique())
         shown = lags[[0, len(lags) // 2, -1]]
         shades = temperature_colors([0, 1, 2])
-        for shade, lag in zip(shades.values(), shown, strict=True):
-            mean = chosen[chosen["lag_ps"] == lag].groupby("r_A")["g"].mean()
-            panel.plot(mean.index, mean, color=shade, linewidth=1.1, label=f"{lag:.3g} ps")
+        for role, ending, of_ion in by_ion(chosen):
+            for shade, lag in zip(shades.values(), shown, strict=True):
+                mean = of_ion[of_ion["lag_ps"] == lag].groupby("r_A")["g"].mean()
+                label = f"{lag:.3g} ps{ending}"
+                panel.plot(mean.index, mean, role.line, color=shade, linewidth=1.1, label=label)
         panel.axhline(1, color="0.3", linestyle="--", linewidth=0.8)
     figure.axes[0].set_xlim(left=0)
     legend_above(figure)
@@ -429,7 +456,7 @@ def distinct_van_hove(tables: CampaignTables) -> Figure:
 def finite_size(tables: CampaignTables) -> Figure:
     """D of the smallest cells and of an infinite one over D of the largest, by composition."""
     data = tables.summary("finite_size")
-    data = data[(data["quantity"] == "D_mobile") & (data["value_largest"] > 0)]
+    data = data[(without_ion(data["quantity"]) == "D_mobile") & (data["value_largest"] > 0)]
     if data.empty:
         return nothing("every composition has glasses of one size")
     data = data.assign(place=np.arange(len(data), dtype=float))
@@ -454,8 +481,9 @@ def finite_size(tables: CampaignTables) -> Figure:
         color=color(1),
         label="smallest cells",
     )
-    names = data["composition"] + ", " + data["temperature_K"].astype(str) + " K"
-    axes.set_yticks(data["place"], names + data["p"].map(", p = {:.2g}".format))
+    labels = data["composition"] + ", " + data["temperature_K"].astype(str) + " K"
+    labels += ion_of(data["quantity"]).map(lambda ion: ion and f", {ion}")
+    axes.set_yticks(data["place"], labels + data["p"].map(", p = {:.2g}".format))
     axes.set_ylim(len(data) - 0.5, -0.5)
     axes.axvline(1, color="0.3", linestyle="--", linewidth=0.8)
     legend_above(figure)
