@@ -160,6 +160,7 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r"vitrion dataset collect .*", parses, "what the line before would have made"),
     (r".*(prepare\.py|sevenn train) .*", names_files, "needs sevenn"),
     (r".*(make_substitutes|models/dispersion)\.py .*", names_files, "minutes to an hour"),
+    (r"sh resources/label\.sh .*", names_files, "an hour; tests/unit/test_dataset_label.py"),
     (r"pytest .*", selects_tests, "CI runs the tests"),
 ]
 

@@ -14,6 +14,7 @@ from pymatgen.core import SETTINGS
 from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from vitrion.base.errors import InputError
+from vitrion.cli import main
 from vitrion.config import AseCalculator, Gpaw, Label, Vasp
 from vitrion.dataset import label_frame, label_frames
 from vitrion.dataset.frame import LabelError, write_frames
@@ -96,6 +97,24 @@ def test_files_take_turns_and_finished_frames_stay(copper, tmp_path, monkeypatch
     (folder / "Au-1.extxyz").unlink()
     assert label_frames([copper, gold], folder, settings=EMT_LABEL) == (1, 0)
     assert order[5:] == ["Au-1"]
+
+
+def test_frames_with_labels_elsewhere_are_not_labelled_again(copper, tmp_path, capsys):
+    """Those that failed there are."""
+    elsewhere = tmp_path / "elsewhere"
+    for index in range(2):
+        label_frame(copper, elsewhere / f"{index}.extxyz", settings=EMT_LABEL, index=index)
+    failed = ase.io.read(copper, index=2)
+    failed.info["label_failure"] = "did not converge"
+    write_frames(elsewhere / "2.extxyz", [failed])
+    config, out = tmp_path / "emt.yaml", tmp_path / "labelled"
+    config.write_text(
+        "campaign: x\ndataset: {label: {engine: ase, ase: {calculator: 'ase.calculators.emt:EMT'}}}"
+    )
+    command = ["label", str(copper), "--configfile", str(config), "--out", str(out)]
+    assert main([*command, "--known", str(elsewhere)]) == 0
+    assert capsys.readouterr().out.startswith("1 frames labelled, 0 failed")
+    assert [path.name for path in out.iterdir()] == ["Cu-2.extxyz"]
 
 
 @pytest.mark.parametrize("name", [None, "../elsewhere", 3])

@@ -30,6 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpaw-python", metavar="PATH", help="interpreter that has GPAW (default: this one)"
     )
     parser.add_argument(
+        "--known",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="files or folders of labelled frames; frames of the same names are not labelled again "
+        "(default: none)",
+    )
+    parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="frames at a time (default: 1)"
     )
 
@@ -39,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.base.errors import InputError
     from vitrion.campaign.opening import open_config
     from vitrion.dataset import label_frames
+    from vitrion.dataset.collect import labelled_names
 
     if args.processes < 1:
         raise InputError("--processes", args.processes, "at least 1")
@@ -52,6 +62,10 @@ def run(args: argparse.Namespace) -> None:
         gpaw = settings.gpaw.model_copy(update={"python": args.gpaw_python})
         settings = settings.model_copy(update={"gpaw": gpaw})
     labelled, failed = label_frames(
-        args.frames, args.out, settings=settings, processes=args.processes
+        args.frames,
+        args.out,
+        settings=settings,
+        processes=args.processes,
+        known=labelled_names(args.known),
     )
     print(f"{labelled} frames labelled, {failed} failed, in {args.out}")

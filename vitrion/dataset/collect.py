@@ -72,6 +72,16 @@ def collect_frames(sources: Sequence[Path | str], out: Path, *, decimals: int = 
     return left_out
 
 
+def labelled_names(sources: Sequence[Path | str]) -> set[str]:
+    """Names of the frames in files or folders that have usable labels."""
+    return {
+        frame.name
+        for source in sources
+        for frame in import_frames(source)
+        if not (frame.rejection_reason or label_rejection(frame.atoms))
+    }
+
+
 def _rounded(atoms: Atoms, decimals: int) -> Atoms:
     rounded = atoms.copy()
     rounded.positions = rounded.positions.round(decimals)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import zip_longest
@@ -84,7 +84,12 @@ def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> 
 
 
 def label_frames(
-    sources: Sequence[Path], folder: Path, *, settings: Label, processes: int = 1
+    sources: Sequence[Path],
+    folder: Path,
+    *,
+    settings: Label,
+    processes: int = 1,
+    known: Collection[str] = (),
 ) -> tuple[int, int]:
     """Label every frame of some files, one output file per frame; existing ones are kept.
 
@@ -96,6 +101,7 @@ def label_frames(
         folder: where <frame_id>.extxyz are written; a frame that has its file is skipped.
         settings: engine and its settings.
         processes: calculations at the same time.
+        known: names of frames that have labels elsewhere; they are skipped too.
 
     Returns:
         Number of frames labelled now, and of those that failed.
@@ -106,7 +112,7 @@ def label_frames(
     jobs = [
         (source, index, folder / f"{name}.extxyz")
         for source, index, name in _in_turns(sources)
-        if not (folder / f"{name}.extxyz").exists()
+        if name not in known and not (folder / f"{name}.extxyz").exists()
     ]
 
     def label(job: tuple[Path, int, Path]) -> bool:
