@@ -83,7 +83,7 @@ def main(work: Path, out: Path) -> None:
 
 def _cost(composition: Composition) -> tuple[bool, float]:
     volume_A3 = composition.volume_A3(FORMULA_UNITS[0], composition.density_guess_g_cm3)
-    return composition.center != "Al", volume_A3
+    return composition.center != ("Al",), volume_A3
 
 
 def draw(
