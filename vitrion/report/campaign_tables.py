@@ -83,8 +83,8 @@ class CampaignTables:
         return list(trajectories.loc[self.flagged(trajectories), "composition"].unique())
 
     def compared(self) -> pd.DataFrame:
-        """What is compared between compositions, as `by_composition` gives it."""
-        return by_composition(self.summary("pooled"), self.summary("arrhenius"))
+        """What is compared between compositions, as `by_composition` gives it, of each ion."""
+        return by_composition(self.summary("pooled"), self.summary("arrhenius"), each_ion=True)
 
     def why_no_value(self, compared: str, composition: str | None = None) -> str:
         """Why a quantity that compositions are compared by has no value.

@@ -45,7 +45,9 @@ COMPARED = {
 }
 
 
-def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFrame:
+def by_composition(
+    pooled: pd.DataFrame, arrhenius: pd.DataFrame, *, each_ion: bool = False
+) -> pd.DataFrame:
     """One value for each composition of every quantity of `COMPARED`.
 
     Quantities that depend on temperature are taken at the temperature where most compositions have
@@ -54,12 +56,13 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
 
     Args:
         pooled, arrhenius: the summary's tables.
+        each_ion: whether a glass with several mobile ions has a value for each. Two of one glass
+            are not independent, and no test takes them.
 
     Returns:
-        Composition key, `ion` (the mobile ion; of a glass with several, each for itself where the
-        quantity is one of an ion), `compared`, `value`, `err` (one standard error), `freedom`
-        (degrees of freedom of the errors), `at` (temperature), and `x`, `x_err`: the number that is
-        compared, a logarithm where ratios are.
+        Composition key, `ion` (the mobile ion, or all of them), `compared`, `value`, `err` (one
+        standard error), `freedom` (degrees of freedom of the errors), `at` (temperature), and `x`,
+        `x_err`: the number that is compared, a logarithm where ratios are.
     """
     parts = []
     for compared, of in COMPARED.items():
@@ -68,7 +71,7 @@ def by_composition(pooled: pd.DataFrame, arrhenius: pd.DataFrame) -> pd.DataFram
         own = ion_of(rows["quantity"])
         rows = rows.assign(ion=own.where(own != "", rows["mobile"]))
         # The transference number of all mobile ions together.
-        rows = rows[(own == "") | (of.name != "t_mobile_einstein")]
+        rows = rows[(own == "") | (each_ion and of.name != "t_mobile_einstein")]
         if of.source == "pooled":
             rows = rows.dropna(subset=["value", "comparable_err"])
             count = rows.groupby("temperature_K").size()
@@ -114,12 +117,11 @@ def differences(values: pd.DataFrame) -> pd.DataFrame:
     compositions from glasses.
 
     Args:
-        values: as `by_composition` gives them. Those of one ion of several are left out: two of one
-            glass are not independent.
+        values: as `by_composition` gives them.
     """
     rows = []
     for compared in COMPARED:
-        chosen = values[(values["compared"] == compared) & (values["ion"] == values["mobile"])]
+        chosen = values[values["compared"] == compared]
         base = {
             "compared": compared,
             "at": chosen["at"].iloc[0] if len(chosen) else "",
