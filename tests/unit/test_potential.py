@@ -25,10 +25,8 @@ from vitrion.potential import (
     CHGNetPotential,
     PotentialResult,
     load_model,
-    operators,
 )
 from vitrion.potential.engine import SKIN_A
-from vitrion.potential.network import Network
 from vitrion.potential.padded import PaddedEvaluation
 from vitrion.structure.compositions import read_compositions
 from vitrion.structure.packing import random_packing
@@ -144,7 +142,7 @@ def test_a_model_of_another_width_runs_on_the_reference_operators(bond_features:
     np.testing.assert_allclose(
         single.forces_eV_A, compute(atoms, model).forces_eV_A, rtol=1e-4, atol=1e-4
     )
-    assert CHGNetPotential(model, atoms.numbers).network.operators is operators
+    assert CHGNetPotential(model, atoms.numbers)._compiled is None
 
 
 def packed(name: str, *, formula_units: int, seed: int) -> Atoms:
@@ -428,10 +426,10 @@ class Operations(TorchDispatchMode):
 
 def padded(systems: list[Atoms]) -> PaddedEvaluation:
     """What a GPU runs, here on the CPU."""
-    network = Network(
-        loaded("0.3.0"), device=torch.device("cpu"), dtype=torch.float64, operators=operators
-    )
-    potentials = [CHGNetPotential(network, atoms.numbers) for atoms in systems]
+    potentials = [
+        CHGNetPotential(loaded("0.3.0"), atoms.numbers, dtype=torch.float64) for atoms in systems
+    ]
+    network = potentials[0].network
     return PaddedEvaluation(
         network, [p._builder for p in potentials], [p._atoms for p in potentials]
     )

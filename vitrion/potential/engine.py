@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from chgnet.model import CHGNet
+from torch import Tensor
 
 from vitrion.base.errors import InputError, PotentialError
-from vitrion.potential import kernels, operators
-from vitrion.potential.graph import GraphBuilder, atomic_forces, virials
+from vitrion.potential import kernels
+from vitrion.potential.graph import Graph, GraphBuilder, atomic_forces, virials
 from vitrion.potential.network import Network
 from vitrion.potential.padded import PaddedEvaluation
 from vitrion.potential.weights import load_model
@@ -43,7 +44,8 @@ class CHGNetPotential:
     where chgnet's has the wrong sign.
 
     Args:
-        model: a loaded model, a name or file for `load_model`, or the network of another potential.
+        model: a loaded model, a name or file for `load_model`, or a potential to share the network
+            with.
         numbers: (n) atomic numbers.
         device: `cpu`, `cuda` or `auto` (cuda where there is one).
         dtype: precision of the network, float32 or float64.
@@ -54,26 +56,32 @@ class CHGNetPotential:
 
     def __init__(
         self,
-        model: CHGNet | str | Network,
+        model: CHGNet | str | CHGNetPotential,
         numbers: Sequence[int] | np.ndarray,
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not isinstance(model, Network):
-            model = _network(model, device, dtype)
-        self.network, self.device = model, model.device
+        if isinstance(model, CHGNetPotential):
+            network, compiled = model.network, model._compiled
+        else:
+            network = _network(model, device, dtype)
+            use_compiled = kernels.support(network) and kernels.available()
+            compiled = kernels.CompiledNetwork(network) if use_compiled else None
+        self.network: Network = network
+        self._compiled: kernels.CompiledNetwork | None = compiled
+        self.device = network.device
         self.numbers = np.asarray(numbers, dtype=np.int64)
-        self._atoms, self._reference_energy_eV = model.atoms(self.numbers)
+        self._atoms, self._reference_energy_eV = network.atoms(self.numbers)
         self._builder = GraphBuilder(
-            cutoff_A=model.cutoff_A,
-            angle_cutoff_A=model.angle_cutoff_A,
-            skin_A=SKIN_A[model.device.type],
-            device=model.device,
+            cutoff_A=network.cutoff_A,
+            angle_cutoff_A=network.angle_cutoff_A,
+            skin_A=SKIN_A[network.device.type],
+            device=network.device,
         )
         self._padded = (
-            PaddedEvaluation(model, [self._builder], [self._atoms])
-            if model.device.type == "cuda"
+            PaddedEvaluation(network, [self._builder], [self._atoms])
+            if network.device.type == "cuda"
             else None
         )
 
@@ -96,12 +104,10 @@ class CHGNetPotential:
             energies, (forces,), virials_eV = self._padded.compute([positions_A], [cell_A])
             return self._result(energies[0], forces, virials_eV[0] if stress else None, cell_A)
         graph = self._builder.build(positions_A, cell_A)
-        vectors_A = graph.vectors_A.requires_grad_()
-        energy = self.network.energies_eV(vectors_A, graph, self._atoms).sum()
-        (dE_dr,) = torch.autograd.grad(energy, vectors_A)
+        by_atom, dE_dr = self._energies_and_bond_gradients(graph)
         forces = atomic_forces(graph, dE_dr).numpy()
         virial_eV = virials(graph, dE_dr, [len(positions_A)])[0].numpy() if stress else None
-        return self._result(energy.item(), forces, virial_eV, cell_A)
+        return self._result(by_atom.sum().item(), forces, virial_eV, cell_A)
 
     def atom_features(self, positions_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
         """Features of the atoms before the last convolution, (n, 64); chgnet's `atom_fea`.
@@ -114,9 +120,19 @@ class CHGNetPotential:
             PotentialError: the configuration cannot be described (see `GraphBuilder.build`).
         """
         graph = self._builder.build(*self._as_arrays(positions_A, cell_A))
+        if self._compiled is not None:
+            return self._compiled.atom_features(graph, self._atoms).numpy()
         with torch.no_grad():
-            features = self.network.atom_features(graph.vectors_A, graph, self._atoms)
-        return features.cpu().numpy()
+            found = self.network.atom_features(graph.vectors_A, graph, self._atoms)
+        return found.cpu().numpy()
+
+    def _energies_and_bond_gradients(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        if self._compiled is not None:
+            return self._compiled.energies_and_bond_gradients(graph, self._atoms)
+        vectors_A = graph.vectors_A.requires_grad_()
+        energies = self.network.energies_eV(vectors_A, graph, self._atoms)
+        (dE_dr,) = torch.autograd.grad(energies.sum(), vectors_A)
+        return energies.detach(), dE_dr
 
     def _as_arrays(
         self, positions_A: np.ndarray, cell_A: np.ndarray
@@ -175,9 +191,9 @@ class CHGNetBatch:
         dtype: torch.dtype = torch.float32,
         together: bool | None = None,
     ) -> None:
-        network = _network(model, device, dtype)
-        self._systems = [CHGNetPotential(network, n) for n in numbers]
-        self._together = network.device.type == "cuda" if together is None else together
+        first = CHGNetPotential(model, numbers[0], device=device, dtype=dtype)
+        self._systems = [first, *(CHGNetPotential(first, n) for n in numbers[1:])]
+        self._together = first.device.type == "cuda" if together is None else together
         self._joint: tuple[tuple[int, ...], PaddedEvaluation] | None = None
 
     def compute(
@@ -233,14 +249,10 @@ class CHGNetBatch:
 
 
 def _network(model: CHGNet | str, device: str, dtype: torch.dtype) -> Network:
-    """The network on a device, with the fastest operators that support it there."""
     chosen = choose_device(device)
     if not isinstance(model, CHGNet):
         model = load_model(model)
-    network = Network(model, device=chosen, dtype=dtype, operators=operators)
-    if kernels.support(network) and kernels.available():
-        network.operators = kernels
-    return network
+    return Network(model, device=chosen, dtype=dtype)
 
 
 def choose_device(device: str) -> torch.device:

@@ -1,8 +1,9 @@
-"""The message operators of `vitrion.potential.operators`, fused, for float32 on the CPU.
+"""The network of `vitrion.potential.network`, compiled, for float32 on the CPU.
 
-`kernels.c` is compiled with the system's C compiler at first use, for the processor that it runs
-on, and the library is kept in the user's cache. It shares torch's OpenMP threads. Without a
-compiler the plain operators give the same results, more slowly.
+`kernels.c` computes energies and their gradient by the bond vectors in one call. It is compiled
+with the system's C compiler at first use, for the processor that it runs on, and the library is
+kept in the user's cache. It shares torch's OpenMP threads. Without a compiler plain torch gives the
+same results, more slowly.
 """
 
 from __future__ import annotations
@@ -16,43 +17,31 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from vitrion.potential.graph import Adjacency, Graph
-from vitrion.potential.network import Network
-from vitrion.potential.operators import AngularBasis, GatedMLP, LinearMap, NodeMap, RadialBasis
+from vitrion.potential.graph import Graph
+from vitrion.potential.network import Layer, Network
+from vitrion.potential.operators import GatedMLP, LinearMap, RadialBasis
 
 logger = logging.getLogger("vitrion")
 
+_SOURCES = ("kernels.c", "gated_mlp.h", "vectors.h", "bases.h")
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-fopenmp")
 _FEATURES = 64
-_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
-# Arguments of the functions of kernels.c between the structure and the number of threads.
-_ARGUMENTS: dict[str, list[Any]] = {
-    "forward": [_POINTER, _INT],
-    "backward": [_POINTER, _INT],
-    "linear": [_POINTER] * 2,
-    "radial_forward": [_INT, _POINTER, _POINTER],
-    "radial_backward": [_INT, _POINTER, _POINTER, _POINTER],
-    "angular_forward": [_POINTER],
-    "angular_backward": [_POINTER, _POINTER, _INT],
-    "nodes_forward": [_POINTER] * 4,
-    "nodes_backward": [_POINTER] * 4,
-}
+_MOST_LAYERS = 8  # of atoms, and of the readout
+_WORKSPACE_HEADROOM = 1.1  # of a new workspace over what is needed
 # mallopt's M_MMAP_THRESHOLD (32 MB is the most that it takes), M_TRIM_THRESHOLD and M_TOP_PAD.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20))
 
 
 @functools.cache
 def available() -> bool:
-    """Whether the fused operators can be used on this machine (compiles them if need be)."""
+    """Whether this machine runs the compiled network (compiles it if need be)."""
     try:
         _library()
     except (OSError, subprocess.CalledProcessError) as error:
@@ -63,387 +52,272 @@ def available() -> bool:
 
 
 def support(network: Network) -> bool:
-    """Whether the fused operators cover a network (64 features, float32, CPU)."""
+    """Whether the compiled code covers a network (64 features, float32, CPU)."""
+    n_layers, of_angles = len(network.atom_layers), (*network.bond_layers, *network.angle_layers)
+    layers = (*network.atom_layers, *of_angles)
+    radial = (network.radial, network.radial_short)
     return (
         network.device.type == "cpu"
         and network.dtype == torch.float32
-        and all(map(_supports, network.gated_mlps))
-        and all(node_map.weight.shape == (256, 64) for node_map in network.node_maps)
-        and all(_supports_linear(linear_map) for linear_map in network.linear_maps)
-        and all(len(b.frequencies) in (32, 64) for b in (network.radial, network.radial_short))
-        and all(b.power == int(b.power) for b in (network.radial, network.radial_short))
-        and len(network.angular.frequencies) <= 64
+        and 2 <= n_layers <= _MOST_LAYERS
+        and (len(network.bond_layers), len(network.angle_layers)) == (n_layers - 1, n_layers - 2)
+        and all(_supports(layer.gated_mlp) for layer in layers)
+        and all(map_.weight.shape[1] in (32, 64) for map_ in _basis_maps(network))
+        and all(
+            map_.weight.shape == shape
+            for shape, maps in (
+                ((128, 64), [layer.first[k] for layer in network.atom_layers for k in (0, 2)]),
+                ((128, 64), [layer.first[3] for layer in of_angles]),
+                ((256, 64), [layer.node_map for layer in of_angles]),
+                ((64, 64), [layer.out for layer in (*network.atom_layers, *network.bond_layers)]),
+                ((64, 64), network.readout_maps[:-1]),
+                ((1, 64), network.readout_maps[-1:]),
+            )
+            for map_ in maps
+        )
+        and all(len(b.frequencies) in (32, 64) and b.power == int(b.power) for b in radial)
+        and len(network.readout_maps) <= _MOST_LAYERS
     )
 
 
 def _supports(gated_mlp: GatedMLP) -> bool:
-    edge_map, hidden = gated_mlp.edge_map, gated_mlp.hidden
+    shape = (2, _FEATURES)
     return (
-        gated_mlp.scale.shape == (2, _FEATURES)
-        and edge_map.shape in {(2 * _FEATURES, n) for n in (32, 64)}
-        and edge_map.is_contiguous()
-        and (hidden is None or hidden[0].shape == (2, _FEATURES, _FEATURES))
+        gated_mlp.scale.shape == shape
+        and gated_mlp.edge_map.shape in {(2 * _FEATURES, n) for n in (32, 64)}
+        and (gated_mlp.hidden is None or gated_mlp.hidden[0].shape == (*shape, _FEATURES))
     )
 
 
-def _supports_linear(linear_map: LinearMap) -> bool:
-    return all(size % 32 == 0 and size <= 128 for size in linear_map.weight.shape)
+def _basis_maps(network: Network) -> tuple[LinearMap, ...]:
+    return network.weigh_bond, network.weigh_short, network.embed_bond, network.embed_angle
 
 
-def linear_map(map_: LinearMap, x: Tensor) -> Tensor:
-    """See `operators.linear_map`."""
-    return _Linear.apply(map_, x)
+_of_thread = threading.local()
 
 
-def radial_basis(basis: RadialBasis, lengths_A: Tensor) -> Tensor:
-    """See `operators.radial_basis`."""
-    return _Radial.apply(basis, lengths_A)
+def _workspace(size_bytes: int) -> Tensor:
+    """Memory of at least that size, the same for all evaluations of a thread."""
+    memory = getattr(_of_thread, "memory", None)
+    if memory is None or len(memory) < size_bytes:
+        _of_thread.memory = None  # freed before more is allocated
+        memory = torch.empty(int(_WORKSPACE_HEADROOM * size_bytes), dtype=torch.uint8)
+        _of_thread.memory = memory
+    return memory
 
 
-def angular_basis(basis: AngularBasis, angles: Adjacency, directions: Tensor) -> Tensor:
-    """See `operators.angular_basis`."""
-    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
-    return _Angular.apply(basis, rows, directions)
+class CompiledNetwork:
+    """A network that `support` covers.
 
-
-def node_features(
-    node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
-) -> tuple[Tensor, Tensor]:
-    """See `operators.node_features`."""
-    return _NodeFeatures.apply(node_map, graph, bond, of_center)
-
-
-def edge_messages(
-    short: GatedMLP,
-    long: GatedMLP,
-    graph: Graph,
-    source: Tensor,
-    target: Tensor,
-    short_edge: Tensor,
-    long_edge: Tensor,
-    weight: Tensor,
-) -> Tensor:
-    """See `operators.edge_messages`."""
-    n_atoms, n_short = len(source), graph.n_short
-    of_short, of_long = (
-        _Rows(n_atoms, None, graph.start[part], graph.end[part])
-        for part in (slice(n_short), slice(n_short, None))
-    )
-    short_weight, long_weight = weight.split((n_short, len(weight) - n_short))
-    return _Fused.apply(short, of_short, source, target, short_edge, short_weight) + _Fused.apply(
-        long, of_long, source, target, long_edge, long_weight
-    )
-
-
-def angle_messages(
-    gated_mlp: GatedMLP,
-    angles: Adjacency,
-    source: Tensor,
-    target: Tensor,
-    edge: Tensor,
-    weight: Tensor,
-) -> Tensor:
-    """See `operators.angle_messages`."""
-    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
-    return _Fused.apply(gated_mlp, rows, source, target, edge, weight)
-
-
-def angle_updates(
-    gated_mlp: GatedMLP, angles: Adjacency, source: Tensor, target: Tensor, edge: Tensor
-) -> Tensor:
-    """See `operators.angle_updates`."""
-    rows = _Rows(angles.nodes, angles.groups, angles.source, angles.target)
-    return _Fused.apply(gated_mlp, rows, source, target, edge, None)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Angles, or bonds as a row in each direction.
-
-    Attributes:
-        nodes: number of nodes.
-        groups: (groups + 1) first row of each group of angles; None for bonds.
-        source, target: (rows) nodes of each angle or bond.
+    Args:
+        network: CHGNet.
     """
 
-    nodes: int
-    groups: Tensor | None
-    source: Tensor
-    target: Tensor
+    def __init__(self, network: Network) -> None:
+        self._library = _library()
+        self._keep: list[object] = []  # what the pointers of the structures point to
+        self._network = self._structure(network)
 
-    @property
-    def n_groups(self) -> int:
-        """Number of groups of angles; 0 for bonds."""
-        return 0 if self.groups is None else self.groups.shape[0] - 1
+    def energies_and_bond_gradients(self, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy of each atom (n), and dE/dr (bonds, 3), the gradient of their sum.
 
-    def parts(self, threads: int) -> int:
-        """How many pieces of work there are.
+        Args:
+            graph: without dummies.
+            atoms: (n, 64) features, from `Network.atoms`.
 
-        Angles: any number gives the same bits. Bonds: a table per part, so their number must not
-        depend on that of the threads.
+        Returns:
+            float64, in eV without reference energies, and in eV/Å.
         """
-        if self.groups is None:
-            return min(max(self.source.shape[0] // 512, 1), 8)
-        return 1 if threads == 1 else min(self.n_groups, 8 * threads)
+        gradients = torch.empty_like(graph.vectors_A)
+        energies, _ = self._evaluate(graph, atoms, gradients)
+        return energies, gradients
 
+    def atom_features(self, graph: Graph, atoms: Tensor) -> Tensor:
+        """Features of the atoms before the last convolution; see `Network.atom_features`."""
+        _, features = self._evaluate(graph, atoms, None)
+        return features
 
-class _Fused(torch.autograd.Function):
-    """All messages and updates; messages have a weight, edges have rows without groups."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        gated_mlp: GatedMLP,
-        rows: _Rows,
-        source: Tensor,
-        target: Tensor,
-        edge: Tensor,
-        weight: Tensor | None,
-    ) -> Tensor:
-        source, target, edge = source.contiguous(), target.contiguous(), edge.contiguous()
-        weight = None if weight is None else weight.contiguous()
-        ctx.save_for_backward(source, target, edge, weight)
-        parts = rows.parts(torch.get_num_threads())
-        if weight is None:
-            out = source.new_empty((1, len(rows.source), _FEATURES))
-        else:
-            tables = parts if rows.groups is None else 1
-            out = source.new_zeros((tables, rows.nodes, _FEATURES))
-        operator = _operator(gated_mlp, rows, source, target, edge, weight)
-        # The structure holds pointers alone: what they point to must stay as long.
-        ctx.operator, ctx.gated_mlp, ctx.rows = operator, gated_mlp, rows
-        _call("forward", operator, out, parts)
-        return out[0]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        rows = ctx.rows
-        source, _, edge, weight = ctx.saved_tensors
-        grad_output = grad_output.contiguous()
-        parts = rows.parts(torch.get_num_threads())
-        tables = parts if rows.groups is None else 1
-        # The first features of atoms do not depend on positions.
-        grad_source, grad_target = (
-            source.new_zeros((tables, *source.shape)) if needed else None
-            for needed in ctx.needs_input_grad[2:4]
-        )
-        grad_edge = torch.empty_like(edge)
-        grad_weight = None if weight is None else torch.zeros_like(weight)
-        gradients = _Gradients(
-            *map(_pointer, (grad_output, grad_source, grad_target, grad_edge, grad_weight))
-        )
-        _call("backward", ctx.operator, ctypes.addressof(gradients), parts)
-        return (
-            None,
-            None,
-            None if grad_source is None else grad_source[0],
-            None if grad_target is None else grad_target[0],
-            grad_edge,
-            grad_weight,
-        )
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, map_: LinearMap, x: Tensor) -> Tensor:
-        ctx.map = map_
-        return _multiply(x, map_.transposed, map_.bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        return None, _multiply(grad_output, ctx.map.weight, None)
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (rows, in) times weight (in, out)."""
-    x, weight = x.contiguous(), weight.contiguous()
-    out = x.new_empty((x.shape[0], weight.shape[1]))
-    linear = _LinearC(x.shape[0], *weight.shape, weight.data_ptr(), _pointer(bias))
-    _call("linear", linear, x, out)
-    return out
-
-
-class _Radial(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, basis: RadialBasis, lengths_A: Tensor) -> Tensor:
-        lengths_A = lengths_A.contiguous()
-        ctx.basis = basis
-        ctx.save_for_backward(lengths_A)
-        out = torch.empty((len(lengths_A), len(basis.frequencies)), dtype=torch.float32)
-        _call("radial_forward", _radial(basis), len(lengths_A), lengths_A, out)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        (lengths_A,) = ctx.saved_tensors
-        grad = torch.empty_like(lengths_A)
-        rows, grad_output = len(lengths_A), grad_output.contiguous()
-        _call("radial_backward", _radial(ctx.basis), rows, lengths_A, grad_output, grad)
-        return None, grad
-
-
-class _Angular(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, basis: AngularBasis, rows: _Rows, directions: Tensor) -> Tensor:
-        directions = directions.contiguous()
-        ctx.basis, ctx.rows = basis, rows
-        ctx.save_for_backward(directions)
-        out = torch.empty((len(rows.source), basis.width), dtype=torch.float32)
-        _call("angular_forward", _angular(basis, rows, directions), out)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        (directions,) = ctx.saved_tensors
-        grad, grad_output = torch.zeros_like(directions), grad_output.contiguous()
-        parts = ctx.rows.parts(torch.get_num_threads())
-        angular = _angular(ctx.basis, ctx.rows, directions)
-        _call("angular_backward", angular, grad_output, grad, parts)
-        return None, None, grad
-
-
-class _NodeFeatures(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
+    def _evaluate(
+        self, graph: Graph, atoms: Tensor, gradients: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        bond, of_center = bond.contiguous(), of_center.contiguous()
-        ctx.node_map, ctx.graph = node_map, graph
-        ctx.sizes = bond.shape, of_center.shape
-        source = bond.new_empty((len(graph.node_bond), 2 * _FEATURES))
-        target = torch.empty_like(source)
-        _call("nodes_forward", _nodes(node_map, graph), bond, of_center, source, target)
-        return source, target
+        """Energies and features of the atoms; fills `gradients`, unless there are none."""
+        energies = torch.empty(len(atoms), dtype=torch.float64)
+        features = torch.empty_like(atoms)
+        result = _ResultC(*map(_pointer, (energies, gradients, features)))
+        inputs = ctypes.byref(self._network), ctypes.byref(_graph(graph, atoms))
+        workspace = _workspace(self._library.workspace_bytes(*inputs))
+        pointers = *inputs, ctypes.byref(result), workspace.data_ptr()
+        self._library.evaluate(*pointers, torch.get_num_threads())
+        return energies, features
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        source, target = (grad.contiguous() for grad in grad_outputs)
-        bond, of_center = source.new_empty(ctx.sizes[0]), source.new_zeros(ctx.sizes[1])
-        nodes = _nodes(ctx.node_map, ctx.graph)
-        _call("nodes_backward", nodes, source, target, bond, of_center)
-        return None, None, bond, of_center
-
-
-def _fields(types: Sequence[tuple[type, str]]) -> tuple[tuple[str, type], ...]:
-    """Fields of a C structure: names by type, in order."""
-    return tuple((name, type_) for type_, names in types for name in names.split())
-
-
-class _OperatorC(ctypes.Structure):
-    """`operator_t` of kernels.c."""
-
-    _fields_ = _fields(
-        (
-            (_INT, "nodes rows groups"),
-            (_POINTER, "group_rows source_node target_node source target edge"),
-            (_INT, "features"),
-            (_POINTER, "edge_map edge_map_back weight hidden hidden_back hidden_bias scale shift"),
-            (ctypes.c_float, "epsilon"),
+    def _structure(self, network: Network) -> _NetworkC:
+        norm, last = network.readout_norm, network.readout_maps[-1]
+        pointer = self._pointer
+        return _NetworkC(
+            len(network.atom_layers),
+            len(network.readout_maps) - 1,
+            self._array(
+                _AtomLayerC(
+                    self._gated_mlp(layer.gated_mlp),
+                    self._gated_mlp(long),
+                    self._linear(layer.first[0]),
+                    self._linear(layer.first[2]),
+                    self._linear(layer.out),
+                )
+                for layer, long in zip(network.atom_layers, network.long_gated_mlps, strict=True)
+            ),
+            self._array(
+                _AngleLayerC(*self._of_angles(layer), self._linear(layer.out))
+                for layer in network.bond_layers
+            ),
+            self._array(_AngleLayerC(*self._of_angles(layer)) for layer in network.angle_layers),
+            self._radial(network.radial),
+            self._radial(network.radial_short),
+            _AngularC(
+                pointer(network.angular.padded_frequencies),
+                len(network.angular.frequencies),
+                network.angular.width,
+            ),
+            *map(self._linear, _basis_maps(network)),
+            pointer(norm.weight),
+            pointer(norm.bias),
+            self._array(map(self._linear, network.readout_maps[:-1])),
+            pointer(last.weight),
+            0.0 if last.bias is None else last.bias.item(),
+            norm.eps,
         )
-    )
 
+    def _of_angles(self, layer: Layer) -> tuple[ctypes.Structure, ...]:
+        center = self._linear(layer.first[3])
+        return self._gated_mlp(layer.gated_mlp), self._linear(layer.node_map), center
 
-class _Gradients(ctypes.Structure):
-    """`gradients_t` of kernels.c."""
+    def _gated_mlp(self, mlp: GatedMLP) -> _GatedMLPC:
+        weight, bias = mlp.hidden or (None, None)
+        tensors = (mlp.hidden_transposed, weight, bias, mlp.scale, mlp.shift)
+        edge = self._linear(LinearMap(mlp.edge_map))
+        return _GatedMLPC(mlp.edge_map.shape[1], edge, *map(self._pointer, tensors), mlp.epsilon)
 
-    _fields_ = _fields(((_POINTER, "output source target edge weight"),))
+    def _linear(self, map_: LinearMap) -> _LinearC:
+        return _LinearC(*map(self._pointer, (map_.transposed, map_.weight, map_.bias)))
 
+    def _radial(self, basis: RadialBasis) -> _RadialC:
+        frequencies = self._pointer(basis.frequencies)
+        sizes = len(basis.frequencies), int(basis.power)
+        return _RadialC(frequencies, *sizes, basis.cutoff_A, basis.norm)
 
-class _LinearC(ctypes.Structure):
-    """`linear_t` of kernels.c."""
+    def _pointer(self, tensor: Tensor | None) -> int | None:
+        if tensor is None:
+            return None
+        tensor = tensor.contiguous()
+        self._keep.append(tensor)
+        return tensor.data_ptr()
 
-    _fields_ = _fields(((_INT, "rows inputs outputs"), (_POINTER, "map bias")))
-
-
-class _RadialC(ctypes.Structure):
-    """`radial_t` of kernels.c."""
-
-    _fields_ = _fields(
-        ((_POINTER, "frequencies"), (_INT, "n power"), (ctypes.c_double, "cutoff norm"))
-    )
-
-
-class _AngularC(ctypes.Structure):
-    """`angular_t` of kernels.c."""
-
-    _fields_ = _fields(
-        (
-            (_POINTER, "frequencies"),
-            (_INT, "order columns rows groups"),
-            (_POINTER, "group_rows source_node target_node directions"),
-        )
-    )
-
-
-class _NodesC(ctypes.Structure):
-    """`nodes_t` of kernels.c."""
-
-    _fields_ = _fields(((_INT, "bonds nodes"), (_POINTER, "nodes_of_bond center map map_back")))
-
-
-def _operator(
-    gated_mlp: GatedMLP,
-    rows: _Rows,
-    source: Tensor,
-    target: Tensor,
-    edge: Tensor,
-    weight: Tensor | None,
-) -> _OperatorC:
-    hidden, hidden_bias = gated_mlp.hidden or (None, None)
-    edge_map = gated_mlp.edge_map
-    return _OperatorC(
-        rows.nodes,
-        rows.source.shape[0],
-        rows.n_groups,
-        *map(_pointer, (rows.groups, rows.source, rows.target, source, target, edge)),
-        edge_map.shape[1],
-        *map(_pointer, (gated_mlp.edge_map_transposed, edge_map, weight)),
-        *map(_pointer, (gated_mlp.hidden_transposed, hidden, hidden_bias)),
-        *map(_pointer, (gated_mlp.scale, gated_mlp.shift)),
-        gated_mlp.epsilon,
-    )
-
-
-def _radial(basis: RadialBasis) -> _RadialC:
-    frequencies = basis.frequencies
-    return _RadialC(
-        frequencies.data_ptr(), len(frequencies), int(basis.power), basis.cutoff_A, basis.norm
-    )
-
-
-def _angular(basis: AngularBasis, rows: _Rows, directions: Tensor) -> _AngularC:
-    sizes = len(basis.frequencies), basis.width, len(rows.source), rows.n_groups
-    tensors = (rows.groups, rows.source, rows.target, directions)
-    return _AngularC(basis.padded_frequencies.data_ptr(), *sizes, *map(_pointer, tensors))
-
-
-def _nodes(node_map: NodeMap, graph: Graph) -> _NodesC:
-    tensors = (graph.nodes_of_bond, graph.node_center, node_map.transposed, node_map.weight)
-    return _NodesC(graph.n_short, len(graph.node_bond), *map(_pointer, tensors))
-
-
-def _call(name: str, structure: ctypes.Structure, *arguments: object) -> None:
-    """A function of kernels.c; its last argument is the number of threads."""
-    converted = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    _function(name)(ctypes.byref(structure), *converted, torch.get_num_threads())
+    def _array(self, structures: Iterable[ctypes.Structure]) -> int | None:
+        """Address of structures one after the other."""
+        parts = list(structures)
+        if not parts:
+            return None
+        array = (type(parts[0]) * len(parts))(*parts)
+        self._keep.append(array)
+        return ctypes.addressof(array)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-@functools.cache
-def _function(name: str) -> Any:
-    """A function of the library, which takes pointers and numbers without being told which."""
-    function = getattr(_library(), name)
-    function.argtypes = [_POINTER, *_ARGUMENTS[name], _INT]
-    function.restype = None
-    return function
+_INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+def _fields(*types: tuple[type, str]) -> tuple[tuple[str, type], ...]:
+    """Fields of a C structure: names by type, in order."""
+    return tuple((name, type_) for type_, names in types for name in names.split())
+
+
+class _LinearC(ctypes.Structure):
+    """`linear_t` of kernels.c."""
+
+    _fields_ = _fields((_POINTER, "map map_back bias"))
+
+
+class _GatedMLPC(ctypes.Structure):
+    """`gated_mlp_t` of kernels.c."""
+
+    _fields_ = _fields(
+        (_INT, "features"),
+        (_LinearC, "edge"),
+        (_POINTER, "hidden hidden_back hidden_bias scale shift"),
+        (ctypes.c_float, "epsilon"),
+    )
+
+
+class _AtomLayerC(ctypes.Structure):
+    """`atom_layer_t` of kernels.c."""
+
+    _fields_ = _fields((_GatedMLPC, "short_bonds long_bonds"), (_LinearC, "source target out"))
+
+
+class _AngleLayerC(ctypes.Structure):
+    """`angle_layer_t` of kernels.c."""
+
+    _fields_ = _fields((_GatedMLPC, "gated_mlp"), (_LinearC, "bond center out"))
+
+
+class _RadialC(ctypes.Structure):
+    """`radial_t` of kernels.c."""
+
+    _fields_ = _fields((_POINTER, "frequencies"), (_INT, "n power"), (_DOUBLE, "cutoff norm"))
+
+
+class _AngularC(ctypes.Structure):
+    """`angular_t` of kernels.c."""
+
+    _fields_ = _fields((_POINTER, "frequencies"), (_INT, "order columns"))
+
+
+class _NetworkC(ctypes.Structure):
+    """`network_t` of kernels.c."""
+
+    _fields_ = _fields(
+        (_INT, "atom_layers readout_layers"),
+        (_POINTER, "atom bond angle"),
+        (_RadialC, "radial radial_short"),
+        (_AngularC, "angular"),
+        (_LinearC, "weigh_bond weigh_short embed_bond embed_angle"),
+        (_POINTER, "readout_scale readout_shift readout readout_last"),
+        (_DOUBLE, "readout_bias"),
+        (ctypes.c_float, "readout_epsilon"),
+    )
+
+
+class _GraphC(ctypes.Structure):
+    """`graph_t` of kernels.c."""
+
+    _fields_ = _fields(
+        (_INT, "atoms bonds short_bonds nodes angles"),
+        (_POINTER, "vectors start end nodes_of_bond node_center"),
+        (_POINTER, "source target reverse first_angle features"),
+    )
+
+
+class _ResultC(ctypes.Structure):
+    """`result_t` of kernels.c."""
+
+    _fields_ = _fields((_POINTER, "energies gradients features"))
+
+
+def _graph(graph: Graph, atoms: Tensor) -> _GraphC:
+    angles = graph.angles
+    tensors = (graph.vectors_A, graph.start, graph.end, graph.nodes_of_bond, graph.node_center)
+    of_angles = (angles.source, angles.target, angles.reverse, angles.groups)
+    return _GraphC(
+        len(atoms),
+        len(graph.vectors_A),
+        graph.n_short,
+        len(graph.node_center),
+        len(angles.source),
+        *map(_pointer, (*tensors, *of_angles, atoms)),
+    )
 
 
 @functools.cache
@@ -453,17 +327,21 @@ def _library() -> ctypes.CDLL:
     Raises:
         OSError, subprocess.CalledProcessError: no compiler, or one that fails.
     """
-    source = importlib.resources.files("vitrion.potential") / "kernels.c"
+    folder = importlib.resources.files("vitrion.potential")
+    sources = {name: (folder / name).read_text() for name in _SOURCES}
     compiler = os.environ.get("CC", "cc").split()
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, text=True)
-    made_for = (source.read_text(), *_FLAGS, version.stdout, _processor())
+    made_for = (*sources.values(), *_FLAGS, version.stdout, _processor())
     key = hashlib.sha256("\n".join(made_for).encode()).hexdigest()[:16]
     library = _cache_folder() / f"kernels-{key}.so"
     if not library.is_file():
-        with importlib.resources.as_file(source) as path:
-            _compile(compiler, path, library)
+        _compile(compiler, sources, library)
     _keep_freed_memory()
     loaded = ctypes.CDLL(str(library))
+    loaded.workspace_bytes.argtypes = [_POINTER] * 2
+    loaded.workspace_bytes.restype = _INT
+    loaded.evaluate.argtypes = [*[_POINTER] * 4, _INT]
+    loaded.evaluate.restype = None
     return loaded
 
 
@@ -479,12 +357,15 @@ def _keep_freed_memory() -> None:
             process.mallopt(parameter, value)
 
 
-def _compile(compiler: list[str], source: Path, library: Path) -> None:
+def _compile(compiler: list[str], sources: Mapping[str, str], library: Path) -> None:
     """Compile in a temporary folder, then rename: two jobs may compile at the same time."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        objects, made = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+    with tempfile.TemporaryDirectory(dir=library.parent) as name:
+        folder = Path(name)
+        for source, text in sources.items():
+            (folder / source).write_text(text)
+        objects, made = folder / "kernels.o", folder / "kernels.so"
         for command in (
-            [*compiler, *_FLAGS, "-c", str(source), "-o", str(objects)],
+            [*compiler, *_FLAGS, "-c", str(folder / _SOURCES[0]), "-o", str(objects)],
             # No OpenMP library of its own: the one that torch loaded serves both.
             [*compiler, "-shared", str(objects), "-o", str(made), "-lm"],
         ):

@@ -24,7 +24,6 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import cast
 
 import numpy as np
@@ -38,7 +37,19 @@ from torch.nn.functional import pad
 
 from vitrion.base.errors import InputError
 from vitrion.potential.graph import Graph
-from vitrion.potential.operators import AngularBasis, GatedMLP, LinearMap, NodeMap, RadialBasis
+from vitrion.potential.operators import (
+    AngularBasis,
+    GatedMLP,
+    LinearMap,
+    RadialBasis,
+    angle_messages,
+    angle_updates,
+    angular_basis,
+    edge_messages,
+    linear_map,
+    node_features,
+    radial_basis,
+)
 
 # Arguments of chgnet's constructor, with the values that these equations cover.
 ARCHITECTURE = {
@@ -63,14 +74,16 @@ class Network:
         device: where to compute.
         dtype: precision of the network; geometry, radial basis and the sum of energies are in
             float64.
-        operators: `vitrion.potential.operators` or `vitrion.potential.kernels`.
         trainable: results can be differentiated with respect to the weights of `model`, which are
             on the device and in the precision already. After a change of them make a new network.
 
     Attributes:
         cutoff_A, angle_cutoff_A: longest bond, and longest bond that makes angles.
-        operators: module of the operators.
-        gated_mlps, node_maps, linear_maps, radial, radial_short, angular: what operators work with.
+        radial, radial_short, angular: bases of lengths of all and of short bonds, and of angles.
+        weigh_bond, weigh_short, embed_bond, embed_angle: linear maps of these bases.
+        atom_layers, bond_layers, angle_layers: by depth.
+        long_gated_mlps: φ of the atom layers for bonds beyond the angle cutoff.
+        readout_norm, readout_maps: the layer norm, and the linear maps, between which are silus.
 
     Raises:
         InputError: an architecture that these equations do not cover.
@@ -82,7 +95,6 @@ class Network:
         *,
         device: torch.device,
         dtype: torch.dtype,
-        operators: ModuleType,
         trainable: bool = False,
     ) -> None:
         for key, value in ARCHITECTURE.items():
@@ -92,7 +104,7 @@ class Network:
                 )
         self.cutoff_A = float(model.graph_converter.atom_graph_cutoff)
         self.angle_cutoff_A = float(model.graph_converter.bond_graph_cutoff)
-        self.dtype, self.device, self.operators = dtype, device, operators
+        self.dtype, self.device = dtype, device
         if not trainable:
             model = copy.deepcopy(model).to(device=device, dtype=dtype).requires_grad_(False).eval()
         self._embed_atom = model.atom_embedding.embedding
@@ -101,16 +113,16 @@ class Network:
         bond_basis = model.bond_basis_expansion
         self.radial = _radial(bond_basis.rbf_expansion_ag, dtype)
         self.radial_short = _radial(bond_basis.rbf_expansion_bg, dtype)
-        self._embed_bond = LinearMap(_padded(model.bond_embedding.weight))
-        self._embed_angle = LinearMap(_padded(model.angle_embedding.weight))
+        self.embed_bond = LinearMap(_padded(model.bond_embedding.weight))
+        self.embed_angle = LinearMap(_padded(model.angle_embedding.weight))
         fourier = model.angle_basis_expansion.fourier_expansion
         self.angular = AngularBasis(
             frequencies=cast(Tensor, fourier.frequencies).double(),
-            width=self._embed_angle.weight.shape[1],
+            width=self.embed_angle.weight.shape[1],
             dtype=dtype,
         )
-        self._weigh_bond = LinearMap(_padded(model.bond_weights_ag.weight))
-        self._weigh_short = LinearMap(_padded(model.bond_weights_bg.weight))
+        self.weigh_bond = LinearMap(_padded(model.bond_weights_ag.weight))
+        self.weigh_short = LinearMap(_padded(model.bond_weights_bg.weight))
 
         atom, bond, angle = (
             embedding.weight.shape[size]
@@ -124,31 +136,29 @@ class Network:
         atom_convs = cast(list[AtomConv], model.atom_conv_layers)
         bond_convs = cast(list[BondConv], model.bond_conv_layers)
         angle_updates = cast(list[AngleUpdate], model.angle_layers[:-1])
-        self._atom_layers = [
-            _Layer(c.twoBody_atom, of_edge, c.mlp_out, edge_input=1) for c in atom_convs
+        self.atom_layers = [
+            Layer(c.twoBody_atom, of_edge, c.mlp_out, edge_input=1) for c in atom_convs
         ]
-        self._long_gated_mlps = [
-            replace(layer.gated_mlp, edge_map=layer.gated_mlp.edge_map @ self._embed_bond.weight)
-            for layer in self._atom_layers
+        self.long_gated_mlps = [
+            replace(layer.gated_mlp, edge_map=layer.gated_mlp.edge_map @ self.embed_bond.weight)
+            for layer in self.atom_layers
         ]
-        embeds = (self._embed_angle.weight, *(None,) * len(bond_convs))
-        self._bond_layers = [
-            _Layer(c.twoBody_bond, of_angle, c.mlp_out, edge_input=2, embed=embed)
+        embeds = (self.embed_angle.weight, *(None,) * len(bond_convs))
+        self.bond_layers = [
+            Layer(c.twoBody_bond, of_angle, c.mlp_out, edge_input=2, embed=embed)
             for c, embed in zip(bond_convs, embeds, strict=False)
         ]
-        self._angle_layers = [
-            _Layer(c.twoBody_bond, of_angle, edge_input=2, embed=embed)
+        self.angle_layers = [
+            Layer(c.twoBody_bond, of_angle, edge_input=2, embed=embed)
             for c, embed in zip(angle_updates, embeds, strict=False)
         ]
-        layers = (*self._atom_layers, *self._bond_layers, *self._angle_layers)
-        self.gated_mlps = [layer.gated_mlp for layer in layers] + self._long_gated_mlps
-        self.node_maps = [layer.node_map for layer in (*self._bond_layers, *self._angle_layers)]
-        self.linear_maps = [
-            *(self._embed_bond, self._embed_angle, self._weigh_bond, self._weigh_short),
-            *(layer.out for layer in (*self._atom_layers, *self._bond_layers)),
-            *(map_ for layer in layers for map_ in layer.first),
+        self.readout_norm = cast(nn.LayerNorm, model.readout_norm)
+        self.readout_maps = [
+            LinearMap(map_.weight, map_.bias)
+            for map_ in model.mlp.modules()
+            if isinstance(map_, nn.Linear)
         ]
-        self._readout = nn.Sequential(cast(nn.Module, model.readout_norm), model.mlp)
+        self._readout = nn.Sequential(self.readout_norm, model.mlp)
 
     def atoms(self, numbers: np.ndarray) -> tuple[Tensor, float]:
         """Features (n, 64) of atoms before any message, and their reference energy in eV.
@@ -189,56 +199,53 @@ class Network:
 
     def _convolve(self, vectors_A: Tensor, graph: Graph, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the atoms before and after the last convolution, (n, 64) each."""
-        operators, angles, n_short = self.operators, graph.angles, graph.n_short
-        linear = operators.linear_map
+        angles, n_short = graph.angles, graph.n_short
 
         lengths = vectors_A.norm(dim=1)
-        radial = operators.radial_basis(self.radial, lengths)
-        weight = linear(self._weigh_bond, radial)
-        radial_short = operators.radial_basis(self.radial_short, lengths[:n_short])
-        weight_short = linear(self._weigh_short, radial_short)
+        radial = radial_basis(self.radial, lengths)
+        weight = linear_map(self.weigh_bond, radial)
+        radial_short = radial_basis(self.radial_short, lengths[:n_short])
+        weight_short = linear_map(self.weigh_short, radial_short)
         node_weight = weight_short.index_select(0, graph.node_bond)
         v = atoms
         short, long = radial.split((n_short, len(radial) - n_short))
-        e = linear(self._embed_bond, short)
+        e = linear_map(self.embed_bond, short)
         directions = (vectors_A[:n_short] / lengths[:n_short, None]).index_select(
             0, graph.node_bond
         )
         directions = directions * graph.sign[graph.node_edge, None]
         # Angle features at depth 0 are the basis, whose embedding is part of the layers' maps.
-        basis = operators.angular_basis(self.angular, angles, directions)
+        basis = angular_basis(self.angular, angles, directions)
         a = basis
 
-        for depth, layer in enumerate(self._atom_layers):
+        for depth, layer in enumerate(self.atom_layers):
             of_source, _, of_target = layer.first
-            message = operators.edge_messages(
+            message = edge_messages(
                 layer.gated_mlp,
-                self._long_gated_mlps[depth],
+                self.long_gated_mlps[depth],
                 graph,
-                linear(of_source, v),
-                linear(of_target, v),
+                linear_map(of_source, v),
+                linear_map(of_target, v),
                 e,
                 long,
                 weight,
             )
             before_last = v
-            v = v + linear(layer.out, message)
+            v = v + linear_map(layer.out, message)
 
-            if depth < len(self._bond_layers):
-                layer = self._bond_layers[depth]
+            if depth < len(self.bond_layers):
+                layer = self.bond_layers[depth]
                 source, target = self._of_nodes(layer, graph, v, e)
-                message = operators.angle_messages(
-                    layer.gated_mlp, angles, source, target, a, node_weight
-                )
+                message = angle_messages(layer.gated_mlp, angles, source, target, a, node_weight)
                 there, back = graph.nodes_of_bond.unbind(1)
                 message = message.index_select(0, there) + message.index_select(0, back)
-                e = e + linear(layer.out, message * weight_short)
+                e = e + linear_map(layer.out, message * weight_short)
 
-            if depth < len(self._angle_layers):
-                layer = self._angle_layers[depth]
+            if depth < len(self.angle_layers):
+                layer = self.angle_layers[depth]
                 source, target = self._of_nodes(layer, graph, v, e)
-                update = operators.angle_updates(layer.gated_mlp, angles, source, target, a)
-                a = (linear(self._embed_angle, basis) if depth == 0 else a) + update
+                update = angle_updates(layer.gated_mlp, angles, source, target, a)
+                a = (linear_map(self.embed_angle, basis) if depth == 0 else a) + update
 
         return before_last, v
 
@@ -262,13 +269,13 @@ class Network:
         """`energies_eV` with its small operations fused, for graphs of any size."""
         return torch.compile(self.energies_eV, dynamic=True, fullgraph=True)
 
-    def _of_nodes(self, layer: _Layer, graph: Graph, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_nodes(self, layer: Layer, graph: Graph, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """First linear map of (e_ij, v_i) and of e_ik on each node of the angles."""
-        of_center = self.operators.linear_map(layer.first[3], v)
-        return self.operators.node_features(layer.node_map, graph, e, of_center)
+        of_center = linear_map(layer.first[3], v)
+        return node_features(layer.node_map, graph, e, of_center)
 
 
-class _Layer:
+class Layer:
     """One convolution: its first linear map split by input, the rest of φ, and L.
 
     Args:
@@ -325,11 +332,8 @@ class _Layer:
         if out is not None:
             (last,) = (map_ for map_ in out.modules() if isinstance(map_, nn.Linear))
             self.out = LinearMap(last.weight, last.bias)
-
-    @functools.cached_property
-    def node_map(self) -> NodeMap:
-        """Of a layer of angles, whose first two inputs are bonds."""
-        return NodeMap(torch.cat([part.weight for part in self.first[:2]]))
+        if edge_input == 2:  # angles, whose first two inputs are bonds: to source and target
+            self.node_map = LinearMap(torch.cat([part.weight for part in self.first[:2]]))
 
 
 def _radial(basis: RadialBessel, dtype: torch.dtype) -> RadialBasis:

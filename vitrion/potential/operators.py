@@ -1,6 +1,6 @@
 """The message operators of CHGNet in plain torch: any device, any precision, autograd.
 
-`vitrion.potential.kernels` has the same for the CPU in float32, fused.
+`vitrion.potential.kernels` has the whole network for the CPU in float32.
 """
 
 from __future__ import annotations
@@ -153,29 +153,13 @@ def linear_map(map_: LinearMap, x: Tensor) -> Tensor:
     return linear(x, map_.weight, map_.bias)
 
 
-@dataclass(frozen=True)
-class NodeMap:
-    """First linear map of the bond features that angles take from their nodes.
-
-    Attributes:
-        weight: (256, 64), to what a node gives as source (128) and as target (128).
-    """
-
-    weight: Tensor
-
-    @functools.cached_property
-    def transposed(self) -> Tensor:
-        """(64, 256)."""
-        return self.weight.T.contiguous()
-
-
 def node_features(
-    node_map: NodeMap, graph: Graph, bond: Tensor, of_center: Tensor
+    node_map: LinearMap, graph: Graph, bond: Tensor, of_center: Tensor
 ) -> tuple[Tensor, Tensor]:
     """First linear map of the features of the nodes of angles, as source and as target.
 
     Args:
-        node_map: of the features of bonds.
+        node_map: (64 to 256) of the features of bonds, to source (128) and target (128).
         graph: the nodes.
         bond: (n_short, 64) features of short bonds.
         of_center: (atoms, 128) first linear map of the features of central atoms, part of the
@@ -184,7 +168,7 @@ def node_features(
     Returns:
         Two tables (nodes, 128).
     """
-    mapped = linear(bond, node_map.weight).index_select(0, graph.node_bond)
+    mapped = linear_map(node_map, bond).index_select(0, graph.node_bond)
     source, target = mapped.chunk(2, dim=1)
     return source + of_center.index_select(0, graph.node_center), target
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import LossWeights
-from vitrion.potential import operators
 from vitrion.potential.graph import Graph, GraphBuilder, atomic_forces, virials
 from vitrion.potential.network import Network
 from vitrion.training.batches import Batch, TrainingFrame, collate
@@ -34,7 +33,7 @@ COMPILED_TOLERANCE = 0.01  # norm of a gradient's error over the norm of the gra
 
 def trainable(model: CHGNet, device: torch.device) -> Network:
     """The network with the present weights of `model`, by which it can be differentiated."""
-    return Network(model, device=device, dtype=torch.float32, operators=operators, trainable=True)
+    return Network(model, device=device, dtype=torch.float32, trainable=True)
 
 
 def predict(
