@@ -336,7 +336,7 @@ def test_training_learns_and_documents_itself(data: Path, trained: Path) -> None
     assert card["model_hash"] == model_hash(str(trained / "model.safetensors"))
     assert card["dataset"]["train"]["n_frames"] == 5
     assert sum(card["dataset"]["train"]["levels"].values()) == 5
-    # The best epoch's recorded error is the error of the weights that were kept.
+    # The recorded error is the error of the weights that were kept, and the least one.
     evaluate(
         {"fine-tuned": str(trained / "model.safetensors")},
         {"val": data / "val.extxyz"},
@@ -344,7 +344,8 @@ def test_training_learns_and_documents_itself(data: Path, trained: Path) -> None
     )
     metrics = read_table(trained / "evaluation" / "model_metrics.parquet")
     overall = metrics[metrics["composition"] == "all"].iloc[0]
-    row = learning.iloc[best]
+    row = card["metrics"]["result"]
+    assert row["val_force_mae_meV_A"] <= learning["val_force_mae_meV_A"].min() + 1e-3
     assert overall["force_mae_meV_A"] == pytest.approx(row["val_force_mae_meV_A"], rel=1e-3)
     assert overall["stress_mae_GPa"] == pytest.approx(row["val_stress_mae_GPa"], rel=1e-3)
     assert overall["energy_mae_meV_atom"] == pytest.approx(row["val_energy_mae_meV_atom"], abs=2e-3)
@@ -422,22 +423,63 @@ def test_without_validation_frames_the_last_epoch_is_kept(data: Path, tmp_path: 
     run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 2, "patience": 1}), val="empty")
     card = json.loads((tmp_path / "model.json").read_text())
     assert card["best_epoch"] == card["epochs"] == 2
-    assert card["metrics"]["best"]["val_force_mae_meV_A"] is None
+    assert card["metrics"]["result"]["val_force_mae_meV_A"] is None
+    assert card["interpolation"] == 1
 
 
 def test_stops_early_and_keeps_the_start_model_when_nothing_is_better(
     data: Path, tmp_path: Path
 ) -> None:
-    harmful = {
-        "optimizer": "adam",
-        "learning_rate": 0.03,
-        "warmup_epochs": 0,
-        "loss": LossWeights(force=0),
-    }
-    run(data, tmp_path, SETTINGS.model_copy(update={"epochs": 50, "patience": 2, **harmful}))
+    """Labels as far on the other side of the start model lead away from the validation frames'."""
+    calculator = CHGNetCalculator("0.3.0", device="cpu")
+    wrong = read_labelled_frames(data / "train.extxyz")
+    for frame in wrong:
+        labels = frame.calc.results
+        frame.calc = calculator
+        frame.get_stress()
+        mirrored = {name: 2 * calculator.results[name] - label for name, label in labels.items()}
+        frame.calc = SinglePointCalculator(frame, **mirrored)
+    ase.io.write(tmp_path / "train.extxyz", wrong)
+    ase.io.write(tmp_path / "val.extxyz", read_labelled_frames(data / "val.extxyz"))
+    harmful = {"optimizer": "adam", "learning_rate": 1e-3, "ema_decay": 0.0, "warmup_epochs": 0}
+    run(tmp_path, tmp_path, SETTINGS.model_copy(update={"epochs": 50, "patience": 2, **harmful}))
     card = json.loads((tmp_path / "model.json").read_text())
-    assert (card["epochs"], card["best_epoch"]) == (2, 0)
+    assert card["epochs"] == card["best_epoch"] + 2
+    assert card["interpolation"] == 0
     assert card["model_hash"] == card["start_model_hash"]
+
+
+@pytest.mark.parametrize("steps", [1.0, 30.0])
+def test_weights_between_start_and_end_are_chosen_by_validation_frames(
+    data: Path, trained: Path, steps: float
+) -> None:
+    """Thirty times as far as the trained weights is too far, so weights in between are chosen."""
+    frames = {split: read_labelled_frames(data / f"{split}.extxyz") for split in ("train", "val")}
+    training = _Run(
+        load_model("0.3.0"), frames, settings=SETTINGS, seed=1, device=torch.device("cpu")
+    )
+    end = load_model(str(trained / "model.safetensors")).state_dict()
+    training.best = {
+        name: start + steps * (end[name] - start) if start.is_floating_point() else start
+        for name, start in training.start.items()
+    }
+    share, errors = training.interpolate()
+    force_mae_meV_A = {}
+    probe = load_model("0.3.0")
+    for other in (0.0, 0.5 * share, share, min(1.0, share + 0.1), 1.0):
+        probe.load_state_dict(
+            {
+                name: start + other * (training.best[name] - start)
+                if start.is_floating_point()
+                else start
+                for name, start in training.start.items()
+            }
+        )
+        predicted, targets = ours(probe, frames["val"])
+        force_mae_meV_A[other] = 1000 * float((predicted["f"] - targets["f"]).abs().mean())
+    assert errors["val_force_mae_meV_A"] == pytest.approx(force_mae_meV_A[share], rel=1e-4)
+    assert force_mae_meV_A[share] <= min(force_mae_meV_A.values())
+    assert share == 1 if steps == 1 else 0 < share < 1
 
 
 def test_frozen_layers_and_reference_energies_stay(data: Path, tmp_path: Path) -> None:

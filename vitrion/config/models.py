@@ -424,7 +424,7 @@ class Finetune(Section):
     replay: Annotated[float, Field(ge=0, le=100)] = Field(
         1.0,
         description="frames of the shipped model's training set that are trained beside each frame "
-        "of one's own, with the start model's labels, so that it forgets nothing; 0 for none. "
+        "of one's own, with the start model's labels, so that it forgets less; 0 for none. "
         "0.3.0 and r2scan have not learned from them and replay none",
     )
     optimizer: Literal["adam", "muon"] = Field(

@@ -62,6 +62,9 @@ logger = logging.getLogger("vitrion")
 # Compiling takes one to three minutes and saves about 10 ms for each frame of 21 atoms, so it pays
 # from this number of atoms on, summed over the frames of all epochs.
 COMPILE_FROM_ATOMS = 200_000
+# Weights that validation frames choose from: these shares of the way from the start model's to
+# those of the best epoch (Wortsman et al., CVPR 2022, arXiv 2109.01903).
+SHARES = tuple(tenth / 10 for tenth in range(11))
 # Larger errors of the start model are not errors of a model: column, limit, unit, and label.
 ABSURD_ERRORS = (
     ("train_force_mae_meV_A", 3000.0, "meV/Å", "forces"),
@@ -80,12 +83,13 @@ def finetune(
     threads: int | None = None,
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Fine-tune the start model and write the weights of the best epoch.
+    """Fine-tune the start model and write the weights with the smallest validation force error.
 
-    The best epoch is the one with the smallest validation force error (of the averaged weights);
-    the start model is epoch 0. Without validation frames all epochs are run and the last one is
-    kept. A killed run continues from its last epoch. On a CPU with the same number of threads it
-    ends with the same weights bit for bit.
+    The best epoch is the one whose averaged weights have it. Of the weights between the start
+    model's and these, the ones with the smallest error are kept, so that the result is never worse
+    than the start model on validation frames. Without validation frames all epochs are run and the
+    last one is kept. A killed run continues from its last epoch. On a CPU with the same number of
+    threads it ends with the same weights bit for bit.
 
     Args:
         train: training frames (extxyz).
@@ -159,10 +163,10 @@ def finetune(
             run.train_epoch(progress)
             write_checkpoint(checkpoint, key, run.state())
 
+    share, errors = run.interpolate()
     best = run.model
-    best.load_state_dict(run.best)
     history = pd.DataFrame(run.history)
-    if run.best_epoch == 0:
+    if share == 0:
         trained_on, training_set = known, load_training_set(settings.start)
     else:
         # What the start model knew it knows still where that was replayed.
@@ -175,15 +179,17 @@ def finetune(
         "device": run.device.type,
         "epochs": run.epoch,
         "best_epoch": run.best_epoch,
+        "interpolation": share,
         "metrics": {
             "start": _plain_row(run.history[0]),
-            "best": _plain_row(run.history[run.best_epoch]),
+            "best_epoch": _plain_row(run.history[run.best_epoch]),
+            "result": _plain_row(errors),
         },
         "wall_s": round(float(history["wall_s"].sum()), 1),
         "campaign": metadata,
     }
-    if run.best_epoch == 0:
-        logger.warning("fine-tune: no epoch was better than the start model, which is kept")
+    if share == 0:
+        logger.warning("fine-tune: no weights were better than the start model's, which are kept")
     save_model(best, out / "model.safetensors", card, training_set)
     write_table(
         out / "learning.parquet", "learning", history, {**metadata, "best_epoch": run.best_epoch}
@@ -265,7 +271,8 @@ class _Run:
         self.averaged_model = cast(CHGNet, self.averaged.module)
         self.objective = Objective(settings.loss, builder_for(network), settings.batch_size)
         self.history: list[dict[str, float]] = []
-        self.best, self.best_epoch = _copy(model.state_dict()), 0
+        self.start = _copy(model.state_dict())
+        self.best, self.best_epoch = self.start, 0
         share = (own + self.replayed_per_epoch) / own
         atoms = settings.epochs * share * sum(len(frame) for frame in frames["train"])
         self.step: Step = Network.energies_and_bond_gradients
@@ -358,9 +365,32 @@ class _Run:
         self._record(errors, rate=rate, wall_s=time.monotonic() - started)
         scores = [row["val_force_mae_meV_A"] for row in self.history]
         # Without validation frames every comparison is with NaN, and the last epoch is the best.
-        if not scores[-1] >= scores[self.best_epoch]:
+        if self.best_epoch == 0 or not scores[-1] >= scores[self.best_epoch]:
             self.best_epoch = number
             self.best = _copy(self.averaged_model.state_dict())
+
+    def interpolate(self) -> tuple[float, dict[str, float]]:
+        """Give the model the best weights between the start's and those of the best epoch.
+
+        Returns:
+            Their share of the way from the start (0) to the best epoch (1, which it is without
+            validation frames), and their errors on the validation frames.
+        """
+        found: dict[float, dict[str, float]] = {}
+        for share in SHARES if self.frames["val"] else SHARES[-1:]:
+            self._load_between(share)
+            errors = {"val": self._errors(self.model, self._batches(self.frames["val"]))}
+            found[share] = _error_columns(errors)
+        best = min(found, key=lambda share: found[share]["val_force_mae_meV_A"])
+        self._load_between(best)
+        return best, found[best]
+
+    def _load_between(self, share: float) -> None:
+        weights = {
+            name: torch.lerp(self.start[name], end, share) if end.is_floating_point() else end
+            for name, end in self.best.items()
+        }
+        self.model.load_state_dict(weights)
 
     def _average(self, averaged: Tensor, new: Tensor, number: Tensor | int) -> Tensor:
         """Exponential moving average that forgets the start faster in the first steps."""
@@ -414,11 +444,17 @@ class _Run:
         self, errors: Mapping[str, dict[str, float]], *, rate: float, wall_s: float
     ) -> None:
         row: dict[str, float] = {"epoch": len(self.history), "learning_rate": rate}
-        for split, found in errors.items():
-            row[f"{split}_energy_mae_meV_atom"] = found["e"] * 1000
-            row[f"{split}_force_mae_meV_A"] = found["f"] * 1000
-            row[f"{split}_stress_mae_GPa"] = found["s"]
-        self.history.append({**row, "wall_s": wall_s})
+        self.history.append({**row, **_error_columns(errors), "wall_s": wall_s})
+
+
+def _error_columns(errors: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Columns of the `learning` table from mean absolute errors of splits in chgnet's units."""
+    columns = {}
+    for split, found in errors.items():
+        columns[f"{split}_energy_mae_meV_atom"] = found["e"] * 1000
+        columns[f"{split}_force_mae_meV_A"] = found["f"] * 1000
+        columns[f"{split}_stress_mae_GPa"] = found["s"]
+    return columns
 
 
 def _freeze(model: CHGNet, layers: Sequence[str]) -> None:
