@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
-from exact_systems import Visits, calibrate, keep_figures, recorded, visits
+from exact_systems import Visits, calibrate, disagreements, keep_figures, recorded, visits
 
 from vitrion.transport.contacts import ContactIntervals
 from vitrion.transport.residence import intermittent, residence, residence_lags
@@ -20,16 +20,9 @@ SEEDS = 60
 
 
 def check(name: str, found: pd.DataFrame) -> None:
-    """Bias within 3.5 errors of the mean over seeds; reported over true error 0.75 to 1.4.
-
-    τ that hangs on few stays has a skewed distribution, whose low values have errors too small.
-    """
+    """Print the figures of a system, and fail where they contradict right errors."""
     keep_figures(f"{name}\n{found.to_string(float_format='%.3g')}\n")
-    assert (found["refused"] <= 0.1).all()
-    assert (found["bias"].abs() < 3.5).all()
-    assert found["ratio"].between(0.75, 1.4).all()
-    assert found["within_1"].between(0.5, 0.87).all()
-    assert (found["within_2"] > 0.83).all()
+    assert not disagreements(found, SEEDS)
 
 
 def mixed_stays(
@@ -52,16 +45,18 @@ def mixed_stays(
     length, share = (np.array(column) for column in zip(*kinds, strict=True))
     # At frame 0 a pair is in each state in proportion to the time that is spent in it.
     weight = np.append(share * length, off * share.sum())
+    leave = 1 - np.exp(-1 / np.append(length, off))
+    away = len(kinds)
+    cycles = int(2 * frames / (length @ share / share.sum() + off)) + 20
     near = np.zeros((pairs, frames), dtype=bool)
     for row in near:
-        at, state = 0, rng.choice(len(weight), p=weight / weight.sum())
-        while at < frames:
-            mean = off if state == len(kinds) else length[state]
-            stop = at + rng.geometric(1 - np.exp(-1 / mean))
-            row[at:stop] = state < len(kinds)
-            at = stop
-            away = state == len(kinds)
-            state = rng.choice(len(kinds), p=share / share.sum()) if away else len(kinds)
+        first = rng.choice(away + 1, p=weight / weight.sum())
+        stays = rng.choice(away, p=share / share.sum(), size=cycles)
+        states = np.stack([np.full(cycles, away), stays], axis=1).ravel()[int(first == away) :]
+        states = np.concatenate([[first], states])
+        history = np.repeat(states < away, rng.geometric(leave[states]))
+        assert len(history) >= frames
+        row[:] = history[:frames]
     return near
 
 
@@ -146,7 +141,7 @@ def test_a_long_lived_minority():
     """System 14: 4 % of the time origins hold 80 % of the integral; some 50 long stays."""
     short, long = 5.0, 480.0
     # Of the time in contact 4 % belong to long stays, so they are few.
-    kinds = [(short, 0.96 / short), (long, 0.04 / long)]
+    kinds = [(short, 0.96 / discrete(short)), (long, 0.04 / discrete(long))]
     exact = {"tau:A": 0.96 * short + 0.04 * long}
     exact["dwell:A"] = 1 / (0.96 / discrete(short) + 0.04 / discrete(long))
 

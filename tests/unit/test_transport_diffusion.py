@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from exact_systems import (
@@ -28,7 +30,7 @@ from vitrion.transport.diffusion import (
     latest_window,
     slope_weights,
 )
-from vitrion.transport.msd import displacements, lag_grid, relative_covariance
+from vitrion.transport.msd import LineCovariance, displacements, lag_grid, relative_covariance
 from vitrion.transport.roles import Roles
 
 LIMITS = {"frame_interval_ps": 1.0, "tolerance": 0.1, "least_displacement_A": 1.0}
@@ -66,6 +68,33 @@ def test_covariance_is_that_of_simulated_walkers():
     )
     found = np.cov(msd.T) / np.outer(3 * lags, 3 * lags)
     assert found == pytest.approx(relative_covariance(lags, frames), rel=0.12)
+
+
+def covariance_of_stationary_steps(
+    msd: Callable[[np.ndarray], np.ndarray], lags: np.ndarray, frames: int
+) -> np.ndarray:
+    """Cov(MSD_i, MSD_j) of Gaussian motion by its definition, a sum over all pairs of windows."""
+    found = np.empty((len(lags), len(lags)))
+    for i, m in enumerate(lags):
+        for j, n in enumerate(lags):
+            apart = np.subtract.outer(np.arange(frames - n), np.arange(frames - m))
+            ends = msd(np.abs(apart + n)) + msd(np.abs(apart - m))
+            ends = ends - msd(np.abs(apart)) - msd(np.abs(apart + n - m))
+            found[i, j] = 6 * np.mean((ends / 6) ** 2)
+    return found
+
+
+def test_covariance_of_diffusion_and_motion_in_bounds():
+    """Exact for diffusion alone; to a twentieth with a cage of few frames' relaxation."""
+    lags, frames, slope, offset, relaxation = np.array([20, 24, 40, 100]), 400, 0.06, 2.0, 2.0
+    line = LineCovariance.of(lags, frames, relaxation)
+    exact = covariance_of_stationary_steps(lambda t: slope * t, lags, frames)
+    assert line.total(slope, 0.0) == pytest.approx(exact, rel=1e-9)
+    for diffuses in (slope, 0.0):
+        exact = covariance_of_stationary_steps(
+            lambda t, b=diffuses: b * t + offset * (1 - np.exp(-t / relaxation)), lags, frames
+        )
+        assert line.total(diffuses, offset) == pytest.approx(exact, rel=0.06)
 
 
 @pytest.mark.parametrize("walkers", [1, 48, 100])

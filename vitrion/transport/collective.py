@@ -98,10 +98,10 @@ def correlations(moments: Mapping[str, Displacements]) -> Correlations:
     terms = np.zeros((BLOCKS, len(first.lags)))
     for column, lag in enumerate(first.lags):
         step_A = collective_A[:, lag:] - collective_A[:, : first.n_frames - lag]
-        for block in range(BLOCKS):
-            part = step_A[:, edges[block] : edges[block + 1]]
-            sums[block, column] = np.tensordot(part, part, ((1, 2), (1, 2)))
-            terms[block, column] = part.shape[1]
+        products = np.einsum("afx,bfx->fab", step_A, step_A)
+        filled = edges[:-1] < len(products)
+        sums[filled, column] = np.add.reduceat(products, edges[:-1][filled])
+        terms[:, column] = np.diff(np.minimum(edges, len(products)))
     return Correlations(moments, BlockSums(sums, terms))
 
 
@@ -197,7 +197,8 @@ def conduction_window(
     of_own = compare_windows(lags, n_frames, walkers, own, kernel * own_A4)
     of_ions = choose_window(lags, n_frames, walkers, own, kernel * own_A4)
     windows = fit_windows(lags, n_frames)
-    first = windows.index(max(of_ions, self_diffusion[mobile].window, key=lambda one: one.start))
+    latest = max(of_ions.start, self_diffusion[mobile].window.start)
+    first = max(i for i, window in enumerate(windows) if window.start <= latest)
     total = data.mean()[0] * np.outer(charges, charges)
     pairs = (own_parts[mobile], total[:, mobile, mobile]), (own, total.sum(axis=(1, 2)))
     earliest = max(first - EARLIER, 0) if of_own.comparable else first
@@ -243,7 +244,7 @@ def onsager(
     slope = slope_weights(lags, n_frames, 1, window) * scale
     own_slopes = np.stack(
         [
-            slope_weights(lags, n_frames, m.n_atoms, one.window if one else window) * scale
+            (one.weights if one else slope_weights(lags, n_frames, m.n_atoms, window)) * scale
             for m, one in zip_longest(moments, self_diffusion)
         ]
     )
@@ -336,14 +337,19 @@ def _self_covariance(
 ) -> np.ndarray:
     """(species, species) covariance of the self parts.
 
-    Atoms of two elements that move together make their self parts fluctuate together. Where an
-    element does not diffuse, the part of its slope that may not last is added to its error.
+    Errors are those of the diffusion coefficients. Atoms of two elements that move together make
+    their self parts fluctuate together. Where an element does not diffuse, the part of its slope
+    that may not last is added to its error.
     """
     moments = list(data.moments.values())
     charge2 = z**2 * data.counts
     weighted = slopes * charge2[:, None] * np.stack([m.single_err_A2 for m in moments])
     kernel = relative_covariance(moments[0].lags, moments[0].n_frames)
     found = data.concerted * (weighted @ kernel @ weighted.T)
+    if self_diffusion:
+        errors = charge2 * [of.slope_err_A2_ps for of in self_diffusion]
+        scale = errors / np.sqrt(np.maximum(np.diag(found), 1e-300))
+        found *= np.outer(scale, scale)
     for a, of in enumerate(self_diffusion):
         if of.transient:
             found[a, a] += (charge2[a] * of.transient_A2_ps) ** 2

@@ -18,7 +18,9 @@ begins at 16 times that lag or the next one, where relaxations that are too slow
 seen from the shortest are still within reach of the weights. Slopes from nested windows differ by
 what is hardly correlated with the more precise of them (Hausman, Econometrica 46, 1251, 1978), so
 that this choice leaves its error as it is. Where late slopes are not known well enough for such a
-comparison, and where none agrees, the fit begins at the latest first lag.
+comparison, and where none agrees, the fit begins at the latest first lag. Where the slope still
+falls there, it is that of the later half of the lags, by least squares: ligands that turn in place
+have nothing left of it then.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.stats import truncnorm
 
 from vitrion.transport.blocks import (
     bootstrap_error,
@@ -52,12 +55,17 @@ AGREEMENT = 3.0
 # Largest relative error of the slope from half the latest first lag with which slopes are compared:
 # an excess of a third is then seen.
 COMPARABLE_ERROR = 1 / 9
+# Relaxation time, over the first lag of a fit, of motion in bounds that the fit does not see: it is
+# within 2 % of its end there.
+FORGOTTEN = 1 / 4
 # Fewer lags show no curvature.
 LEAST_LAGS = 4
 # Standard errors by which a slope may rise with the lag, or differ between the halves of the
 # trajectory (two-sided 99 %), and by which it may fall (one-sided 97 %).
 LARGEST_CHANGE = 2.576
 LARGEST_FALL = 1.85
+# Variance of a standard normal variable between these two.
+LINEAR_VARIANCE = float(truncnorm.var(-LARGEST_CHANGE, LARGEST_FALL))
 
 
 def fit_windows(lags: np.ndarray, n_frames: int) -> list[slice]:
@@ -242,6 +250,11 @@ def _line_weights(lags: np.ndarray, n_frames: int, walkers: float) -> np.ndarray
     return _generalised_least_squares(covariance, np.stack([lags, np.ones(len(lags))], axis=1))[0]
 
 
+def _plain_weights(lags: np.ndarray) -> np.ndarray:
+    """Of least squares, for motion in bounds, whose noise does not grow with the lag."""
+    return (lags - lags.mean()) / np.sum((lags - lags.mean()) ** 2)
+
+
 def _parabola_weights(lags: np.ndarray, n_frames: int) -> np.ndarray:
     scaled = lags / lags[-1]
     covariance = relative_covariance(lags, n_frames) * np.outer(scaled, scaled)
@@ -277,6 +290,7 @@ class Diffusion:
 
     Attributes:
         window: lags of the fit, indices into the lag grid.
+        weights: (lags,) whose product with mean squared displacements is their slope per frame.
         fit_start_ps, fit_stop_ps: the first and the last of them.
         slope_A2_ps: slope/6, whether or not the motion is diffusive.
         slope_err_A2_ps: one standard error of it.
@@ -291,6 +305,7 @@ class Diffusion:
     """
 
     window: slice
+    weights: np.ndarray
     fit_start_ps: float
     fit_stop_ps: float
     slope_A2_ps: float
@@ -345,30 +360,30 @@ def diffusion(
     """
     lags, msd_A2, n_frames = moments.lags, moments.msd_A2, moments.n_frames
     latest, late = latest_window(lags, n_frames), late_window(lags, n_frames)
-    covariance_A4 = moments.covariance()
     scale = 1 / (6 * frame_interval_ps)
-
-    def with_line(weights: np.ndarray, window: slice) -> np.ndarray:
-        """The covariance with the fitted line in the place of the data."""
-        line_A2 = fitted_line(lags, msd_A2, weights, window)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.nan_to_num(line_A2 / msd_A2)
-        return covariance_A4 * np.outer(relative, relative)
-
-    def error(weights: np.ndarray, covariance: np.ndarray) -> float:
-        return float(np.sqrt(np.fmax(weights @ covariance @ weights, 0.0))) * scale
-
     latest_weights = slope_weights(lags, n_frames, moments.n_atoms, latest)
-    of_latest_A4 = with_line(latest_weights, latest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Less noisy than the data.
+        relative = np.nan_to_num(fitted_line(lags, msd_A2, latest_weights, latest) / msd_A2)
+    covariance_A4 = moments.covariance()
+    of_latest_A4 = covariance_A4 * np.outer(relative, relative)
     fall = fall_weights(lags, n_frames, latest)
-    fall_A2_ps, fall_err_A2_ps = float(fall @ msd_A2) * scale, error(fall, of_latest_A4)
+    fall_A2_ps = float(fall @ msd_A2) * scale
+    fall_err_A2_ps = _root(fall @ of_latest_A4 @ fall) * scale
     linear = is_linear(fall_A2_ps, fall_err_A2_ps)
-    window = latest
+    if fall_A2_ps > LARGEST_CHANGE * fall_err_A2_ps:
+        window = late
+        weights = _of_window(lags, late, 2, _plain_weights)
+    else:
+        window = latest
+        if linear:
+            window = choose_window(lags, n_frames, moments.n_atoms, msd_A2, covariance_A4)
+        weights = slope_weights(lags, n_frames, moments.n_atoms, window)
+    of_window_A4 = line_covariance(moments, weights, window)
+    variance_A4 = weights @ of_window_A4 @ weights
     if linear:
-        window = choose_window(lags, n_frames, moments.n_atoms, msd_A2, covariance_A4)
-    weights = slope_weights(lags, n_frames, moments.n_atoms, window)
-    of_window_A4 = with_line(weights, window)
-    slope_A2_ps, slope_err_A2_ps = float(weights @ msd_A2) * scale, error(weights, of_window_A4)
+        variance_A4 -= lost_variance(weights @ of_latest_A4 @ fall, fall @ of_latest_A4 @ fall)
+    slope_A2_ps, slope_err_A2_ps = float(weights @ msd_A2) * scale, _root(variance_A4) * scale
     resampled, by_half = (
         np.nan_to_num(moments.by_block.mean(often)) @ weights * scale
         for often in (resampling_weights(), halves())
@@ -386,6 +401,7 @@ def diffusion(
     )
     return Diffusion(
         window=window,
+        weights=weights,
         fit_start_ps=float(lags[window][0]) * frame_interval_ps,
         fit_stop_ps=float(lags[window][-1]) * frame_interval_ps,
         slope_A2_ps=slope_A2_ps,
@@ -396,6 +412,22 @@ def diffusion(
         diffusive=moves and linear,
         transient=not (moves and abs(fall_A2_ps) <= LARGEST_CHANGE * fall_err_A2_ps),
     )
+
+
+def line_covariance(moments: Displacements, weights: np.ndarray, window: slice) -> np.ndarray:
+    """(lags, lags) covariance of mean squared displacements in Å⁴, from the line of a fit.
+
+    What moves in bounds is taken to be forgotten after `FORGOTTEN` of the first lag.
+
+    Args:
+        moments: displacements of one element.
+        weights: (lags,) from `slope_weights`.
+        window: lags of the fit.
+    """
+    lags, msd_A2 = moments.lags, moments.msd_A2
+    slope_A2 = float(weights @ msd_A2)
+    offset_A2 = float(np.mean((msd_A2 - slope_A2 * lags)[window]))
+    return moments.line_covariance(slope_A2, offset_A2, FORGOTTEN * float(lags[window][0]))
 
 
 def diffusion_curve(
@@ -420,6 +452,26 @@ def diffusion_curve(
 def is_linear(fall: float, fall_err: float) -> bool:
     """Whether a slope is the same at early and late lags, within errors; not where it is NaN."""
     return -LARGEST_CHANGE * fall_err <= fall <= LARGEST_FALL * fall_err
+
+
+def lost_variance(with_fall: float, of_fall: float) -> float:
+    """What the variance of an estimate loses where its `is_linear` is known.
+
+    Late slopes decide whether a slope falls, and an estimate from long lags is correlated with that
+    by some −0.9. Estimates of those trajectories that pass scatter less than those of all: the
+    fall's own variance is that of a truncated normal distribution (Tallis, J. R. Stat. Soc. B 23,
+    223, 1961).
+
+    Args:
+        with_fall: covariance of the estimate with the fall of the slope.
+        of_fall: variance of that fall.
+    """
+    return (1 - LINEAR_VARIANCE) * with_fall**2 / of_fall if of_fall > 0 else 0.0
+
+
+def _root(variance: float) -> float:
+    """Square root of a variance that rounding may have made negative, or zero where it is NaN."""
+    return float(np.sqrt(np.fmax(variance, 0.0)))
 
 
 def _loglog_slope(

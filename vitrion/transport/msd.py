@@ -53,9 +53,13 @@ def fluctuation_lags(lags: np.ndarray, n_frames: int) -> list[int]:
 def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
     """Cov(MSD_i, MSD_j) / (MSD_i MSD_j) of one walker that diffuses in three dimensions.
 
-    For lags m ≤ n in frames and K frames, 2/3 [m − (m² − 1)/(3 n)] / (K − m), over all overlapping
-    windows (after Bullerjahn, von Bülow and Hummer, J. Chem. Phys. 153, 024116, 2020). Without the
-    second term, which comes from the overlap, it is var_i n_i/n_j of independent windows.
+    For lags m ≤ n in frames, m + n ≤ K, and K frames
+
+        2/3 [m − (m² − 1)/(3 n) − m (m² − 1)/(6 n (K − n))] / (K − m),
+
+    the sum over all pairs of windows of the square of their overlap (Bullerjahn, von Bülow and
+    Hummer, J. Chem. Phys. 153, 024116, 2020, without noise of the positions). The first term is
+    var_i n_i/n_j of independent windows; the last comes from the ends of the trajectory.
 
     Args:
         lags: (lags,) in frames.
@@ -64,8 +68,59 @@ def relative_covariance(lags: np.ndarray, n_frames: int) -> np.ndarray:
     Returns:
         (lags, lags), without unit.
     """
-    m, n = np.minimum.outer(lags, lags), np.maximum.outer(lags, lags)
-    return 2 / 3 * (m - (m**2 - 1) / (3 * n)) / (n_frames - m)
+    m, n = np.minimum.outer(lags, lags).astype(float), np.maximum.outer(lags, lags)
+    overlap = m - (m**2 - 1) / (3 * n) - m * (m**2 - 1) / (6 * n * (n_frames - n))
+    return 2 / 3 * overlap / (n_frames - m)
+
+
+@dataclass(frozen=True)
+class LineCovariance:
+    """Cov(MSD_i, MSD_j) of one walker that diffuses and moves about its path in bounds.
+
+    Its mean squared displacement is b τ + a at lags τ beyond the bounded motion's relaxation time
+    τ_c. Positions in bounds are forgotten after τ_c, so that a does not fluctuate as b τ does. For
+    an Ornstein-Uhlenbeck process the covariance of displacements over two windows is b/3 times
+    their overlap, plus a/6 exp(−u/τ_c) for each two of their ends, u apart, that are both first or
+    both last. By Isserlis' theorem the sum of its squares over all pairs of windows gives
+
+        b² `diffusing` + 2 a b `mixed` + a² `bounded`
+
+    (with τ_c of a frame, noise of the positions: Bullerjahn, von Bülow and Hummer, J. Chem. Phys.
+    153, 024116, 2020).
+
+    Attributes:
+        diffusing: (lags, lags) in frames², for b per frame.
+        mixed: (lags, lags) in frames.
+        bounded: (lags, lags), without unit.
+    """
+
+    diffusing: np.ndarray
+    mixed: np.ndarray
+    bounded: np.ndarray
+
+    @classmethod
+    def of(cls, lags: np.ndarray, n_frames: int, relaxation: float) -> LineCovariance:
+        """Kernels of a trajectory.
+
+        Args:
+            lags: (lags,) in frames, beyond the relaxation time.
+            n_frames: length of the trajectory.
+            relaxation: τ_c in frames.
+        """
+        shorter = np.minimum.outer(lags, lags).astype(float)
+        apart = np.abs(np.subtract.outer(lags, lags)) / relaxation
+        independent = relaxation / (n_frames - shorter)
+        return cls(
+            diffusing=relative_covariance(lags, n_frames) * np.outer(lags, lags),
+            mixed=4 / 3 * shorter * independent,
+            bounded=(2 + (1 + apart) * np.exp(-apart)) / 3 * independent,
+        )
+
+    def total(self, slope: float, offset: float) -> np.ndarray:
+        """The covariance for b = `slope` per frame and a = `offset`."""
+        return (
+            slope**2 * self.diffusing + 2 * slope * offset * self.mixed + offset**2 * self.bounded
+        )
 
 
 @dataclass(frozen=True)
@@ -156,6 +211,20 @@ class Displacements:
         single_A2 = self.single_err_A2[select]
         independent = relative_covariance(self.lags[select], self.n_frames)
         return independent * np.outer(single_A2, single_A2) * self.together
+
+    def line_covariance(self, slope_A2: float, offset_A2: float, relaxation: float) -> np.ndarray:
+        """`covariance` of a mean squared displacement that is a line, (lags, lags) in Å⁴.
+
+        Args:
+            slope_A2: of the line per frame.
+            offset_A2: of the line; a negative one is noise.
+            relaxation: time in frames after which the motion in bounds is forgotten.
+        """
+        line = LineCovariance.of(self.lags, self.n_frames, relaxation)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            single = np.nan_to_num(self.single_err_A2 / self.msd_A2)
+        spread = np.outer(single, single) * self.together
+        return line.total(abs(slope_A2), max(offset_A2, 0.0)) * spread
 
     @property
     def msd_err_A2(self) -> np.ndarray:
