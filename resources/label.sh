@@ -8,7 +8,7 @@ end=$(($(date +%s) + 60 * $1)) processes=${2:-1}
 # Runs a command, but not longer than to the end.
 within() {
   left=$((end - $(date +%s)))
-  [ "$left" -le 0 ] || timeout --signal=INT "$left" "$@" || [ $? -eq 124 ]
+  [ "$left" -le 0 ] || timeout "$left" "$@" || [ $? -eq 124 ]
 }
 
 mkdir -p local
