@@ -136,28 +136,25 @@ INLINE void multiply(int rows, const float *x, int64_t x_stride, int inputs, con
 
 static const float ZEROS[2 * FULL] __attribute__((aligned(64)));
 
-/* The same for any number of rows, which lie one after the other. */
-static void product(int rows, const float *x, int inputs, const float *w, int outputs,
-                    const float *bias, enum start start, float *y) {
+/* y = x w + bias for any number of rows, which lie one after the other; no bias: NULL. */
+static void multiply_rows(int rows, const float *x, int inputs, const float *w, int outputs,
+                          const float *bias, float *y) {
     float some[TILE_ROWS * 2 * FULL], result[TILE_ROWS * 2 * FULL];
     int rest = rows % TILE_ROWS, whole = rows - rest;
-    multiply(whole, x, inputs, inputs, w, outputs, bias, start, y, outputs);
+    if (!bias) bias = ZEROS;
+    multiply(whole, x, inputs, inputs, w, outputs, bias, FROM_BIAS, y, outputs);
     if (!rest) return;
     memset(some, 0, TILE_ROWS * inputs * sizeof *some);
     memcpy(some, x + whole * inputs, rest * inputs * sizeof *some);
-    if (start == FROM_OUTPUT) memcpy(result, y + whole * outputs, rest * outputs * sizeof *result);
-    multiply(TILE_ROWS, some, inputs, inputs, w, outputs, bias, start, result, outputs);
+    multiply(TILE_ROWS, some, inputs, inputs, w, outputs, bias, FROM_BIAS, result, outputs);
     memcpy(y + whole * outputs, result, rest * outputs * sizeof *result);
 }
 
-/* y = x w + bias; no bias: NULL. */
-INLINE void multiply_rows(int rows, const float *x, int inputs, const float *w, int outputs,
-                          const float *bias, float *y) {
-    product(rows, x, inputs, w, outputs, bias ? bias : ZEROS, FROM_BIAS, y);
-}
-
-/* y += x w. */
+/* y += x w, for outputs up to HALF. Summed from zero: each product that is added to a larger y would
+ * be rounded as y is. */
 INLINE void add_product(int rows, const float *x, int inputs, const float *w, int outputs,
                         float *y) {
-    product(rows, x, inputs, w, outputs, ZEROS, FROM_OUTPUT, y);
+    float sums[BLOCK * HALF];
+    multiply_rows(rows, x, inputs, w, outputs, NULL, sums);
+    for (int k = 0; k < rows * outputs; k += LANES) add(y + k, load(sums + k));
 }
