@@ -150,8 +150,8 @@ static void multiply_rows(int rows, const float *x, int inputs, const float *w, 
     memcpy(y + whole * outputs, result, rest * outputs * sizeof *result);
 }
 
-/* y += x w, for outputs up to HALF. Summed from zero: each product that is added to a larger y would
- * be rounded as y is. */
+/* y += x w, for outputs up to HALF. Summed from zero: each product that is added to a larger y
+ * would be rounded as y is. */
 INLINE void add_product(int rows, const float *x, int inputs, const float *w, int outputs,
                         float *y) {
     float sums[BLOCK * HALF];
