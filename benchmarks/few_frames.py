@@ -82,7 +82,7 @@ def own_trainings(out: Path, config: Config) -> Iterator[Training]:
 def other_trainings(out: Path, config: Config) -> Iterator[Training]:
     """Trainings on nested random subsets of the frames."""
     for start, rows in {
-        "shipped": {10: 20, 50: 12, 150: 6, 450: 3},
+        "shipped": {10: 20, 50: 12, 150: 6, 350: 3},
         "0.3.0": {50: 12},
     }.items():
         own = own_family(out, config) if start == "shipped" else []

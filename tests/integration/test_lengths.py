@@ -43,7 +43,7 @@ def finished(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """The campaign and the rules of its jobs."""
     folder = tmp_path_factory.mktemp("lengths")
     copy_stages(checkout, folder, "finetune", "quench")
-    return folder, run(folder, relative_error=0.3)
+    return folder, run(folder, relative_error=0.5)
 
 
 def segments(folder: Path, temperature_K: int) -> list[Path]:
@@ -78,7 +78,7 @@ def test_decision_has_the_error_bars_of_the_analysis(finished: tuple[Path, list[
 def test_what_is_asked_for_later_only_adds_segments(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
     kept = {p: p.stat().st_mtime_ns for T in TEMPERATURES_K for p in segments(folder, T)}
-    assert run(folder, relative_error=0.3) == []
+    assert run(folder, relative_error=0.5) == []
     reached = decisions(folder, 2500)[-1].relative_errors["D_mobile"]
     rules = run(folder, relative_error=0.99 * reached)
     added = len(segments(folder, 300)) + len(segments(folder, 2500)) - len(kept)
