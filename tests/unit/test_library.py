@@ -120,4 +120,4 @@ def test_glasses_of_another_model_are_warned_of(
     assert "LiAlCl r0, LiAlCl r1, NaGaBr r0, NaGaBr r1" in record.getMessage()
     assert MODEL_HASH in record.getMessage()
     take_glass("lib", LIALCL, 0, tmp_path / "out", formula_units=4, model_hash="fedcba9876543210")
-    assert "the campaign's is fedcba9876543210: LiAlCl r0." in caplog.records[-1].getMessage()
+    assert "the campaign's is fedcba9876543210: LiAlCl r0." in caplog.text

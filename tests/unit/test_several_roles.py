@@ -249,3 +249,7 @@ def test_neutral_and_charged_ions_are_not_mixed():
 def test_lists_of_roles_are_checked(roles, message):
     with pytest.raises(InputError, match=message):
         roles.check(["Li", "Al", "Cl"], {"Li": 1, "Al": 0, "Cl": -1})
+
+
+def test_one_element_is_no_list_of_letters():
+    assert Roles("Li", "Al", ("Cl",)) == Roles(("Li",), ("Al",), ("Cl",))

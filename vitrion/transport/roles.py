@@ -32,6 +32,12 @@ class Roles:
     ligands: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """A single element may be given as it is."""
+        for key, elements in vars(self).copy().items():
+            if isinstance(elements, str):
+                object.__setattr__(self, key, (elements,))
+
     @property
     def joining(self) -> tuple[str, ...]:
         """`bridges`, or their default."""
