@@ -136,14 +136,13 @@ def test_command_makes_what_the_campaign_makes(
 def test_a_campaign_starts_from_the_glasses_of_another(campaign: Workflow, tmp_path: Path) -> None:
     library, taken = campaign.folder / RESULTS / "quench", tmp_path / "results/y/quench"
     overlay = tmp_path / "library.yaml"
-    other = campaign.root / "resources/models/without-dispersion.safetensors"
     overlay.write_text(
-        f"{{campaign: y, finetune: {{model: {other}}}, quench: {{from_library: {library}}}}}"
+        f"{{campaign: y, finetune: {{model: shipped}}, quench: {{from_library: {library}}}}}"
     )
     second = Workflow(tmp_path, *campaign.configs, overlay, root=campaign.root)
     ended = second.run(f"{taken.relative_to(tmp_path)}/LiAlCl/r0/glass_checks.parquet")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    # Another model made them.
+    # The model that made them is the toy's.
     assert "LiAlCl r0, NaGaBr r0, KInI r0. Equilibration" in ended.stderr
     for name in ("glass.extxyz", "thermo.parquet", "glass_measurements.parquet"):
         assert (taken / "LiAlCl/r0" / name).read_bytes() == (
