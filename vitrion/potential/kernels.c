@@ -530,6 +530,20 @@ static void map_atoms_back(const network_t *n, const graph_t *g, const tables_t 
     }
 }
 
+/* The rows of all angles. What they give to their nodes is written to `grad_source` and
+ * `grad_target`. */
+static void backward_angles(const graph_t *g, const tables_t *t, const operator_t *o,
+                            const gradients_t *to) {
+    int64_t parts = angle_parts(g, t);
+    SHARED
+    for (int64_t part = 0; part < parts; part++) {
+        int64_t begin = first_center(g, part, parts), end = first_center(g, part + 1, parts);
+        clear_nodes(t, t->grad_source, FULL, begin, end);
+        clear_nodes(t, t->grad_target, FULL, begin, end);
+        backward_rows(o, g->first_angle[begin], g->first_angle[end], to);
+    }
+}
+
 static void update_angles_back(const network_t *n, const graph_t *g, const tables_t *t, int depth) {
     operator_t o = angle_operator(n, g, t, depth);
     gradients_t to = {
@@ -538,14 +552,7 @@ static void update_angles_back(const network_t *n, const graph_t *g, const table
         .target = t->grad_target,
         .edge = depth ? t->grad_a : t->grad_basis,
     };
-    int64_t parts = angle_parts(g, t);
-    SHARED
-    for (int64_t part = 0; part < parts; part++) {
-        int64_t begin = first_center(g, part, parts), end = first_center(g, part + 1, parts);
-        clear_nodes(t, t->grad_source, FULL, begin, end);
-        clear_nodes(t, t->grad_target, FULL, begin, end);
-        backward_rows(&o, g->first_angle[begin], g->first_angle[end], &to);
-    }
+    backward_angles(g, t, &o, &to);
 }
 
 /* The first linear maps of what angles take from their nodes: to central atoms and to bonds. */
@@ -612,14 +619,7 @@ static void bond_messages_back(const network_t *n, const graph_t *g, const table
         .weight = t->grad_node_weight,
         .is_first = depth == n->atom_layers - 2,
     };
-    int64_t parts = angle_parts(g, t);
-    SHARED
-    for (int64_t part = 0; part < parts; part++) {
-        int64_t begin = first_center(g, part, parts), end = first_center(g, part + 1, parts);
-        clear_nodes(t, t->grad_source, FULL, begin, end);
-        clear_nodes(t, t->grad_target, FULL, begin, end);
-        backward_rows(&o, g->first_angle[begin], g->first_angle[end], &to);
-    }
+    backward_angles(g, t, &o, &to);
 }
 
 static void begin_angles_back(const network_t *n, const graph_t *g, const tables_t *t) {
