@@ -13,8 +13,6 @@ def test_paper_campaign_dry_run(paper_graph: Graph) -> None:
     assert counts["quench_glass"] == 27 * 3
     assert counts["equilibrate_glass"] == counts["analyze_trajectory"] == 27 * 4 * 3
     assert counts["produce_segment"] == 27 * 4 * 3 * 10
-    # CPU time, since the machine may be busy with something else.
-    assert paper_graph.cpu_s < 30
 
 
 def test_toy_campaign_dry_run(toy_graph: Graph) -> None:

