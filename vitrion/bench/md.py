@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -269,7 +270,9 @@ def _theirs(_packings: Sequence[Atoms], model: str, device: str) -> Evaluate:
     def evaluate(frames: Sequence[Atoms]) -> list[tuple[float, np.ndarray]]:
         found = []
         for atoms in frames:
-            calculator.calculate(atoms)
+            with warnings.catch_warnings():  # torch's, of chgnet's code, at every first step
+                warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
+                calculator.calculate(atoms)
             found.append((float(calculator.results["energy"]), calculator.results["forces"]))
         return found
 
