@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -425,6 +425,12 @@ def estimates(
     return found
 
 
+def generators(seeds: int) -> Iterator[np.random.Generator]:
+    """Random numbers of so many seeds, from `VITRION_FIRST_SEED` on (0)."""
+    first = int(os.environ.get("VITRION_FIRST_SEED", "0"))
+    return map(np.random.default_rng, range(first, first + seeds))
+
+
 def calibrate(
     run: Callable[[np.random.Generator], Mapping[str, tuple[float, float]]],
     exact: Mapping[str, float],
@@ -438,7 +444,7 @@ def calibrate(
         shares of seeds `within_1` and `within_2` error bars of the exact value; all among the seeds
         that gave a value, while `refused` is the share that did not.
     """
-    runs = [run(np.random.default_rng(seed)) for seed in range(seeds)]
+    runs = [run(rng) for rng in generators(seeds)]
     rows = {}
     for quantity, true in exact.items():
         pairs = np.array([found[quantity] for found in runs])

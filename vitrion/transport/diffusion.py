@@ -56,8 +56,8 @@ AGREEMENT = 3.0
 # an excess of a third is then seen.
 COMPARABLE_ERROR = 1 / 9
 # Relaxation time, over the first lag of a fit, of motion in bounds that the fit does not see: it is
-# within 2 % of its end there.
-FORGOTTEN = 1 / 4
+# within 2 % of its end at a quarter of that lag.
+FORGOTTEN = 1 / 16
 # Fewer lags show no curvature.
 LEAST_LAGS = 4
 # Standard errors by which a slope may rise with the lag, or differ between the halves of the
@@ -362,11 +362,7 @@ def diffusion(
     latest, late = latest_window(lags, n_frames), late_window(lags, n_frames)
     scale = 1 / (6 * frame_interval_ps)
     latest_weights = slope_weights(lags, n_frames, moments.n_atoms, latest)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Less noisy than the data.
-        relative = np.nan_to_num(fitted_line(lags, msd_A2, latest_weights, latest) / msd_A2)
-    covariance_A4 = moments.covariance()
-    of_latest_A4 = covariance_A4 * np.outer(relative, relative)
+    of_latest_A4 = line_covariance(moments, latest_weights, latest)
     fall = fall_weights(lags, n_frames, latest)
     fall_A2_ps = float(fall @ msd_A2) * scale
     fall_err_A2_ps = _root(fall @ of_latest_A4 @ fall) * scale
@@ -377,7 +373,7 @@ def diffusion(
     else:
         window = latest
         if linear:
-            window = choose_window(lags, n_frames, moments.n_atoms, msd_A2, covariance_A4)
+            window = choose_window(lags, n_frames, moments.n_atoms, msd_A2, moments.covariance())
         weights = slope_weights(lags, n_frames, moments.n_atoms, window)
     of_window_A4 = line_covariance(moments, weights, window)
     variance_A4 = weights @ of_window_A4 @ weights
