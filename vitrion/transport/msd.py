@@ -21,6 +21,8 @@ FLUCTUATION_LAGS = 4
 # Atoms count as moving together where their mean squared displacement fluctuates by more than this
 # factor over that of independent ones, whose factor has a standard deviation of 0.12 about 1.
 CONCERTED = 1.25
+# Least share of the diffusing part in that fluctuation by which the rest is divided.
+LEAST_SHARE = 1 / 4
 VAN_HOVE_LAGS = 8
 VAN_HOVE_ORIGINS = 2000
 
@@ -116,10 +118,12 @@ class LineCovariance:
             bounded=(2 + (1 + apart) * np.exp(-apart)) / 3 * independent,
         )
 
-    def total(self, slope: float, offset: float) -> np.ndarray:
-        """The covariance for b = `slope` per frame and a = `offset`."""
+    def total(self, slope: float, offset: float, together: float = 1.0) -> np.ndarray:
+        """The covariance for b = `slope` per frame, a = `offset` and paths of `together` atoms."""
         return (
-            slope**2 * self.diffusing + 2 * slope * offset * self.mixed + offset**2 * self.bounded
+            together * slope**2 * self.diffusing
+            + 2 * slope * offset * self.mixed
+            + offset**2 * self.bounded
         )
 
 
@@ -221,10 +225,14 @@ class Displacements:
             relaxation: time in frames after which the motion in bounds is forgotten.
         """
         line = LineCovariance.of(self.lags, self.n_frames, relaxation)
+        slope_A2, offset_A2 = abs(slope_A2), max(offset_A2, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             single = np.nan_to_num(self.single_err_A2 / self.msd_A2)
-        spread = np.outer(single, single) * self.together
-        return line.total(abs(slope_A2), max(offset_A2, 0.0)) * spread
+            growth_A2 = slope_A2 * self.lags[list(self.in_time_A2)]
+            share = float(np.mean((growth_A2 / (growth_A2 + offset_A2)) ** 2))
+        # Atoms that move together do so along their paths; where they are in their cages dilutes it.
+        together = 1 + (self.together - 1) / np.fmax(share, LEAST_SHARE)
+        return line.total(slope_A2, offset_A2, together) * np.outer(single, single)
 
     @property
     def msd_err_A2(self) -> np.ndarray:
