@@ -225,14 +225,14 @@ class Displacements:
             relaxation: time in frames after which the motion in bounds is forgotten.
         """
         line = LineCovariance.of(self.lags, self.n_frames, relaxation)
-        slope_A2, offset_A2 = abs(slope_A2), max(offset_A2, 0.0)
+        slope_A2, columns = abs(slope_A2), list(self.in_time_A2)
         with np.errstate(invalid="ignore", divide="ignore"):
             single = np.nan_to_num(self.single_err_A2 / self.msd_A2)
-            growth_A2 = slope_A2 * self.lags[list(self.in_time_A2)]
-            share = float(np.mean((growth_A2 / (growth_A2 + offset_A2)) ** 2))
-        # Atoms that move together do so along their paths; where they are in their cages dilutes it.
-        together = 1 + (self.together - 1) / np.fmax(share, LEAST_SHARE)
-        return line.total(slope_A2, offset_A2, together) * np.outer(single, single)
+            of_diffusion = np.minimum(slope_A2 * self.lags[columns] / self.msd_A2[columns], 1.0)
+        share = np.fmax(np.mean(of_diffusion**2), LEAST_SHARE)
+        # Atoms move together along their paths; where they are in their cages dilutes that.
+        together = 1 + (self.together - 1) / share
+        return line.total(slope_A2, max(offset_A2, 0.0), together) * np.outer(single, single)
 
     @property
     def msd_err_A2(self) -> np.ndarray:
