@@ -227,6 +227,34 @@ def test_errors_know_ions_that_move_together(group):
     assert D.slope_err_A2_ps / D.slope_A2_ps == pytest.approx(0.083 * np.sqrt(group), rel=0.25)
 
 
+def mean_error(paths: Callable[[np.random.Generator], np.ndarray], seeds: int) -> float:
+    """Root mean squared error bar of D over some seeds, Å²/ps."""
+    runs = [moments_of(paths(np.random.default_rng(seed))) for seed in range(seeds)]
+    return np.sqrt(np.mean([diffusion(run, **LIMITS).slope_err_A2_ps ** 2 for run in runs]))
+
+
+def test_cages_do_not_dilute_the_number_of_ions_that_move_together():
+    """Groups of four that rattle one by one: twice the error of independent ions."""
+
+    def rattling(rng: np.random.Generator, group: int) -> np.ndarray:
+        steps_A = rng.normal(0, np.sqrt(2 * 0.01), (2000, 48 // group, 3))
+        paths_A = np.repeat(np.cumsum(steps_A, axis=0), group, axis=1)
+        return paths_A + rng.normal(0, 0.4, paths_A.shape)
+
+    alone, grouped = (mean_error(lambda rng, g=g: rattling(rng, g), seeds=8) for g in (1, 4))
+    assert grouped / alone == pytest.approx(2, rel=0.15)
+
+
+def test_a_large_cage_does_not_widen_the_error():
+    """D of 40 ions scatters by a tenth, with a cage as without."""
+
+    def caged(rng: np.random.Generator) -> np.ndarray:
+        paths_A = np.cumsum(rng.normal(0, np.sqrt(2 * 0.005), (2000, 40, 3)), axis=0)
+        return paths_A + bound(40, frames=2000, rng=rng, relaxation=12, amplitude_A2=4.0)
+
+    assert 0.08 < mean_error(caged, seeds=12) / 0.005 < 0.135
+
+
 def test_error_bars_hold_for_few_seeds():
     ions = [Ions("Li", 16, 1, 0.05, shared=0.4), Ions("Cl", 16, -1, 0.02)]
     found = calibrate(

@@ -269,11 +269,11 @@ def _theirs(_packings: Sequence[Atoms], model: str, device: str) -> Evaluate:
 
     def evaluate(frames: Sequence[Atoms]) -> list[tuple[float, np.ndarray]]:
         found = []
-        for atoms in frames:
-            with warnings.catch_warnings():  # torch's, of chgnet's code, at every first step
-                warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
+        with warnings.catch_warnings():  # torch's, of chgnet's code, at every first step
+            warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
+            for atoms in frames:
                 calculator.calculate(atoms)
-            found.append((float(calculator.results["energy"]), calculator.results["forces"]))
+                found.append((float(calculator.results["energy"]), calculator.results["forces"]))
         return found
 
     return evaluate

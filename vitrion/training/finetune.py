@@ -436,7 +436,7 @@ class _Run:
                 update(gradient)
             for part in sums:
                 size = int(result[f"{part}_MAE_size"])
-                sums[part] += float(torch.as_tensor(result[f"{part}_MAE"]).detach()) * size
+                sums[part] += float(result[f"{part}_MAE"].detach()) * size
                 counts[part] += size
         return {part: sums[part] / counts[part] if counts[part] else math.nan for part in sums}
 
