@@ -300,6 +300,26 @@ def test_a_restart_within_one_file_without_times(tmp_path: Path) -> None:
     check(source, true_A)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, 40), (30, 40), (30, 40), (30, 60)],
+        [(0, 40), (20, 40), (20, 40), (35, 60)],
+        [(0, 40), (30, 31), (30, 31), (30, 31), (30, 60)],
+        [(0, 40), *[(39, 40)] * 3, (40, 60)],
+    ],
+    ids=["restarts of ten frames", "of twenty", "of one frame", "one frame again and again"],
+)
+def test_frames_that_are_there_more_than_twice(
+    tmp_path: Path, parts: list[tuple[int, int]]
+) -> None:
+    """A job that fails soon after each restart writes the same frames every time."""
+    run, true_A = walk(60)
+    frames = [frame for begin, end in parts for frame in run[begin:end].atoms]
+    write(tmp_path / "run.extxyz", frames)
+    check(read_files(tmp_path / "run.extxyz", frame_interval_ps=0.1), true_A)
+
+
 def test_duplicates_are_found_to_rounding(tmp_path: Path) -> None:
     run, true_A = walk(60)
     write_gro(tmp_path / "1.gro", run[:31], digits=3)

@@ -189,16 +189,21 @@ class _Plan:
             repeats = {
                 n: n - 1 for n in repeats if self.starts_file(n) and self.motion.rests[n - 1]
             }
+        # By the earliest of equal frames, the one that is used: a frame may be there many times.
+        used: dict[int, int] = {}
         for row in range(len(self.file)):
-            same = repeats.get(row)
-            if same in self.rows[-1:] or (
-                same is not None and self._begins_again(row, same, repeats)
-            ):
-                place = bisect_left(self.rows, same)
+            earliest = repeats.get(row, row)
+            same = used.get(earliest, earliest)
+            place = bisect_left(self.rows, same)
+            is_used = self.rows[place : place + 1] == [same]
+            if is_used and (same == self.rows[-1] or self._begins_again(row, repeats)):
                 self._note_twice(row, place, f"before frame {row + 1}")
                 del self.rows[place:]
+                is_used = False
             elif self.starts_file(row):
                 self._check_continues(row)
+            if not is_used:
+                used[earliest] = row
             self.rows.append(row)
         self.notes[:] = _counted(self.notes)
 
@@ -209,10 +214,9 @@ class _Plan:
             "later are used"
         )
 
-    def _begins_again(self, row: int, same: int, repeats: dict[int, int]) -> bool:
+    def _begins_again(self, row: int, repeats: dict[int, int]) -> bool:
         """Whether a restart begins here: a new file, or several frames that repeat others."""
-        in_use = same in self.rows
-        return in_use and (self.starts_file(row) or repeats.get(row + 1) == same + 1)
+        return self.starts_file(row) or repeats.get(row + 1) == repeats[row] + 1
 
     def _check_continues(self, row: int) -> None:
         problem = self._break(row)
