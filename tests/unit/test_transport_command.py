@@ -94,6 +94,12 @@ def test_charges_may_be_fractions(good):
     np.testing.assert_array_equal(half_ratio["haven_ratio"], full_ratio["haven_ratio"])
 
 
+def test_charges_of_absent_elements_are_named(good, capsys):
+    """One list may serve several compositions, and may hold a slip of the pen."""
+    assert main(["analyze", good, *options(charges="Li=1,Al=3,Cl=-1,Ga=3,Br=-1")]) == 0
+    assert "note: charges of Ga, Br, which the trajectory lacks" in capsys.readouterr().err
+
+
 def test_a_charged_cell_is_analysed_where_it_is_meant(good, caplog):
     charges = {"charges": "Li=1,Al=2,Cl=-1"}
     assert main(["analyze", good, *options(**charges)]) == 2

@@ -199,7 +199,11 @@ def run(args: argparse.Namespace) -> None:
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
     # The configuration's charges are whole numbers, those of other people's models need not be.
-    settings = settings.model_copy(update={"charges": _charges(args.charges, source.charges)})
+    charges = _charges(args.charges, source.charges)
+    absent = [element for element in charges if element not in source.symbols]
+    if absent:
+        print(f"note: charges of {', '.join(absent)}, which the trajectory lacks", file=sys.stderr)
+    settings = settings.model_copy(update={"charges": charges})
     key = {
         "composition": source.formula,
         "mobile": ",".join(roles.mobile),
