@@ -53,7 +53,7 @@ SETTLED = 0.5
 def main(work: Path, out: Path) -> None:
     """Draw what is missing in WORK, then write OUT: one frame of each composition in turn."""
     config, compositions = open_campaign([])
-    dynamics = config.dynamics.with_timestep_fs(2.0).model_copy(
+    dynamics = config.dynamics.with_timestep_fs(4.0).model_copy(
         update={"device": "cpu", "threads": 1, "barostat_tau_fs": 200.0, "sample_interval_ps": 0.1}
     )
     engine = Engine(MODEL, dynamics)
