@@ -5,7 +5,7 @@
 set -eu
 end=$(($(date +%s) + 60 * $1)) processes=${2:-1}
 
-# Labels the frames of a file that the folder of resources has no label of, but not longer than to the end.
+# Labels until the end the frames of a file that a folder of resources has no label of.
 label() {
   frames=$1 labels=resources/$2/gpaw-pbe.extxyz.xz folder=local/labelled-$2
   left=$((end - $(date +%s)))

@@ -315,9 +315,13 @@ def test_frames_that_are_there_more_than_twice(
 ) -> None:
     """A job that fails soon after each restart writes the same frames every time."""
     run, true_A = walk(60)
-    frames = [frame for begin, end in parts for frame in run[begin:end].atoms]
-    write(tmp_path / "run.extxyz", frames)
+    pieces = [run[begin:end].atoms for begin, end in parts]
+    write(tmp_path / "run.extxyz", [frame for piece in pieces for frame in piece])
     check(read_files(tmp_path / "run.extxyz", frame_interval_ps=0.1), true_A)
+    files = [tmp_path / f"{number}.extxyz" for number in range(len(pieces))]
+    for file, piece in zip(files, pieces, strict=True):
+        write(file, piece)
+    check(read_files(files, frame_interval_ps=0.1), true_A)
 
 
 def test_duplicates_are_found_to_rounding(tmp_path: Path) -> None:
