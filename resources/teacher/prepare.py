@@ -41,8 +41,9 @@ def main(dataset: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for part, members in frames.items():
         for atoms in members:
-            energy = atoms.get_potential_energy() - alignment.removed(list(atoms.symbols))
+            energy = atoms.get_potential_energy() - alignment.total_shift_eV(list(atoms.symbols))
             atoms.calc = SinglePointCalculator(atoms, **{**atoms.calc.results, "energy": energy})
+            atoms.info = {}  # sevenn wants the same keys in every frame
         ase.io.write(out / f"{part}.extxyz", members)
 
 

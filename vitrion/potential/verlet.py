@@ -67,9 +67,10 @@ class PairList:
 
     def shifts_A(self, cells_A: Tensor) -> Tensor:
         """Lattice vectors between the ends of each bond, (bonds, 3); cells are (systems, 3, 3)."""
-        if self.bond_system is None:
-            return self.bond_shift @ cells_A[0]
-        return torch.einsum("bi,bij->bj", self.bond_shift, cells_A[self.bond_system])
+        cells_A = cells_A[0] if self.bond_system is None else cells_A[self.bond_system]
+        a, b, c = self.bond_shift[:, :, None].unbind(1)
+        # No matrix product: its rounding depends on the number of bonds, on some processors.
+        return a * cells_A[..., 0, :] + b * cells_A[..., 1, :] + c * cells_A[..., 2, :]
 
 
 class VerletList:
