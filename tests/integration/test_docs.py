@@ -159,7 +159,7 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r"vitrion dataset sample .*", parses, "minutes; tests/unit/test_dataset_sample.py"),
     (r"vitrion dataset collect .*", parses, "what the line before would have made"),
     (r".*(prepare\.py|sevenn train) .*", names_files, "needs sevenn"),
-    (r".*(make_substitutes|draw_frames|models/dispersion)\.py .*", names_files, "up to two hours"),
+    (r".*(make_substitutes|draw_frames|models/shipped)\.py .*", names_files, "up to two hours"),
     (r"sh resources/label\.sh .*", names_files, "an hour; tests/unit/test_dataset_label.py"),
     (r"pytest .*", selects_tests, "CI runs the tests"),
 ]

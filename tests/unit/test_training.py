@@ -513,10 +513,7 @@ def test_a_training_from_the_shipped_model_replays_what_it_knows(
     assert trained.graph_converter.bond_graph_cutoff == 3.5
     # Their labels are the start model's own, so that it has no error of them.
     frames = replay_frames(settings, "cpu")
-    held_out = set(read_card("shipped")["campaign"]["split"]["held_out"])
-    names = {frame.info["composition"] for frame in frames}
-    assert len(names) == 21
-    assert not names & held_out
+    assert len({frame.info["composition"] for frame in frames}) == 21
     found, wanted = ours(load_model("shipped"), frames[:2])
     for part, accuracy in (("e", 1e-5), ("f", 1e-3), ("s", 1e-3)):
         assert torch.allclose(found[part], wanted[part], atol=accuracy)
@@ -650,7 +647,8 @@ def test_metrics_of_a_parity_table_by_hand() -> None:
                 for sign in (-1, 1)
             ]
     parity = pd.DataFrame(rows).assign(model="m", split="test", element="")
-    metrics = model_metrics(parity).set_index("composition")
+    metrics = model_metrics(parity, {"m": {"B"}}).set_index("composition")
+    assert metrics["trained_on"].to_dict() == {"A": False, "B": True, "all": True}
     assert metrics.loc["A", "force_parity_slope"] == pytest.approx(0.8)
     assert metrics.loc["B", "force_parity_slope"] == pytest.approx(1.0)
     assert metrics.loc["B", "force_mae_meV_A"] == pytest.approx(0)
@@ -687,7 +685,7 @@ def force_parity(rng: np.random.Generator, models: dict[str, float], noise: floa
 def test_error_bars_are_the_spread_over_other_compositions() -> None:
     rng = np.random.default_rng(0)
     rows = [
-        model_metrics(force_parity(rng, {"start": 0.8, "tuned": 0.95}, 0.05))
+        model_metrics(force_parity(rng, {"start": 0.8, "tuned": 0.95}, 0.05), {})
         .set_index(["model", "composition"])
         .loc[("tuned", "all")]
         for _ in range(60)
@@ -700,7 +698,7 @@ def test_error_bars_are_the_spread_over_other_compositions() -> None:
 
 def test_the_first_model_is_what_others_are_measured_by() -> None:
     parity = force_parity(np.random.default_rng(1), {"start": 0.8, "tuned": 0.9}, 0.0)
-    metrics = model_metrics(parity).set_index(["model", "composition"])
+    metrics = model_metrics(parity, {}).set_index(["model", "composition"])
     assert (metrics.loc["start", "force_mae_ratio"] == 1).all()
     assert (metrics.loc["start", "force_mae_ratio_err"] == 0).all()
     mae = metrics["force_mae_meV_A"]
@@ -708,7 +706,7 @@ def test_the_first_model_is_what_others_are_measured_by() -> None:
         metrics.loc["tuned", "force_mae_ratio"], mae["tuned"] / mae["start"], check_names=False
     )
     single = parity[parity["frame_id"] == "A0"]
-    assert model_metrics(single)["force_parity_slope_err"].isna().all()
+    assert model_metrics(single, {})["force_parity_slope_err"].isna().all()
 
 
 def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
@@ -760,6 +758,7 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     test = metrics[(metrics["split"] == "test") & (metrics["composition"] != "all")]
     assert set(test["composition"]) == {"LiF"}
     assert set(test["model"]) == {"pretrained", "fine-tuned"}
+    assert not test["trained_on"].any()
 
     model = str(out / "model.safetensors")
     common += ["--configfile", config]
@@ -772,6 +771,13 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     expected = test.set_index("model")["force_mae_meV_A"]
     found = again[again["composition"] == "LiF"].set_index("model")["force_mae_meV_A"]
     assert found[model] == pytest.approx(expected["fine-tuned"], rel=1e-6)
+    assert not again["trained_on"].any()
+    # Another composition cannot be held out of a training that is over, and the table says so.
+    options = ["--model", model, "--held-out", "LiCl", "--out", str(tmp_path / "known"), *common]
+    assert main(["evaluate", *options]) == 0
+    known = read_table(tmp_path / "known" / "model_metrics.parquet")
+    known = known[(known["split"] == "test") & (known["composition"] == "LiCl")]
+    assert known.set_index("model")["trained_on"].to_dict() == {"pretrained": False, model: True}
     assert (
         main(["evaluate", "--model", "no.safetensors", "--out", str(tmp_path / "x"), *common]) == 2
     )

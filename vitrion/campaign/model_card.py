@@ -39,6 +39,17 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
     return "".join(f"{element}{counts[element] // divisor}" for element in sorted(counts))
 
 
+def trained_compositions(model: str | os.PathLike[str]) -> set[str]:
+    """Reduced formulas that a model was trained on, or a model that it started from, by cards."""
+    found: set[str] = set()
+    name, seen = os.fspath(model), set[str]()
+    while name and name not in seen and (card := read_card(name)):
+        found |= (card.get("trained_on") or {}).get("compositions", {}).keys()
+        seen.add(name)
+        name = card.get("start_model", "")
+    return found
+
+
 def outside_training(
     model: str | os.PathLike[str],
     counts: Mapping[str, int],

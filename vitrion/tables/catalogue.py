@@ -474,6 +474,10 @@ TABLES: dict[str, dict[str, Column]] = {
         "force_parity_slope": _real("", "slope of predicted on true force; below 1 is too soft"),
         "force_parity_slope_err": _real("", _STANDARD_ERROR),
         "n_frames": _count("frames"),
+        "trained_on": _flag(
+            "the model, or one that it started from, was trained on frames of this composition, "
+            "by its card; in rows of all, of one of them"
+        ),
     },
     "element_metrics": {
         **_EVALUATED,

@@ -9,7 +9,8 @@ predictions it is 1 - (RMSE / rms force)², so a slope near 1 also requires smal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ase import Atoms
 
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
+from vitrion.campaign.model_card import reduced_formula, trained_compositions
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import stress_extent, stress_label_GPa
 from vitrion.potential import CHGNetPotential, load_model, model_hash
@@ -52,6 +54,7 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     frames = {split: read_labelled_frames(path) for split, path in datasets.items()}
+    known = {label: _known(model, frames) for label, model in models.items()}
     total = len(models) * sum(map(len, frames.values()))
     parts = []
     with Progress(total, "evaluate", unit="frame") as progress:
@@ -66,7 +69,7 @@ def evaluate(
         else pd.DataFrame(columns=list(TABLES["parity"]))
     )
     tables = {
-        "model_metrics": model_metrics(parity),
+        "model_metrics": model_metrics(parity, known),
         "element_metrics": element_metrics(parity),
         "frame_errors": frame_errors(parity),
         "parity": parity,
@@ -79,13 +82,28 @@ def evaluate(
         write_table(Path(out) / f"{name}.parquet", name, table, metadata)
 
 
-def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
+def _known(model: str, frames: Mapping[str, Sequence[Atoms]]) -> set[str]:
+    """Names of the compositions that a model was trained on."""
+    trained = trained_compositions(model)
+    return {
+        str(frame.info["composition"])
+        for members in frames.values()
+        for frame in members
+        if reduced_formula(Counter(map(str, frame.symbols))) in trained
+    }
+
+
+def model_metrics(parity: pd.DataFrame, known: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Rows of the `model_metrics` table from those of the `parity` table.
 
     Standard errors are from a bootstrap over frames. In rows of several compositions it draws
     compositions and then frames of each, so that the error includes the spread between
     compositions. The ratio of force errors is to the first model of the table, on the same
     resampled frames.
+
+    Args:
+        parity: the table.
+        known: names of the compositions that models were trained on, by the models' labels.
     """
     sums = _force_sums(parity)
     both = pd.concat([parity, parity.assign(composition="all")])
@@ -97,7 +115,8 @@ def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
             sums.loc[(model, key["split"], chosen), :]
             for model in (key["model"], parity["model"].iloc[0])
         )
-        weights = _resamples(frames.index.get_level_values("composition"))
+        compositions = frames.index.get_level_values("composition")
+        weights = _resamples(compositions)
         with np.errstate(invalid="ignore"):  # of a model that is exact
             ratio = weights @ frames["abs_error"] / (weights @ start["abs_error"])
         slope = weights @ frames["product"] / (weights @ frames["square"])
@@ -115,6 +134,7 @@ def model_metrics(parity: pd.DataFrame) -> pd.DataFrame:
                 "stress_mae_GPa": _mae(error["stress"]),
                 "stress_rmse_GPa": _rmse(error["stress"]),
                 "n_frames": len(frames),
+                "trained_on": not set(compositions).isdisjoint(known.get(key["model"], ())),
             }
         )
     return pd.DataFrame(rows, columns=list(TABLES["model_metrics"]))
