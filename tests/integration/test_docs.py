@@ -111,7 +111,7 @@ def installs(command: str, folder: Path) -> None:
 
 def names_files(command: str, folder: Path) -> None:
     """A command of another program, whose files of ours are there."""
-    names = re.findall(r"resources/[\w/.]+", command)
+    names = re.findall(r"resources/[\w/.-]+", command)
     assert names
     assert all((ROOT / name).is_file() for name in names)
 
