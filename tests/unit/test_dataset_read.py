@@ -24,7 +24,7 @@ from pymatgen.io.vasp import Vasprun
 from vitrion.base.errors import InputError
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.collect import collect_frames
-from vitrion.dataset.frame import read_labelled_frames, write_frames
+from vitrion.dataset.frame import read_frame, read_frames, read_labelled_frames, write_frames
 from vitrion.dataset.labels import stress_extent, stress_label_GPa, voigt_stress
 from vitrion.dataset.read import import_frames
 
@@ -731,3 +731,24 @@ def test_own_files_cut_anywhere_are_named_with_the_remedy(tmp_path):
         assert "write or copy the file again" in error.remedy
     path.write_bytes(b"")
     assert read_labelled_frames(path) == []
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".xz", lzma.open)])
+@pytest.mark.parametrize("kind", ["extxyz", "traj"])
+def test_compressed_frames_are_those_of_the_plain_file(tmp_path, suffix, opener, kind):
+    """In any of ASE's formats, all of them or one; a file cut short is refused by name."""
+    plain = tmp_path / f"frames.{kind}"
+    packed = plain.with_name(plain.name + suffix)
+    ase.io.write(plain, [copper(seed) for seed in range(3)])
+    with opener(packed, "wb") as file:
+        file.write(plain.read_bytes())
+    frames = read_frames(plain)
+    assert read_frames(packed) == frames
+    one = read_frame(packed, 2)
+    assert one == frames[2]
+    assert one.get_potential_energy() == frames[2].get_potential_energy()
+    with pytest.raises(InputError, match="holds no frame 3"):
+        read_frame(packed, 3)
+    packed.write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(InputError, match=f"{packed.name}.*cannot be read"):
+        read_frames(packed)

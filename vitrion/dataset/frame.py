@@ -6,7 +6,10 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +20,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
+
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
 class LabelError(Exception):
@@ -52,8 +57,23 @@ class Frame:
 
 def open_text(path: Path, encoding: str = "utf-8") -> IO[str]:
     """Open a text file, compressed (gz, xz, bz2) or not."""
-    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-    return openers.get(path.suffix, open)(path, "rt", encoding=encoding)
+    return _OPENERS.get(path.suffix, open)(path, "rt", encoding=encoding)
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The file itself, or a temporary one of its content where it is compressed.
+
+    ASE looks for each frame from the start of a compressed file, which takes minutes for thousands.
+    """
+    if path.suffix not in _OPENERS:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / path.stem
+        with _OPENERS[path.suffix](path, "rb") as packed, plain.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        yield plain
 
 
 def read_frames(path: Path | str) -> list[Atoms]:
@@ -74,7 +94,8 @@ def _read(path: Path, index: slice) -> list[Atoms]:
     if not path.is_file():
         raise InputError("frames", str(path), "no such file")
     try:
-        frames = list(ase.io.iread(path, index=index))
+        with _plain(path) as plain:
+            frames = list(ase.io.iread(plain, index=index))
     except Exception as error:  # ASE's parsers raise anything from IndexError to their own classes
         reason = f"{type(error).__name__}: {error}"
         raise InputError(
