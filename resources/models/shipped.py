@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vitrion.campaign.opening import campaign_compositions, job_seed, locate, open_config
 from vitrion.config import Config
-from vitrion.dataset.align import fit_alignment
+from vitrion.dataset.align import Alignment, fit_alignment
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.dispersion import add_dispersion
 from vitrion.dataset.frame import write_frames
@@ -74,17 +74,13 @@ def prepare(out: Path, config: Config) -> None:
         (frame.atoms.calc.results["energy"] - start[i].energy_eV) / len(symbols[i])
         for i, frame in enumerate(frames)
     ]
-    of_teacher, of_dft = (
-        fit_alignment(*zip(*members, strict=True))
-        for members in (
-            [
-                (symbols[i], residual_eV_atom[i])
-                for i in range(len(frames))
-                if is_glass[i] and is_dft[i] == dft
-            ]
-            for dft in (False, True)
-        )
-    )
+
+    def zero_of(members: list[int]) -> Alignment:
+        return fit_alignment([symbols[i] for i in members], [residual_eV_atom[i] for i in members])
+
+    glasses = [i for i in range(len(frames)) if is_glass[i]]
+    of_dft = zero_of([i for i in glasses if is_dft[i]])
+    of_teacher = zero_of([i for i in glasses if not is_dft[i]])
     add_dispersion(frames, settings)
     # The zero of `vitrion evaluate`: 0.3.0's, fitted on the glasses.
     members = [i for i in range(len(frames)) if is_dft[i]]
