@@ -85,6 +85,7 @@ rule evaluate_model:
         gpu=MD_GPUS,
     params:
         start=model_of("finetune.start"),
+        compositions=list(COMPOSITIONS),
     script:
         "../scripts/evaluate_model.py"
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vitrion.campaign.opening import campaign_compositions
 from vitrion.config import validate_config
 from vitrion.runtime.job import job_log
 from vitrion.training import baseline, compared_models, evaluate
@@ -16,6 +17,7 @@ with job_log(snakemake.log[0], "evaluate", gpus=snakemake.resources.get("gpu", 0
         compared_models(start, **{"fine-tuned": snakemake.input.model}),
         {split: Path(snakemake.input[split]) for split in ("train", "val", "test")},
         Path(snakemake.output.metrics).parent,
+        compositions=campaign_compositions(config),
         device=config.dynamics.device,
         threads=snakemake.threads,
     )

@@ -6,7 +6,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from vitrion.base.errors import InputError
 from vitrion.config import Dataset, Split
 from vitrion.dataset import prepare_dataset
-from vitrion.dataset.align import fit_alignment, is_determined
+from vitrion.dataset.align import fit_alignment, fitted_frames, is_determined
 from vitrion.dataset.frame import write_frames
 from vitrion.dataset.split import assign_splits
 from vitrion.potential import CHGNetCalculator
@@ -69,6 +69,18 @@ def test_what_compositions_determine():
     assert not is_determined(by_name["KAlCl"], three)
     assert not is_determined(by_name["LiAlCl"], [])
     assert all(is_determined(glass, GLASSES[:-1]) for glass in GLASSES)
+
+
+def test_held_out_frames_are_fitted_only_where_the_others_leave_their_shift_open():
+    names = [glass[0] + glass[4] + glass[8] for glass in GLASSES]
+    assert fitted_frames(names, GLASSES, [False] * 27) == list(range(27))
+    held_out = [name in ("LiAlCl", "KInI") for name in names]
+    assert fitted_frames(names, GLASSES, held_out) == list(range(1, 26))
+    # Nothing else with iodine, so its glasses are fitted too, after the others.
+    held_out = [name.endswith("I") or name == "LiAlCl" for name in names]
+    chosen = fitted_frames(names, GLASSES, held_out)
+    assert [names[i][-1] == "I" for i in chosen] == [False] * 17 + [True] * 9
+    assert fitted_frames(names, GLASSES, [True] * 27) == list(range(27))
 
 
 def campaign(n_trajectories=8, frames_each=3):

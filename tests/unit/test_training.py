@@ -29,7 +29,7 @@ from vitrion.base.errors import InputError
 from vitrion.base.seeds import derive_seed
 from vitrion.cli import main
 from vitrion.config import Finetune, LossWeights
-from vitrion.dataset.frame import read_labelled_frames
+from vitrion.dataset.frame import read_labelled_frames, write_frames
 from vitrion.dataset.labels import PRESSURE_ONLY
 from vitrion.potential import CHGNetCalculator, load_model, load_training_set, model_hash, read_card
 from vitrion.potential.network import Network
@@ -734,6 +734,40 @@ def test_evaluation_agrees_with_chgnet(data: Path, tmp_path: Path) -> None:
     assert dict(zip(elements["element"], elements["n_atoms"], strict=True)) == {"Li": 5, "Cl": 5}
 
 
+def test_energies_are_compared_on_each_models_own_zero(tmp_path: Path) -> None:
+    """Each level of theory has its zero, of which the frames that are tested say nothing."""
+    zeros_eV = {"a": {"Li": 1.0, "Na": -3.0, "F": 0.2, "Cl": 2.0}, "b": {"Li": -0.5, "Cl": 0.7}}
+    names = {"a": {"train": ("LiF", "LiCl", "NaF"), "test": ("NaCl",)}, "b": {"train": ("LiCl",)}}
+    for split in ("train", "test"):
+        frames = []
+        for seed, (level, model) in enumerate((("a", "r2scan"), ("b", "0.3.0"))):
+            calculator = CHGNetCalculator(model, device="cpu")
+            for name in names[level].get(split, ()):
+                frame = labelled(seed, calculator, name)
+                frame.info |= {"level": level, "frame_id": f"{level}-{name}"}
+                shift_eV = sum(zeros_eV[level][str(symbol)] for symbol in frame.symbols)
+                # What a test frame is off by, in eV/atom, is what is found.
+                shift_eV += {"train": 0.0, "test": -0.05 * len(frame)}[split]
+                frame.calc.results["energy"] += shift_eV
+                frames.append(frame)
+        write_frames(tmp_path / f"{split}.extxyz", frames)
+    splits = {split: tmp_path / f"{split}.extxyz" for split in ("train", "test")}
+    models = {"pretrained": "0.3.0", "other": "r2scan"}
+    evaluate(models, splits, tmp_path, splits=["test"], device="cpu")
+    errors = read_table(tmp_path / "frame_errors.parquet")
+    assert set(errors["split"]) == {"test"}
+    errors = errors.set_index(["model", "frame_id"])["energy_error_meV_atom"]
+    assert errors["other", "a-NaCl"] == pytest.approx(50, abs=0.01)
+    # Of the model whose energies the labels do not have, something is left: it is no constant.
+    assert 1 < abs(errors["pretrained", "a-NaCl"] - 50) < 500
+
+    evaluate(models, splits, tmp_path / "all", device="cpu")
+    errors = read_table(tmp_path / "all/frame_errors.parquet")
+    errors = errors.set_index(["model", "frame_id"])["energy_error_meV_atom"]
+    assert errors["pretrained", "b-LiCl"] == pytest.approx(0, abs=0.01)
+    assert errors["other", "a-NaCl"] == pytest.approx(50, abs=0.01)
+
+
 def test_evaluation_without_frames_writes_empty_tables(data: Path, tmp_path: Path) -> None:
     evaluate({"pretrained": "0.3.0"}, {"test": data / "empty.extxyz"}, tmp_path, device="cpu")
     for name in ("model_metrics", "element_metrics", "frame_errors", "parity"):
@@ -775,6 +809,10 @@ def test_commands_train_and_evaluate_on_held_out_compositions(
     found = again[again["composition"] == "LiF"].set_index("model")["force_mae_meV_A"]
     assert found[model] == pytest.approx(expected["fine-tuned"], rel=1e-6)
     assert not again["trained_on"].any()
+    # Without a composition that was held out there is nothing to test, which is said.
+    options = ["--model", model, "--held-out", "--split", "test", "--out", str(tmp_path / "x")]
+    assert main(["evaluate", *options, *common]) == 2
+    assert "--split = 'test': no composition of these frames" in capsys.readouterr().err
     # Another composition cannot be held out of a training that is over, and the table says so.
     options = ["--model", model, "--held-out", "LiCl", "--out", str(tmp_path / "known"), *common]
     assert main(["evaluate", *options]) == 0

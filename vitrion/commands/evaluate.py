@@ -2,8 +2,9 @@
 
 Writes into DIR model_metrics.parquet (errors by split and composition), element_metrics.parquet,
 frame_errors.parquet (the worst frames first) and parity.parquet, and prints the errors over all
-compositions. The test split holds the compositions that the model was not trained on, and energies
-are on the zero of the model that it was trained from, according to its card.
+compositions. The test split holds the compositions that the model was not trained on, according to
+its card. Energies are compared on each model's own zero: a shift for each element, fitted on the
+frames of the other splits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from vitrion.commands import add_configfile, add_device, check_labelled, output_
 
 HELP = "errors of a model on labelled frames"
 EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test --out metrics"
+
+EMPTY = {
+    "test": "no composition of these frames was held out of the model's training; "
+    "name some with --held-out, or leave --split out",
+    "val": "no composition has frames of two trajectories; leave --split out",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Split the frames and evaluate."""
-    from vitrion.campaign.opening import check_model, open_config
-    from vitrion.potential import is_available, read_card
+    from vitrion.base.errors import InputError
+    from vitrion.campaign.opening import campaign_compositions, check_model, open_config
+    from vitrion.potential import read_card
     from vitrion.tables.io import read_table
     from vitrion.training import baseline, evaluate, prepare_splits, resolve_model, with_data
 
@@ -61,17 +69,22 @@ def run(args: argparse.Namespace) -> None:
         held_out = card.get("campaign", {}).get("split", {}).get("held_out")
     config = with_data(config, args.dataset, held_out)
     published = baseline(config.finetune.start)
-    zero = card.get("start_model", published)
-    frames = prepare_splits(
-        config, args.out / "dataset", model=zero if is_available(zero) else published
-    )
-    if args.split is not None:
-        frames = {args.split: frames[args.split]}
+    frames = prepare_splits(config, args.out / "dataset", model=published)
+    if args.split is not None and not frames[args.split].stat().st_size:
+        raise InputError("--split", args.split, EMPTY[args.split])
     models = {"pretrained": published}
     if args.model != "pretrained":
         models[args.model] = model
     dynamics = config.dynamics
-    evaluate(models, frames, args.out, device=dynamics.device, threads=dynamics.threads)
+    evaluate(
+        models,
+        frames,
+        args.out,
+        splits=None if args.split is None else [args.split],
+        compositions=campaign_compositions(config),
+        device=dynamics.device,
+        threads=dynamics.threads,
+    )
     metrics = read_table(args.out / "model_metrics.parquet")
     overall = metrics[metrics["composition"] == "all"].drop(columns="composition")
     print(overall.to_string(index=False, float_format="{:.3g}".format))

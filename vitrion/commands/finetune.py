@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare the frames, train and evaluate."""
-    from vitrion.campaign.opening import check_model, job_seed, open_config
+    from vitrion.campaign.opening import (
+        campaign_compositions,
+        check_model,
+        job_seed,
+        open_config,
+    )
     from vitrion.training import (
         compared_models,
         evaluate,
@@ -67,4 +72,11 @@ def run(args: argparse.Namespace) -> None:
     )
     model = str(args.out / "model.safetensors")
     models = compared_models(config.finetune.start, **{"fine-tuned": model})
-    evaluate(models, frames, args.out, device=device, threads=threads)
+    evaluate(
+        models,
+        frames,
+        args.out,
+        compositions=campaign_compositions(config),
+        device=device,
+        threads=threads,
+    )

@@ -52,14 +52,16 @@ def fit_alignment(
         symbols: elements of the atoms of each frame.
         residual_eV_atom: label minus potential for each frame.
         first: frames that the shift is fitted on; the others determine what these leave open. None
-            fits it on all alike. A potential is off by other amounts for crystals than for glasses,
-            and the glasses of two levels must not get different zeros because one level also has
-            crystals.
+            (or none of them) fits it on all alike. A potential is off by other amounts for crystals
+            than for glasses, and the glasses of two levels must not get different zeros because one
+            level also has crystals.
     """
     elements = sorted({str(s) for frame in symbols for s in frame})
     fractions = _fractions(symbols, elements)
     residual = np.asarray(residual_eV_atom, dtype=np.float64)
-    is_first = np.ones(len(residual), dtype=bool) if first is None else np.array(first, dtype=bool)
+    is_first = np.ones(len(residual), dtype=bool)
+    if first is not None and any(first):
+        is_first = np.array(first, dtype=bool)
     shift, _, rank, _ = np.linalg.lstsq(fractions[is_first], residual[is_first], rcond=RCOND)
     if not is_first.all():
         # Along the directions that the first frames do not reach.
@@ -78,6 +80,30 @@ def fit_alignment(
         residual_rms_eV_atom=float(np.sqrt(np.mean(left**2))),
         residual_max_eV_atom=float(np.abs(left).max()),
     )
+
+
+def fitted_frames(
+    names: Sequence[str], symbols: Sequence[Sequence[str]], is_held_out: Sequence[bool]
+) -> list[int]:
+    """Frames to fit a shift on, so that held-out frames tell something that was not fitted.
+
+    These are the frames that are not held out, and held-out ones only where the others do not
+    determine their shift (an element of no other composition, for example).
+
+    Args:
+        names: composition of each frame.
+        symbols: elements of the atoms of each frame.
+        is_held_out: which frames are held out, all of a composition alike.
+
+    Returns:
+        Their indices: first those not held out.
+    """
+    indices = range(len(names))
+    fitted = [i for i in indices if not is_held_out[i]]
+    trained = [symbols[i] for i in fitted]
+    held_out = {names[i]: symbols[i] for i in indices if is_held_out[i]}
+    open_names = {n for n, example in held_out.items() if not is_determined(example, trained)}
+    return fitted + [i for i in indices if is_held_out[i] and names[i] in open_names]
 
 
 def is_determined(symbols: Sequence[str], fitted: Sequence[Sequence[str]]) -> bool:

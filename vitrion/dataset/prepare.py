@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from vitrion.base.errors import InputError
 from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
-from vitrion.dataset.align import Alignment, fit_alignment, is_determined
+from vitrion.dataset.align import Alignment, fit_alignment, fitted_frames
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.dispersion import add_dispersion
 from vitrion.dataset.frame import Frame, write_frames, write_json
@@ -147,9 +147,8 @@ def align_energies(
 ) -> tuple[dict[str, Alignment], list[float]]:
     """Shift the energies of each level of theory to the potential's zero.
 
-    The shift is fitted on frames that are not held out, so that training learns nothing from the
-    test. Held-out frames take part only where the others do not determine their shift (an element
-    of no other composition, for example). The frame farthest from the potential after the fit is
+    The shift is fitted on `fitted_frames`, so that training learns nothing from the test where it
+    can. The frame farthest from the potential after the fit is
     rejected where it exceeds the limit, and the fit is repeated without it.
 
     Args:
@@ -175,24 +174,20 @@ def align_energies(
     for index in residual:
         levels[frames[index].atoms.info["level"]].append(index)
 
-    def is_mixed(members: Sequence[int]) -> bool:
-        return 0 < sum(names[i] in first for i in members) < len(members)
-
     aligned_eV = [float("nan")] * len(frames)
     alignments: dict[str, Alignment] = {}
     for level, members in levels.items():
         while members:
-            fitted = [i for i in members if names[i] not in settings.split.held_out]
-            trained = [symbols[i] for i in fitted]
-            held_out = {names[i]: symbols[i] for i in members if i not in fitted}
-            undetermined = {
-                n for n, example in held_out.items() if not is_determined(example, trained)
-            }
-            fitted += [i for i in members if names[i] in undetermined]
+            chosen = fitted_frames(
+                [names[i] for i in members],
+                [symbols[i] for i in members],
+                [names[i] in settings.split.held_out for i in members],
+            )
+            fitted = [members[i] for i in chosen]
             fit = fit_alignment(
                 [symbols[i] for i in fitted],
                 [residual[i] for i in fitted],
-                [names[i] in first for i in fitted] if is_mixed(fitted) else None,
+                [names[i] in first for i in fitted],
             )
             deviation = {
                 i: residual[i] - fit.total_shift_eV(symbols[i]) / len(symbols[i]) for i in members

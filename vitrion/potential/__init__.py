@@ -9,7 +9,6 @@ from vitrion.potential.novelty import TrainingSet
 from vitrion.potential.weights import (
     export_chgnet,
     import_chgnet,
-    is_available,
     load_model,
     load_training_set,
     model_hash,
@@ -25,7 +24,6 @@ __all__ = [
     "TrainingSet",
     "export_chgnet",
     "import_chgnet",
-    "is_available",
     "load_model",
     "load_training_set",
     "model_hash",

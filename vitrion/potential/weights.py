@@ -99,11 +99,6 @@ def load_model(model: str | os.PathLike[str]) -> CHGNet:
     return _build(name, parsed, state)
 
 
-def is_available(model: str | os.PathLike[str]) -> bool:
-    """Whether a name or file that a model card holds is there to load."""
-    return model in (SHIPPED, *PUBLISHED) or Path(model).is_file()
-
-
 def import_chgnet(path: str | os.PathLike[str], version: str | None = None) -> CHGNet:
     """Read a checkpoint that chgnet's own trainer wrote, without executing anything in it.
 

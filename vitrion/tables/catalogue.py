@@ -502,7 +502,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "frame_id": _text("name of the frame"),
         "quantity": _text("energy (eV/atom), force (eV/Å) or stress (GPa); one row a component"),
         "element": _text("element the force acts on; empty for energy and stress"),
-        "reference": _real("as the quantity", "label"),
+        "reference": _real("as the quantity", "label; energies on the model's own zero"),
         "predicted": _real("as the quantity", "prediction"),
     },
     "validation": {

@@ -5,11 +5,14 @@ npj Comput. Mater. 11, 9, 2025). The parity slope, the least-squares slope of pr
 force components, shows it: it is 1 for a perfect model. An intercept is not needed, because the
 forces of a cell sum to zero. Scatter lowers the slope too. Where errors are independent of
 predictions it is 1 - (RMSE / rms force)², so a slope near 1 also requires small errors.
+
+Energies of a code and of a model are comparable up to a shift for each element, so that each model
+is compared with labels on its own energy zero, fitted on frames that are not of the test split.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from ase import Atoms
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.campaign.model_card import reduced_formula, trained_compositions
+from vitrion.dataset.align import fit_alignment, fitted_frames
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import stress_extent, stress_label_GPa
 from vitrion.potential import CHGNetPotential, load_model, model_hash
@@ -37,6 +41,8 @@ def evaluate(
     datasets: Mapping[str, Path],
     out: Path,
     *,
+    splits: Collection[str] | None = None,
+    compositions: Collection[str] = (),
     device: str = "auto",
     threads: int | None = None,
     metadata: Mapping[str, object] | None = None,
@@ -47,6 +53,8 @@ def evaluate(
         models: label of each model, and its name or file for `load_model`.
         datasets: labelled frames (extxyz, may be empty) by split.
         out: folder for model_metrics, element_metrics, frame_errors and parity (.parquet).
+        splits: those that the tables have; the others only give the energy zero. None has all.
+        compositions: those that the energy zero is fitted on first (`fit_alignment`).
         device: cpu, cuda or auto.
         threads: CPU threads; None leaves PyTorch's choice.
         metadata: added to the tables' metadata.
@@ -59,10 +67,15 @@ def evaluate(
     parts = []
     with Progress(total, "evaluate", unit="frame") as progress:
         for label, model in models.items():
+            found: dict[str, list[pd.DataFrame]] = {}
             for split, members in frames.items():
+                found[split] = []
                 for rows in _parity(model, members, device):
-                    parts.append(rows.assign(model=label, split=split))
+                    found[split].append(rows.assign(model=label, split=split))
                     progress.update()
+            _to_own_zero(found, frames, compositions)
+            for split in frames if splits is None else splits:
+                parts += found[split]
     parity = (
         pd.concat(parts, ignore_index=True)
         if parts
@@ -222,6 +235,41 @@ def _parity(model: str, frames: Sequence[Atoms], device: str) -> Iterator[pd.Dat
             composition=frame.info.get("composition", ""),
             frame_id=str(frame.info.get("frame_id", number)),
         )
+
+
+def _to_own_zero(
+    found: Mapping[str, Sequence[pd.DataFrame]],
+    frames: Mapping[str, Sequence[Atoms]],
+    first: Collection[str],
+) -> None:
+    """Shift the energy labels of each level of theory, in place, to the model's energy zero.
+
+    Args:
+        found: rows of each frame in the `parity` table, by split.
+        frames: the frames.
+        first: compositions that the shift is fitted on first (`fit_alignment`).
+    """
+    levels: dict[str, list[tuple[bool, Atoms, pd.DataFrame]]] = defaultdict(list)
+    for split, members in frames.items():
+        for frame, rows in zip(members, found[split], strict=True):
+            levels[str(frame.info.get("level", ""))].append((split == "test", frame, rows))
+    for level in levels.values():
+        is_test, atoms, tables = zip(*level, strict=True)
+        names = [str(frame.info.get("composition", "")) for frame in atoms]
+        symbols = [[str(symbol) for symbol in frame.symbols] for frame in atoms]
+        energies = [rows.index[rows["quantity"] == "energy"] for rows in tables]
+        residual_eV_atom = [
+            -float(_error(rows.loc[energy]).iloc[0])
+            for rows, energy in zip(tables, energies, strict=True)
+        ]
+        fitted = fitted_frames(names, symbols, is_test)
+        alignment = fit_alignment(
+            [symbols[i] for i in fitted],
+            [residual_eV_atom[i] for i in fitted],
+            [names[i] in first for i in fitted],
+        )
+        for rows, energy, elements in zip(tables, energies, symbols, strict=True):
+            rows.loc[energy, "reference"] -= alignment.total_shift_eV(elements) / len(elements)
 
 
 def _force_sums(parity: pd.DataFrame) -> pd.DataFrame:
