@@ -2,11 +2,11 @@
 
 Usage: python benchmarks/dispersion.py MODEL [MODEL_WITHOUT]
 
-MODEL was trained on labels with dispersion, MODEL_WITHOUT on the same labels without. On the frames
-of the compositions that neither has seen it prints, by density over the density guess, the mean
-pressure of GPAW and of MODEL_WITHOUT, both with explicit D3(BJ), and of MODEL; then force and
-pressure errors of both models against the labels with D3, and the mean pressures of the labelled
-frames of each crystal.
+MODEL was trained on labels with dispersion, MODEL_WITHOUT without. On the frames of the glasses
+that MODEL's training held out it prints, by density over the density guess, the mean pressure of
+GPAW and of MODEL_WITHOUT, both with explicit D3(BJ), and of MODEL; then force and pressure errors
+of both models against the labels with D3. Last are the mean pressures of the labelled frames of
+each crystal.
 """
 
 from __future__ import annotations
@@ -31,10 +31,23 @@ BINS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 def main(model: str, without: str = "resources/models/without-dispersion.safetensors") -> None:
-    """Print the three tables."""
-    compositions = read_compositions("shipped")
-    held_out = set(read_card(without)["campaign"]["split"]["held_out"])
+    """Print the tables."""
+    held_out = set(read_card(model)["campaign"]["split"]["held_out"])
     glasses = [f for f in import_frames("resources/dft") if f.atoms.info["composition"] in held_out]
+    if glasses:
+        print_glasses(glasses, model, without)
+    crystals = import_frames("resources/dft-crystals")
+    columns = _values(crystals, model, without)
+    print("| crystal | frames | D3 alone | GPAW + D3 | without, + D3 | with |")
+    print("| --- | --: | --: | --: | --: | --: |")
+    names = np.array([f.atoms.info["trajectory"].removeprefix("crystal-") for f in crystals])
+    for name in sorted(set(names)):
+        _print_means(name, columns, np.flatnonzero(names == name))
+
+
+def print_glasses(glasses: Sequence[Frame], model: str, without: str) -> None:
+    """Print pressures by density, then errors."""
+    compositions = read_compositions("shipped")
     added, true, explicit, learned = _values(glasses, model, without)
     ratio = np.array(
         [
@@ -63,13 +76,7 @@ def main(model: str, without: str = "resources/models/without-dispersion.safeten
             f"| {np.abs(off).mean():.3f} | {off.mean():+.3f} |"
         )
 
-    crystals = import_frames("resources/dft-crystals")
-    columns = _values(crystals, model, without)
-    print("\n| crystal | frames | D3 alone | GPAW + D3 | without, + D3 | with |")
-    print("| --- | --: | --: | --: | --: | --: |")
-    names = np.array([f.atoms.info["trajectory"].removeprefix("crystal-") for f in crystals])
-    for name in sorted(set(names)):
-        _print_means(name, columns, np.flatnonzero(names == name))
+    print()
 
 
 def _values(frames: Sequence[Frame], model: str, without: str) -> tuple[list[Values], ...]:

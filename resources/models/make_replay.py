@@ -2,48 +2,40 @@
 
     python make_replay.py RESOURCES OUT
 
-Of the teachers' frames (RESOURCES/teacher), which the shipped model learned from, 12 of each
-composition by farthest-point selection among 60 drawn at random. Labels are left out, because the
-start model of a training labels them.
+Of the teacher's frames (RESOURCES/teacher), which the shipped model learned from, 12 of each
+composition by farthest-point selection among 60 drawn at random (fewer where there are fewer).
+Labels are left out, because the start model of a training labels them.
 """
 
 from __future__ import annotations
 
-import io
 import lzma
-import re
 import sys
 from collections import defaultdict
-from itertools import islice
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
 
+from vitrion.dataset.frame import read_frames
 from vitrion.dataset.sample import farthest_points, standardise, structure_features
 from vitrion.potential import load_model
 
-SOURCES = ("sevennet.extxyz.xz", "sevennet-2.extxyz.xz")
+SOURCE = "sevennet-3.extxyz.xz"
 CANDIDATES, CHOSEN = 60, 12
 
 
 def main(resources: Path, out: Path) -> None:
     """Choose and write."""
-    by_composition: dict[str, list[str]] = defaultdict(list)
-    for source in SOURCES:
-        with lzma.open(resources / "teacher" / source, "rt") as lines:
-            for n_atoms in lines:
-                text = n_atoms + "".join(islice(lines, int(n_atoms) + 1))
-                by_composition[re.search(r"composition=(\S+)", text)[1]].append(text)
+    by_composition: dict[str, list[Atoms]] = defaultdict(list)
+    for frame in read_frames(resources / "teacher" / SOURCE):
+        by_composition[frame.info["composition"]].append(frame)
     rng = np.random.default_rng(0)
     model = load_model("shipped")
     chosen = []
     for composition, frames in sorted(by_composition.items()):
-        drawn = [
-            ase.io.read(io.StringIO(frames[i]), format="extxyz")
-            for i in rng.permutation(len(frames))[:CANDIDATES]
-        ]
+        drawn = [frames[i] for i in rng.permutation(len(frames))[:CANDIDATES]]
         features = standardise(structure_features(drawn, model))
         temperatures_K = [frame.info["temperature_K"] for frame in drawn]
         allowed = np.ones(len(drawn), dtype=bool)
