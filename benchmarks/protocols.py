@@ -1,12 +1,12 @@
 """Glasses of several protocols: length of the melt, cooling rate, volume or pressure kept.
 
     python benchmarks/protocols.py plan --steps-per-s 20
-    python benchmarks/protocols.py run --cores 2
+    python benchmarks/protocols.py run --cores 2 [LiAlCl/base ...]
     python benchmarks/protocols.py table
 
 Each protocol is a campaign of its own over `protocols.yaml`, run through the workflow up to the
-analysis; `run` continues where it was stopped. `--steps-per-s` is of 84 atoms on one thread
-(`vitrion bench md --atoms 84 --threads 1`).
+analysis; `run` continues where it was stopped, and runs all that are not named. `--steps-per-s` is
+of 84 atoms on one thread (`vitrion bench md --atoms 84 --threads 1`).
 """
 
 from __future__ import annotations
@@ -28,25 +28,20 @@ from vitrion.trajectory.checks import COORDINATION, DENSITY
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = Path("local/protocols")
+# What differs from the quench of protocols.yaml.
 PROTOCOLS: dict[str, dict[str, float]] = {
-    "melt-30": {"melt_ps": 30.0, "quench_rate_K_ps": 30.0},
-    "melt-100": {"melt_ps": 100.0, "quench_rate_K_ps": 30.0},
-    "melt-300": {"melt_ps": 300.0, "quench_rate_K_ps": 30.0},
-    "rate-100": {"melt_ps": 100.0, "quench_rate_K_ps": 100.0},
-    "rate-10": {"melt_ps": 100.0, "quench_rate_K_ps": 10.0},
+    "base": {},
     # The melt at the density of the mixture of crystals, then cooling at zero pressure.
-    "pressure": {
-        "melt_ps": 100.0,
-        "quench_rate_K_ps": 30.0,
-        "packing_density": 1.0,
-        "constant_pressure_below_K": 900.0,
-    },
+    "pressure": {"packing_density": 1.0, "constant_pressure_below_K": 900.0},
+    "melt-60": {"melt_ps": 60.0},
+    "rate-150": {"quench_rate_K_ps": 150.0},
+    "rate-15": {"quench_rate_K_ps": 15.0},
 }
 # Indium: are five and six neighbours due to the protocol?
 COMPOSITIONS = {
     "LiAlCl": tuple(PROTOCOLS),
-    "LiInCl": ("melt-100", "rate-10", "pressure"),
-    "NaInCl": ("melt-100", "rate-10", "pressure"),
+    "LiInCl": ("base", "pressure", "rate-15"),
+    "NaInCl": ("base", "pressure", "rate-15"),
 }
 
 
@@ -79,9 +74,14 @@ def plan(steps_per_s: float) -> None:
     print(f"{'all':19} {total:6.1f} core-hours")
 
 
-def run(cores: int) -> None:
+def run(cores: int, chosen: list[str]) -> None:
     """Run the campaigns one after another; the seeds of one run side by side."""
-    for *_, files in campaigns():
+    known = {f"{composition}/{protocol}" for composition, protocol, _ in campaigns()}
+    if unknown := set(chosen) - known:
+        sys.exit(f"{', '.join(sorted(unknown))}: give any of {', '.join(sorted(known))}")
+    for composition, protocol, files in campaigns():
+        if chosen and f"{composition}/{protocol}" not in chosen:
+            continue
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--workflow-profile", str(ROOT / "profiles/default"), "--cores", str(cores)]
         command += ["--until", "analyze_trajectory", "check_glass", "--configfile"]
@@ -125,13 +125,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("plan").add_argument("--steps-per-s", type=float, required=True)
-    actions.add_parser("run").add_argument("--cores", type=int, required=True)
+    running = actions.add_parser("run")
+    running.add_argument("--cores", type=int, required=True)
+    running.add_argument("chosen", nargs="*", metavar="COMPOSITION/PROTOCOL")
     actions.add_parser("table")
     args = parser.parse_args()
     if args.action == "plan":
         plan(args.steps_per_s)
     elif args.action == "run":
-        run(args.cores)
+        run(args.cores, args.chosen)
     else:
         table()
 

@@ -54,6 +54,7 @@ from vitrion.training.checkpoint import (
     write_checkpoint,
 )
 from vitrion.training.domain import describe_frames, joined, reference_features
+from vitrion.training.muon import Muon
 from vitrion.training.objective import Objective, Step, trainable
 from vitrion.training.replay import replay_file, replay_frames
 
@@ -484,8 +485,7 @@ def _optimizers(model: CHGNet, settings: Finetune) -> list[torch.optim.Optimizer
     adam = torch.optim.Adam(others, lr=rate)
     if not matrices:
         return [adam]
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
-    return [muon, adam]
+    return [Muon(matrices, lr=rate), adam]
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
