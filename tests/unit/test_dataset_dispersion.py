@@ -17,7 +17,7 @@ from workflow import ROOT
 from vitrion.base.errors import InputError
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import Dataset
-from vitrion.dataset.dispersion import add_dispersion, dispersion
+from vitrion.dataset.dispersion import add_dispersion, dispersion, theory
 from vitrion.dataset.frame import Frame
 
 
@@ -136,7 +136,8 @@ def test_a_functional_can_be_given_for_levels_without(glass: Atoms) -> None:
     add_dispersion(frames, Dataset(functional="PBE"))
     for frame in frames:
         assert frame.atoms.calc.results["energy"] < 0.0
-        assert frame.atoms.info["level"].endswith("+ D3(BJ)")
+        assert frame.atoms.info["level"].endswith("+ D3(BJ) of PBE")
+        assert theory(frame.atoms.info["level"]) == ("PBE", "D3(BJ)")
 
 
 def test_rejected_frames_are_left_alone(glass: Atoms) -> None:

@@ -182,6 +182,7 @@ def test_description_of_frames_by_hand() -> None:
     [
         ("GPAW 26.7.0 PBE 500 eV, k mean value", ("PBE", "none")),
         ("GPAW 26.7.0 PBE 500 eV, k mean value + D3(BJ)", ("PBE", "D3(BJ)")),
+        ("my.module:Calculator; PAW_PBEsol + D3(BJ) of r2SCAN", ("r2SCAN", "D3(BJ)")),
         ("VASP r2SCAN rVV10; PAW_PBE Li_sv", ("r2SCAN", "rVV10")),
         ("/data/run7", ("unknown", "unknown")),
     ],

@@ -14,7 +14,7 @@ import argparse
 from vitrion.commands import add_configfile, add_device, check_labelled, output_folder, with_device
 
 HELP = "errors of a model on labelled frames"
-EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --split test --out metrics"
+EXAMPLE = "vitrion evaluate --model shipped --dataset resources/dft --out metrics"
 
 EMPTY = {
     "test": "no composition of these frames was held out of the model's training; "

@@ -36,6 +36,8 @@ CONTAINED = re.compile(
     r"d[234](bj|zero|0|m|mbj|s)?|ts|tsh|mbd\w*|ddsc|r?vv10|xdm|ulg|i?vdw\w*", re.IGNORECASE
 )
 ADDED = "+ D3(BJ)"
+# Follows where the functional is the setting's: the level does not name it.
+OF_SETTING = " of "
 # Pairs are summed to s-dftd3's own 60 Bohr. Over the last 10 their energy goes smoothly to zero, so
 # that forces and stress are exact derivatives; the infinite sum differs by 0.2 meV/atom and 0.1 %
 # of the pressure.
@@ -66,6 +68,7 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
     methods = {
         level: _method("" if is_folder else level, level, settings) for level, is_folder in levels
     }
+    named = {level for level, is_folder in levels if not is_folder and _functionals(level)}
     counted: Counter[str] = Counter()
     for frame in frames:
         level = str(frame.atoms.info.get("level"))
@@ -75,7 +78,8 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
             if method is not None:
                 _add(frame.atoms, method)
         if method is not None:
-            frame.atoms.info["level"] = f"{level} {ADDED}"
+            of_setting = "" if level in named else OF_SETTING + method
+            frame.atoms.info["level"] = f"{level} {ADDED}{of_setting}"
     for level, count in sorted(counted.items()):
         logger.info(
             "%s: %d frames %s",
@@ -89,9 +93,10 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
 
 def theory(level: str) -> tuple[str, str]:
     """Functional and dispersion that the name of a level of theory tells, else `unknown`."""
-    words = re.findall(r"[A-Za-z0-9]+", level.split(";")[0])
-    functional = next((METHODS[w.lower()] for w in words if w.lower() in METHODS), "unknown")
-    if ADDED in level:
+    level, added, of_setting = level.partition(ADDED)
+    words = _words(level)
+    functional = of_setting.removeprefix(OF_SETTING) or next(iter(_functionals(level)), "unknown")
+    if added:
         return functional, ADDED.removeprefix("+ ")
     contained = next((word for word in words if CONTAINED.fullmatch(word)), None)
     return functional, contained or ("unknown" if functional == "unknown" else "none")
@@ -121,19 +126,28 @@ def _add(atoms: Atoms, method: str) -> None:
             results[name] = results[name] + value
 
 
+def _words(level: str) -> list[str]:
+    """Words of a level of theory, without its pseudopotentials, named after functionals too."""
+    return re.findall(r"[A-Za-z0-9]+", level.split(";")[0])
+
+
+def _functionals(level: str) -> list[str]:
+    """Functionals that a level of theory names, each once, in its order."""
+    words = (word.lower() for word in _words(level))
+    return list(dict.fromkeys(METHODS[word] for word in words if word in METHODS))
+
+
 def _method(words: str, level: str, settings: Dataset) -> str | None:
     """Functional of a level as s-dftd3 calls it; None where its labels hold dispersion already.
 
     Raises:
         InputError: no functional, or several.
     """
-    # What follows a semicolon are pseudopotentials, which are named after functionals too.
-    found = re.findall(r"[A-Za-z0-9]+", words.split(";")[0])
-    if any(CONTAINED.fullmatch(word) for word in found):
+    if any(CONTAINED.fullmatch(word) for word in _words(words)):
         return None
-    methods = {METHODS[word.lower()] for word in found if word.lower() in METHODS}
+    methods = _functionals(words)
     if len(methods) == 1:
-        return methods.pop()
+        return methods[0]
     if not methods and settings.functional is not None:
         return settings.functional
     raise InputError(
