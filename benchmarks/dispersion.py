@@ -5,9 +5,7 @@ Usage: python benchmarks/dispersion.py MODEL [MODEL_WITHOUT]
 MODEL was trained on labels with dispersion, MODEL_WITHOUT without. On the frames of the glasses
 that MODEL's training held out it prints, by density over the density guess, the mean pressure of
 GPAW and of MODEL_WITHOUT, both with explicit D3(BJ), and of MODEL; then force and pressure errors
-of both models against the labels with D3. Last are the mean pressures of the labelled frames of
-each crystal.
-"""
+of both XX"""
 
 from __future__ import annotations
 
@@ -38,11 +36,21 @@ def main(model: str, without: str = "resources/models/without-dispersion.safeten
         print_glasses(glasses, model, without)
     crystals = import_frames("resources/dft-crystals")
     columns = _values(crystals, model, without)
-    print("| crystal | frames | D3 alone | GPAW + D3 | without, + D3 | with |")
-    print("| --- | --: | --: | --: | --: | --: |")
+    print(
+        "| crystal | frames | D3 alone | GPAW + D3 | without, + D3 | with | K: GPAW + D3 | with |"
+    )
+    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
     names = np.array([f.atoms.info["trajectory"].removeprefix("crystal-") for f in crystals])
+    log_volumes = np.log([f.atoms.get_volume() / len(f.atoms) for f in crystals])
     for name in sorted(set(names)):
-        _print_means(name, columns, np.flatnonzero(names == name))
+        members = np.flatnonzero(names == name)
+        moduli = ["", ""]
+        if len(members) > 2:
+            moduli = [
+                f"{-np.polyfit(log_volumes[members], _pressures(rows)[members], 1)[0]:.0f}"
+                for rows in (columns[1], columns[3])
+            ]
+        print(_means(name, columns, members), *moduli, "", sep=" | ")
 
 
 def print_glasses(glasses: Sequence[Frame], model: str, without: str) -> None:
@@ -63,7 +71,8 @@ def print_glasses(glasses: Sequence[Frame], model: str, without: str) -> None:
     for low, high in itertools.pairwise(BINS):
         members = np.flatnonzero((ratio >= low) & (ratio < high))
         if len(members):
-            _print_means(f"{low:g} to {high:g}", (added, true, explicit, learned), members)
+            name = f"{low:g} to {high:g}"
+            print(_means(name, (added, true, explicit, learned), members), "|")
 
     print("\n| | force MAE, meV/Å | slope | pressure MAE, GPa | mean pressure error, GPa |")
     print("| --- | --: | --: | --: | --: |")
@@ -102,9 +111,9 @@ def _values(frames: Sequence[Frame], model: str, without: str) -> tuple[list[Val
     return added, true, explicit, learned
 
 
-def _print_means(name: str, columns: tuple[list[Values], ...], members: np.ndarray) -> None:
+def _means(name: str, columns: tuple[list[Values], ...], members: np.ndarray) -> str:
     means = " | ".join(f"{_pressures(rows)[members].mean():+.2f}" for rows in columns)
-    print(f"| {name} | {len(members)} | {means} |")
+    return f"| {name} | {len(members)} | {means}"
 
 
 def _forces(rows: list[Values]) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, replace
+from math import ceil, nan
 from pathlib import Path
 
 import ase.io
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.filters import FrechetCellFilter
@@ -17,17 +19,24 @@ from ase.optimize import FIRE
 from vitrion.base.errors import InputError, PotentialError
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
+from vitrion.config import Dynamics
+from vitrion.dynamics import simulate
 from vitrion.potential import CHGNetCalculator
+from vitrion.trajectory.h5md import frames_path, read_samples
 
 MOST_STEPS = 1000
 # Relative change of the volume, to either side, for the bulk modulus. With 0.01 the waves that
 # cutoffs leave in a soft crystal's pressure gave K = -4 GPa for KBr.
 VOLUME_STEP = 0.03
+# Of a run at zero pressure: shortest edge of the supercell, share left out, means for the error.
+LEAST_EDGE_A = 10.0
+DISCARDED = 0.3
+BLOCKS = 5
 
 
 @dataclass(frozen=True)
 class CrystalBenchmark:
-    """One crystal with one model, at 0 K.
+    """One crystal with one model, at 0 K where no temperature is named.
 
     Attributes:
         crystal: name of the crystal.
@@ -40,6 +49,10 @@ class CrystalBenchmark:
         bulk_modulus_GPa: -V dP/dV at the relaxed cell, by central differences with relaxed ions.
         pressure_GPa: at the experimental cell with relaxed ions; negative where the model would
             contract.
+        warm_density_g_cm3: mean of a run at `temperature_K` and zero pressure, in which the cell
+            keeps its shape; None without such a run.
+        warm_density_err_g_cm3: standard error, from the means of `BLOCKS` parts.
+        warm_density_deviation: warm density over the experimental one, less one.
     """
 
     crystal: str
@@ -51,6 +64,9 @@ class CrystalBenchmark:
     largest_length_deviation: float
     bulk_modulus_GPa: float
     pressure_GPa: float
+    warm_density_g_cm3: float | None = None
+    warm_density_err_g_cm3: float | None = None
+    warm_density_deviation: float | None = None
 
 
 def read_crystals(path: Path) -> list[Atoms]:
@@ -78,6 +94,8 @@ def bench_crystals(
     *,
     device: str = "cpu",
     largest_force_eV_A: float = 0.02,
+    temperature_K: float | None = None,
+    length_ps: float = 10.0,
 ) -> list[CrystalBenchmark]:
     """Relax each crystal with each model and compare with experiment.
 
@@ -86,20 +104,27 @@ def bench_crystals(
         models: what `vitrion.potential.load_model` takes.
         device: `auto`, `cpu` or `cuda`.
         largest_force_eV_A: where a relaxation ends; also of the cell, as force per atom.
+        temperature_K: of a run at zero pressure for the warm density; None for no run.
+        length_ps: of that run.
     """
     found = []
     with Progress(len(crystals) * len(models), "crystals", unit="crystal") as progress:
         for model in models:
             calculator = CHGNetCalculator(model, device=device)
             for crystal in crystals:
-                found.append(_measure(crystal, model, calculator, largest_force_eV_A))
+                row, relaxed = _measure(crystal, model, calculator, largest_force_eV_A)
+                if temperature_K is not None and relaxed is not None:
+                    dynamics = Dynamics(device=device, threads=torch.get_num_threads())
+                    row = _with_warm_density(row, relaxed, dynamics, temperature_K, length_ps)
+                found.append(row)
                 progress.update(1, crystal.info["name"])
     return found
 
 
 def _measure(
     crystal: Atoms, model: str, calculator: Calculator, largest_force_eV_A: float
-) -> CrystalBenchmark:
+) -> tuple[CrystalBenchmark, Atoms | None]:
+    """What is measured at 0 K, and the relaxed crystal where there is one."""
     experimental = float(crystal.info["density_g_cm3"])
     at_experiment = _relaxed(crystal, calculator, largest_force_eV_A, cell=False)
     start = crystal if at_experiment is None else at_experiment
@@ -110,7 +135,7 @@ def _measure(
         ratios = relaxed.cell.lengths() / crystal.cell.lengths() - 1
         length = float(ratios[np.abs(ratios).argmax()])
         bulk_modulus = _bulk_modulus_GPa(relaxed, calculator, largest_force_eV_A)
-    return CrystalBenchmark(
+    row = CrystalBenchmark(
         crystal=str(crystal.info["name"]),
         model=model,
         n_atoms=len(crystal),
@@ -120,6 +145,42 @@ def _measure(
         largest_length_deviation=length,
         bulk_modulus_GPa=bulk_modulus,
         pressure_GPa=nan if at_experiment is None else _pressure_GPa(at_experiment),
+    )
+    return row, relaxed
+
+
+def _with_warm_density(
+    row: CrystalBenchmark,
+    relaxed: Atoms,
+    dynamics: Dynamics,
+    temperature_K: float,
+    length_ps: float,
+) -> CrystalBenchmark:
+    """The row with the density of a run at zero pressure."""
+    atoms = relaxed.repeat([ceil(LEAST_EDGE_A / edge) for edge in relaxed.cell.lengths()])
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "npt.h5"
+        simulate(
+            atoms,
+            out,
+            ensemble="npt",
+            temperature_K=temperature_K,
+            steps=round(length_ps / dynamics.timestep_ps),
+            frame_interval_ps=0.1,
+            position_precision_A=0.01,
+            dynamics=dynamics,
+            model=row.model,
+            seed=0,
+        )
+        volumes_A3 = read_samples(frames_path(out)).volume_A3
+    densities = atoms.get_masses().sum() * U_A3_TO_G_CM3 / volumes_A3
+    densities = densities[round(DISCARDED * len(densities)) :]
+    parts = [part.mean() for part in np.array_split(densities, BLOCKS)]
+    return replace(
+        row,
+        warm_density_g_cm3=float(densities.mean()),
+        warm_density_err_g_cm3=float(np.std(parts, ddof=1) / BLOCKS**0.5),
+        warm_density_deviation=float(densities.mean() / row.experimental_density_g_cm3 - 1),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import inf
 from pathlib import Path
 
 from vitrion.base.errors import InputError
@@ -93,6 +94,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="extxyz whose frames have name and density_g_cm3 (default: %(default)s)",
     )
+    crystals.add_argument(
+        "--temperature-K",
+        type=float,
+        metavar="T",
+        help="also the density of a run at T and zero pressure (default: none)",
+    )
+    crystals.add_argument(
+        "--length-ps",
+        type=float,
+        metavar="L",
+        help="length of that run (default: 10)",
+    )
     crystals.add_argument("--without-peers", action="store_true", help="leave out 0.3.0 and r2scan")
     crystals.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: %(default)s"
@@ -143,10 +156,23 @@ def _crystals(args: argparse.Namespace) -> list[dict[str, object]]:
 
     from vitrion.bench.crystals import bench_crystals, read_crystals
 
+    for name in ("temperature_K", "length_ps"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < inf:
+            raise InputError(f"--{name.replace('_', '-')}", value, "give a positive number")
+    if args.length_ps is not None and args.temperature_K is None:
+        raise InputError("--length-ps", args.length_ps, "has no meaning without --temperature-K")
     crystals = read_crystals(args.crystals)
     peers = [] if args.without_peers else ["0.3.0", "r2scan"]
     models = [args.model, *(peer for peer in peers if peer != args.model)]
-    return [asdict(row) for row in bench_crystals(crystals, models, device=args.device)]
+    found = bench_crystals(
+        crystals,
+        models,
+        device=args.device,
+        temperature_K=args.temperature_K,
+        length_ps=args.length_ps or 10.0,
+    )
+    return [asdict(row) for row in found]
 
 
 def _sizes(args: argparse.Namespace, *counts: str) -> list[int]:
