@@ -22,7 +22,7 @@ from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dynamics
 from vitrion.dynamics import simulate
 from vitrion.potential import CHGNetCalculator
-from vitrion.trajectory.h5md import frames_path, read_samples
+from vitrion.trajectory.h5md import read_samples
 
 MOST_STEPS = 1000
 # Relative change of the volume, to either side, for the bulk modulus. With 0.01 the waves that
@@ -172,7 +172,7 @@ def _with_warm_density(
             model=row.model,
             seed=0,
         )
-        volumes_A3 = read_samples(frames_path(out)).volume_A3
+        volumes_A3 = read_samples(out).volume_A3
     densities = atoms.get_masses().sum() * U_A3_TO_G_CM3 / volumes_A3
     densities = densities[round(DISCARDED * len(densities)) :]
     parts = [part.mean() for part in np.array_split(densities, BLOCKS)]
