@@ -1,6 +1,6 @@
 """Glasses of several protocols: length of the melt, cooling rate, volume or pressure kept.
 
-    python benchmarks/protocols.py plan --steps-per-s 20
+    python benchmarks/protocols.py plan --steps-per-s 11
     python benchmarks/protocols.py run --cores 2 [LiAlCl/base ...]
     python benchmarks/protocols.py table
 
