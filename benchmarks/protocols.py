@@ -5,8 +5,8 @@
     python benchmarks/protocols.py table
 
 Each protocol is a campaign of its own over `protocols.yaml`, run through the workflow up to the
-analysis; `run` continues where it was stopped, and runs all that are not named. `--steps-per-s` is
-of 84 atoms on one thread (`vitrion bench md --atoms 84 --threads 1`).
+analysis. `run` runs those that are named, without names all, and continues where it was stopped.
+`--steps-per-s` is of 84 atoms on one thread (`vitrion bench md --atoms 84 --threads 1`).
 """
 
 from __future__ import annotations

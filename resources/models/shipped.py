@@ -82,7 +82,7 @@ def prepare(out: Path, config: Config) -> None:
     of_dft = zero_of([i for i in glasses if is_dft[i]])
     of_teacher = zero_of([i for i in glasses if not is_dft[i]])
     add_dispersion(frames, settings)
-    # The zero of `vitrion evaluate`: 0.3.0's, fitted on the glasses.
+    # The labels get the zero of 0.3.0, fitted on the glasses.
     members = [i for i in range(len(frames)) if is_dft[i]]
     alignments, _ = align_energies(
         [frames[i] for i in members],

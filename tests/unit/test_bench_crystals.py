@@ -48,6 +48,7 @@ def test_a_warm_crystal_is_lighter(tmp_path: Path, capsys: pytest.CaptureFixture
     ("options", "message"),
     [
         ("--temperature-K 0", "--temperature-K = 0.0: give a positive number"),
+        ("--temperature-K 300 --length-ps 0.3", "--length-ps = 0.3: give 1 or more"),
         ("--length-ps 5", "--length-ps = 5.0: has no meaning without --temperature-K"),
     ],
 )

@@ -32,6 +32,8 @@ VOLUME_STEP = 0.03
 LEAST_EDGE_A = 10.0
 DISCARDED = 0.3
 BLOCKS = 5
+FRAME_INTERVAL_PS = 0.1
+SHORTEST_PS = 1.0  # a frame and more for each block
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def bench_crystals(
         device: `auto`, `cpu` or `cuda`.
         largest_force_eV_A: where a relaxation ends; also of the cell, as force per atom.
         temperature_K: of a run at zero pressure for the warm density; None for no run.
-        length_ps: of that run.
+        length_ps: of that run, `SHORTEST_PS` or more.
     """
     found = []
     with Progress(len(crystals) * len(models), "crystals", unit="crystal") as progress:
@@ -166,7 +168,7 @@ def _with_warm_density(
             ensemble="npt",
             temperature_K=temperature_K,
             steps=round(length_ps / dynamics.timestep_ps),
-            frame_interval_ps=0.1,
+            frame_interval_ps=FRAME_INTERVAL_PS,
             position_precision_A=0.01,
             dynamics=dynamics,
             model=row.model,

@@ -154,12 +154,14 @@ def _analyze(args: argparse.Namespace) -> list[dict[str, object]]:
 def _crystals(args: argparse.Namespace) -> list[dict[str, object]]:
     from dataclasses import asdict
 
-    from vitrion.bench.crystals import bench_crystals, read_crystals
+    from vitrion.bench.crystals import SHORTEST_PS, bench_crystals, read_crystals
 
     for name in ("temperature_K", "length_ps"):
         value = getattr(args, name)
         if value is not None and not 0 < value < inf:
             raise InputError(f"--{name.replace('_', '-')}", value, "give a positive number")
+    if args.length_ps is not None and args.length_ps < SHORTEST_PS:
+        raise InputError("--length-ps", args.length_ps, f"give {SHORTEST_PS:g} or more")
     if args.length_ps is not None and args.temperature_K is None:
         raise InputError("--length-ps", args.length_ps, "has no meaning without --temperature-K")
     crystals = read_crystals(args.crystals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -79,6 +79,31 @@ def fit_alignment(
         rank=int(rank),
         residual_rms_eV_atom=float(np.sqrt(np.mean(left**2))),
         residual_max_eV_atom=float(np.abs(left).max()),
+    )
+
+
+def fit_level(
+    names: Sequence[str],
+    symbols: Sequence[Sequence[str]],
+    residual_eV_atom: Sequence[float],
+    *,
+    is_held_out: Sequence[bool],
+    first: Collection[str],
+) -> Alignment:
+    """The shift of one level of theory, fitted on `fitted_frames`.
+
+    Args:
+        names: composition of each frame.
+        symbols: elements of the atoms of each frame.
+        residual_eV_atom: label minus potential for each frame.
+        is_held_out: which frames are held out, all of a composition alike.
+        first: compositions that the shift is fitted on first (`fit_alignment`).
+    """
+    fitted = fitted_frames(names, symbols, is_held_out)
+    return fit_alignment(
+        [symbols[i] for i in fitted],
+        [residual_eV_atom[i] for i in fitted],
+        [names[i] in first for i in fitted],
     )
 
 

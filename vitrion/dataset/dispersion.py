@@ -60,15 +60,12 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
     if settings.dispersion == "none":
         return
     # Without name a level is a folder, whose words say nothing.
-    levels = {
-        (level, level == str(frame.source.parent))
+    words = {
+        level: "" if level == str(frame.source.parent) else level
         for frame in frames
         if not frame.rejection_reason and (level := str(frame.atoms.info["level"]))
     }
-    methods = {
-        level: _method("" if is_folder else level, level, settings) for level, is_folder in levels
-    }
-    named = {level for level, is_folder in levels if not is_folder and _functionals(level)}
+    methods = {level: _method(words[level], level, settings) for level in words}
     counted: Counter[str] = Counter()
     for frame in frames:
         level = str(frame.atoms.info.get("level"))
@@ -78,7 +75,7 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
             if method is not None:
                 _add(frame.atoms, method)
         if method is not None:
-            of_setting = "" if level in named else OF_SETTING + method
+            of_setting = "" if _functionals(words[level]) else OF_SETTING + method
             frame.atoms.info["level"] = f"{level} {ADDED}{of_setting}"
     for level, count in sorted(counted.items()):
         logger.info(

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from vitrion.base.errors import InputError
 from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
-from vitrion.dataset.align import Alignment, fit_alignment, fitted_frames
+from vitrion.dataset.align import Alignment, fit_level
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.dispersion import add_dispersion
 from vitrion.dataset.frame import Frame, write_frames, write_json
@@ -147,9 +147,9 @@ def align_energies(
 ) -> tuple[dict[str, Alignment], list[float]]:
     """Shift the energies of each level of theory to the potential's zero.
 
-    The shift is fitted on `fitted_frames`, so that training learns nothing from the test where it
-    can. The frame farthest from the potential after the fit is
-    rejected where it exceeds the limit, and the fit is repeated without it.
+    The shift is fitted by `fit_level`, so that training learns nothing from held-out frames unless
+    only they determine their shift. The frame farthest from the potential after the fit is rejected
+    where it exceeds the limit, and the fit is repeated without it.
 
     Args:
         frames: imported frames, checked.
@@ -178,16 +178,12 @@ def align_energies(
     alignments: dict[str, Alignment] = {}
     for level, members in levels.items():
         while members:
-            chosen = fitted_frames(
+            fit = fit_level(
                 [names[i] for i in members],
                 [symbols[i] for i in members],
-                [names[i] in settings.split.held_out for i in members],
-            )
-            fitted = [members[i] for i in chosen]
-            fit = fit_alignment(
-                [symbols[i] for i in fitted],
-                [residual[i] for i in fitted],
-                [names[i] in first for i in fitted],
+                [residual[i] for i in members],
+                is_held_out=[names[i] in settings.split.held_out for i in members],
+                first=first,
             )
             deviation = {
                 i: residual[i] - fit.total_shift_eV(symbols[i]) / len(symbols[i]) for i in members

@@ -24,7 +24,7 @@ from ase import Atoms
 from vitrion.base.progress import Progress
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.campaign.model_card import reduced_formula, trained_compositions
-from vitrion.dataset.align import fit_alignment, fitted_frames
+from vitrion.dataset.align import fit_level
 from vitrion.dataset.frame import read_labelled_frames
 from vitrion.dataset.labels import stress_extent, stress_label_GPa
 from vitrion.potential import CHGNetPotential, load_model, model_hash
@@ -262,14 +262,9 @@ def _to_own_zero(
             -float(_error(rows.loc[energy]).iloc[0])
             for rows, energy in zip(tables, energies, strict=True)
         ]
-        fitted = fitted_frames(names, symbols, is_test)
-        alignment = fit_alignment(
-            [symbols[i] for i in fitted],
-            [residual_eV_atom[i] for i in fitted],
-            [names[i] in first for i in fitted],
-        )
+        fit = fit_level(names, symbols, residual_eV_atom, is_held_out=is_test, first=first)
         for rows, energy, elements in zip(tables, energies, symbols, strict=True):
-            rows.loc[energy, "reference"] -= alignment.total_shift_eV(elements) / len(elements)
+            rows.loc[energy, "reference"] -= fit.total_shift_eV(elements) / len(elements)
 
 
 def _force_sums(parity: pd.DataFrame) -> pd.DataFrame:
