@@ -1,10 +1,12 @@
+import json
+import math
 import os
 import time
 from multiprocessing import get_context
 
 import pytest
 
-from vitrion.base.files import LEFTOVER_AGE_S, whole_file
+from vitrion.base.files import LEFTOVER_AGE_S, json_text, whole_file, write_json
 
 
 def test_file_takes_its_place_when_written(tmp_path):
@@ -76,3 +78,16 @@ def test_partial_files_of_living_writers_stay(tmp_path):
         assert mine.exists()
     names = {entry.name for entry in tmp_path.iterdir()}
     assert names == {"a.h5", young.name, other_file.name}
+
+
+def test_json_has_null_for_what_is_no_number(tmp_path):
+    values = {"rows": [{"density": math.nan, "length": 1.5}, (math.inf, "Å", None, True)]}
+    write_json(tmp_path / "new/figures.json", values)
+    text = (tmp_path / "new/figures.json").read_text(encoding="utf-8")
+    assert text == json_text(values)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    expected = {"rows": [{"density": None, "length": 1.5}, [None, "Å", None, True]]}
+    assert json.loads(text, parse_constant=refuse) == expected

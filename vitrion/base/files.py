@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -109,6 +110,27 @@ def read_json(path: Path | Traversable, key: str) -> dict[str, Any]:
         remedy = f"cannot be read as JSON ({error}); remove it or copy it again"
         raise InputError(key, str(path), remedy) from error
     return values
+
+
+def json_text(values: object) -> str:
+    """Readable JSON; null for the numbers that JSON does not have (NaN and the infinities)."""
+    return json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write `json_text` whole or not at all; its folder is made."""
+    with whole_file(path) as partial:
+        partial.write_text(json_text(values), encoding="utf-8")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 def _sync(path: Path) -> None:

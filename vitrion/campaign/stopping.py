@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from vitrion.base.errors import InputError
-from vitrion.base.files import read_json, whole_file
+from vitrion.base.files import read_json, write_json
 from vitrion.campaign import layout
 from vitrion.config import Production, StopWhen
 
@@ -73,8 +72,7 @@ class Decision:
 
     def write(self, path: Path) -> None:
         """Write it as JSON; the file appears whole or not at all."""
-        with whole_file(path) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_json(path, asdict(self))
 
     def __str__(self) -> str:
         errors = ", ".join(

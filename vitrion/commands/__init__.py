@@ -7,7 +7,6 @@ inside `run`, so that `vitrion --help` answers at once.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,12 +126,6 @@ def check_campaign(config: Config, compositions: Mapping[str, Composition]) -> N
         from vitrion.dataset.held_out import check_held_out
 
         check_held_out("dataset.split.held_out", unlisted, config.dataset.sources, compositions)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write what a command found as JSON; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

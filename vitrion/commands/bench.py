@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from math import inf
 from pathlib import Path
 
 from vitrion.base.errors import InputError
-from vitrion.commands import check_device, output_file, write_json
+from vitrion.base.files import json_text, write_json
+from vitrion.commands import check_device, output_file
 
 HELP = "measure the engine or the analysis beside its peers"
 EXAMPLE = "vitrion bench md --atoms 21,84,1302 --json md.json"
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
         "analyze": _analyze,
         "crystals": _crystals,
     }[args.kind](args)
-    print(json.dumps(figures, indent=2))
+    print(json_text(figures), end="")
     if args.json is not None:
         write_json(args.json, figures)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from vitrion.commands import add_configfile, check_campaign, input_folder, output_file, write_json
+from vitrion.base.files import write_json
+from vitrion.commands import add_configfile, check_campaign, input_folder, output_file
 
 HELP = "costs of a campaign, before it runs"
 EXAMPLE = "vitrion plan --configfile config.yaml --steps-per-s 40"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from vitrion.commands import add_configfile, add_directory, output_file, write_json
+from vitrion.base.files import write_json
+from vitrion.commands import add_configfile, add_directory, output_file
 
 HELP = "progress of a campaign, and the time left"
 EXAMPLE = "vitrion status --configfile tests/toy/config.yaml"

@@ -14,9 +14,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion import __version__
-from vitrion.base.files import whole_file
+from vitrion.base.files import whole_file, write_json
 from vitrion.dataset.check import label_rejection
-from vitrion.dataset.frame import Frame, write_json
+from vitrion.dataset.frame import Frame
 from vitrion.dataset.read import import_frames
 
 

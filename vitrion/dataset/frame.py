@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import shutil
 import tempfile
@@ -133,9 +132,3 @@ def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
     """Write an extxyz file whole or not at all."""
     with whole_file(path) as partial:
         ase.io.write(partial, list(frames), format="extxyz")
-
-
-def write_json(path: Path, values: object) -> None:
-    """Write readable JSON whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -13,12 +13,13 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from vitrion.base.errors import InputError
+from vitrion.base.files import write_json
 from vitrion.base.units import EV_A3_TO_GPA, U_A3_TO_G_CM3
 from vitrion.config import Dataset
 from vitrion.dataset.align import Alignment, fit_level
 from vitrion.dataset.check import check_frames
 from vitrion.dataset.dispersion import add_dispersion
-from vitrion.dataset.frame import Frame, write_frames, write_json
+from vitrion.dataset.frame import Frame, write_frames
 from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
 from vitrion.dataset.levels import require_single_levels
 from vitrion.dataset.plausibility import compare_labels, predict_frames
