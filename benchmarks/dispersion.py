@@ -5,8 +5,9 @@ Usage: python benchmarks/dispersion.py MODEL [MODEL_WITHOUT]
 MODEL was trained on labels with dispersion, MODEL_WITHOUT without. On the frames of the glasses
 that MODEL's training held out it prints, by density over the density guess, the mean pressure of
 GPAW and of MODEL_WITHOUT, both with explicit D3(BJ), and of MODEL; then force and pressure errors
-of both models against the labels with D3. Last are the mean pressures of the labelled frames of
-each crystal, and the bulk moduli (GPa) by which they change with its volume.
+of both models against the labels with D3. Then come the mean pressures of the labelled frames of
+each crystal, and the bulk moduli (GPa) by which they change with its volume. Last are those of the
+glasses at zero pressure, by composition: how far the densities that MODEL gives are off its DFT's.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def main(model: str, without: str = "resources/models/without-dispersion.safeten
     glasses = [f for f in import_frames("resources/dft") if f.atoms.info["composition"] in held_out]
     if glasses:
         print_glasses(glasses, model, without)
+    print_crystals(model, without)
+    print_zero_pressure(model, without)
+
+
+def print_crystals(model: str, without: str) -> None:
+    """Print mean pressures and bulk moduli of the labelled frames of each crystal."""
     crystals = import_frames("resources/dft-crystals")
     columns = _values(crystals, model, without)
     print(
@@ -53,6 +60,24 @@ def main(model: str, without: str = "resources/models/without-dispersion.safeten
                 for rows in (columns[1], columns[3])
             ]
         print(_means(name, columns, members), *moduli, "", sep=" | ")
+
+
+def print_zero_pressure(model: str, without: str) -> None:
+    """Print the mean pressure error of MODEL for the glasses at zero pressure."""
+    frames = import_frames("resources/dft-glasses")
+    columns = _values(frames, model, without)
+    off = _pressures(columns[3]) - _pressures(columns[1])
+    names = np.array([f.atoms.info["composition"] for f in frames])
+    print("\n| glass | frames | GPAW + D3, GPa | with | error of its mean |")
+    print("| --- | --: | --: | --: | --: |")
+    for name in (*read_compositions("shipped"), "all"):
+        members = np.flatnonzero((names == name) | (name == "all"))
+        true, learned = (_pressures(columns[i])[members].mean() for i in (1, 3))
+        err = off[members].std(ddof=1) / len(members) ** 0.5
+        print(
+            f"| {name} | {len(members)} | {true:+.2f} | {learned:+.2f} "
+            f"| {learned - true:+.3f} ± {err:.3f} |"
+        )
 
 
 def print_glasses(glasses: Sequence[Frame], model: str, without: str) -> None:

@@ -28,20 +28,21 @@ from vitrion.trajectory.checks import COORDINATION, DENSITY
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = Path("local/protocols")
+# The melt at the density of the mixture of crystals, then cooling at zero pressure.
+PRESSURE = {"packing_density": 1.0, "constant_pressure_below_K": 900.0}
 # What differs from the quench of protocols.yaml.
 PROTOCOLS: dict[str, dict[str, float]] = {
     "base": {},
-    # The melt at the density of the mixture of crystals, then cooling at zero pressure.
-    "pressure": {"packing_density": 1.0, "constant_pressure_below_K": 900.0},
-    "melt-60": {"melt_ps": 60.0},
-    "rate-150": {"quench_rate_K_ps": 150.0},
-    "rate-15": {"quench_rate_K_ps": 15.0},
+    "pressure": PRESSURE,
+    "pressure-rate-15": {**PRESSURE, "quench_rate_K_ps": 15.0},
+    "pressure-melt-60": {**PRESSURE, "melt_ps": 60.0},
+    "pressure-rate-150": {**PRESSURE, "quench_rate_K_ps": 150.0},
 }
 # Indium: are five and six neighbours due to the protocol?
 COMPOSITIONS = {
     "LiAlCl": tuple(PROTOCOLS),
-    "LiInCl": ("base", "pressure", "rate-15"),
-    "NaInCl": ("base", "pressure", "rate-15"),
+    "LiInCl": ("base", "pressure", "pressure-rate-15"),
+    "NaInCl": ("base", "pressure", "pressure-rate-15"),
 }
 
 

@@ -161,6 +161,7 @@ CHECKS: list[tuple[str, Callable[[str, Path], None], str]] = [
     (r".*(prepare\.py|sevenn train) .*", names_files, "needs sevenn"),
     (r".*(make_substitutes|draw_frames|models/shipped)\.py .*", names_files, "up to two hours"),
     (r"sh resources/label\.sh .*", names_files, "an hour; tests/unit/test_dataset_label.py"),
+    (r"sh resources/glasses/make\.sh .*", names_files, "hours; tests/unit/test_shipped_glasses.py"),
     (r"pytest .*", selects_tests, "CI runs the tests"),
 ]
 
