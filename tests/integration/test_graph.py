@@ -26,7 +26,7 @@ def test_toy_campaign_dry_run(toy_graph: Graph) -> None:
         (
             "lialcl",
             "all",
-            {"take_glass": 3, "equilibrate_glass": 12, "build_report": 1},
+            {"take_glass": 3, "equilibrate_glass": 12, "produce_segment": 48, "build_report": 1},
         ),
         (
             "glasses",

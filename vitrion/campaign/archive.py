@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from vitrion import __version__
 from vitrion.base.errors import InputError
-from vitrion.base.files import json_text, sha256
+from vitrion.base.files import sha256, write_json
 from vitrion.campaign.jobs import campaign_jobs
 from vitrion.campaign.opening import WORKFLOW, campaign_compositions
 from vitrion.campaign.status import read_status
@@ -147,7 +147,7 @@ def archive_campaign(
     digests = {name: sha256(path) for name, path in _files(partial)}
     files = [_describe(name, partial / name, digest) for name, digest in digests.items()]
     crate = _crate(files, config, compositions, missing=missing, authors=authors, license=license)
-    (partial / CRATE).write_text(json_text(crate))
+    write_json(partial / CRATE, crate)
     digests[CRATE] = sha256(partial / CRATE)
     checksums = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     (partial / CHECKSUMS).write_text(checksums)
