@@ -154,6 +154,21 @@ def test_plan_is_compared_with_what_jobs_took(campaign: Campaign) -> None:
     assert float(planned_s) == pytest.approx(float(took_s) + START_S, rel=0.01)
 
 
+def test_resumed_jobs_do_not_shorten_the_times(campaign: Campaign) -> None:
+    """Snakemake's benchmark is of the last attempt alone."""
+    whole = campaign.job("quench_glass", "LiAlCl")
+    resumed = campaign.job("quench_glass", "KInI")
+    campaign.finish(resumed, 1.0)
+    campaign.finish(resumed, 1.0)
+    left = sum(job.md_steps for job in campaign.jobs) - resumed.md_steps
+    assert campaign.status().hours_left() == pytest.approx(left / resumed.md_steps / 3600)
+    campaign.finish(whole, 0.01 * whole.md_steps)
+    left -= whole.md_steps
+    assert campaign.status().hours_left() == pytest.approx(0.01 * left / 3600)
+    plan = make_plan(campaign.config, campaign.compositions, steps_per_s=50.0, on_gpu=False)
+    assert compare(plan, campaign.status())[1].split()[:2] == ["quench_glass", "1"]
+
+
 def test_command(campaign: Campaign, capsys: pytest.CaptureFixture) -> None:
     campaign.finish(campaign.job("quench_glass"), 5)
     path = campaign.folder / "status.json"

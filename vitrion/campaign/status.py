@@ -36,7 +36,8 @@ class JobStatus:
             ended with an error), stopped (killed, cancelled or out of time; the next attempt
             continues) or waiting.
         share: share of its work that is done and saved.
-        seconds: its wall time, when it is done and known.
+        seconds: wall time of its last attempt, when it is done and known.
+        is_resumed: whether earlier attempts did a part of it, so that `seconds` is not all.
         message: last line of a failed job's log.
     """
 
@@ -44,6 +45,7 @@ class JobStatus:
     state: State
     share: float
     seconds: float | None = None
+    is_resumed: bool = False
     message: str = ""
 
 
@@ -84,13 +86,16 @@ class Status:
 
     @property
     def _typical_s(self) -> Callable[[Job], float | None]:
+        # The last attempts of resumed jobs alone are too short, but better than nothing.
+        has_whole = any(s.seconds is not None and not s.is_resumed for s in self.jobs)
         seconds: dict[str, list[float]] = defaultdict(list)
         md_s, md_steps = 0.0, 0
         for status in self.jobs:
-            if status.seconds is not None:
-                seconds[status.job.kind].append(status.seconds)
-                if status.job.kind in MD_RULES:
-                    md_s, md_steps = md_s + status.seconds, md_steps + status.job.md_steps
+            if status.seconds is None or (status.is_resumed and has_whole):
+                continue
+            seconds[status.job.kind].append(status.seconds)
+            if status.job.kind in MD_RULES:
+                md_s, md_steps = md_s + status.seconds, md_steps + status.job.md_steps
 
         def typical_s(job: Job) -> float | None:
             if own := seconds.get(job.kind):
@@ -176,12 +181,12 @@ def read_status(
 
 
 def compare(plan: Plan, status: Status) -> list[str]:
-    """Planned and measured wall time of the rules that have finished jobs, as lines of text."""
+    """Planned and measured wall time by rule, of jobs that were finished in one attempt."""
     measured: dict[str, list[float]] = defaultdict(list)
     for job in status.jobs:
-        if job.seconds is not None:
+        if job.seconds is not None and not job.is_resumed:
             measured[job.job.kind].append(job.seconds)
-    rows = [("rule", "jobs done", "planned, s per job", "took, s per job")]
+    rows = [("rule", "jobs done at once", "planned, s per job", "took, s per job")]
     for rule in plan.rules:
         if seconds := measured.get(rule.rule):
             planned_s, took_s = 3600 * rule.hours / rule.jobs, sum(seconds) / len(seconds)
@@ -194,13 +199,21 @@ def _job_status(job: Job, results: Path) -> JobStatus:
     if is_locked(attempts_path(log)):
         return JobStatus(job, "running", _share(job, results))
     if all((results / output).exists() for output in job.outputs):
-        return JobStatus(job, "done", 1.0, _benchmark_s(results / job.benchmark))
+        seconds = _benchmark_s(results / job.benchmark)
+        return JobStatus(job, "done", 1.0, seconds, _attempts(log) > 1)
     attempt = _last_attempt(log)
     if attempt is None:
         return JobStatus(job, "waiting", _share(job, results))
     failed = "Traceback (most recent call last)" in attempt or " ERROR " in attempt
     message = attempt.rstrip().rpartition("\n")[2] if failed else ""
-    return JobStatus(job, "failed" if failed else "stopped", _share(job, results), None, message)
+    return JobStatus(job, "failed" if failed else "stopped", _share(job, results), message=message)
+
+
+def _attempts(log: Path) -> int:
+    try:
+        return len(attempts_path(log).read_text().splitlines())
+    except FileNotFoundError:
+        return 0
 
 
 def _last_attempt(log: Path) -> str | None:
@@ -228,7 +241,7 @@ def _share(job: Job, results: Path) -> float:
 
 
 def _benchmark_s(path: Path) -> float | None:
-    """Wall time of a finished job, by Snakemake's benchmark."""
+    """Wall time of a finished job's last attempt, by Snakemake's benchmark."""
     try:
         with path.open(newline="") as file:
             return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
