@@ -128,8 +128,8 @@ def _origin(
             KEY,
             library,
             f"has no {' and no '.join(missing)} in {folder}; make the glass with vitrion quench "
-            f"{composition.composition} --replica {replica} --out {folder}, or leave it out "
-            "(compositions, replicas)",
+            f"{composition.composition} --replica {replica} --model MODEL --configfile FILE "
+            f"--out {folder}, or leave it out (compositions, replicas)",
         )
     path = folder / GLASS
     try:

@@ -51,6 +51,7 @@ _FRAME = {
     )
 }
 _STANDARD_ERROR = "one standard error"
+_OR_BOUND = "one standard error; a bound where `not_diffusive` names an element"
 _ION = {"species": _text("mobile ion")}
 _CENTER = {"center_element": _text("element of the central cation")}
 _QUANTITIES = (
@@ -121,9 +122,9 @@ TABLES: dict[str, dict[str, Column]] = {
         **_FRAME,
         "method": _text("nernst_einstein, cluster_nernst_einstein or einstein"),
         "sigma_mS_cm": _real("mS/cm", "ionic conductivity"),
-        "sigma_err_mS_cm": _real("mS/cm", _STANDARD_ERROR),
+        "sigma_err_mS_cm": _real("mS/cm", _OR_BOUND),
         "t_mobile": _real("", "transference number of the mobile ion (of all of them together)"),
-        "t_mobile_err": _real("", _STANDARD_ERROR),
+        "t_mobile_err": _real("", _OR_BOUND),
         "not_diffusive": _text(
             "nernst_einstein: elements that do not diffuse, whose part is bounded in the error"
         ),
