@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from scipy import stats
 from synthetic_campaign import Law, judged, transport_tables, with_summary
 
-from vitrion.paper.verdict import CLAIMS, Estimate, decide, more_glasses
+from vitrion.paper.verdict import CLAIMS, Errors, Estimate, _estimate, decide, more_glasses
 from vitrion.statistics.differences import (
     by_composition,
     differences,
@@ -64,15 +65,16 @@ def test_large_errors_decide_nothing():
         assert decide(wide, claim.low, claim.high)[0] == "not decided"
 
 
-def glasses(n: int, value: float, err: float, *, is_ratio: bool = False) -> Estimate:
-    """The estimate from n glasses, with n - 1 degrees of freedom, each with the same scatter."""
-    err = err / np.sqrt(n)
+def glasses(n: int, value: float, scatter: float, *, is_ratio: bool = False) -> Estimate:
+    """The estimate from n glasses of one composition, with n - 1 degrees of freedom."""
+    err = scatter / np.sqrt(n)
     width = stats.t.ppf(0.975, n - 1) * err
     ends = (value - width, value + width)
     if is_ratio:
         ends = (value / np.exp(width), value * np.exp(width))
         err *= value
-    return Estimate(value, err, *ends, n, freedom=n - 1, is_ratio=is_ratio)
+    errors = Errors(within=scatter / np.sqrt(n), between=0.0, freedom=n - 1, n_compositions=1)
+    return Estimate(value, err, *ends, n, errors=errors, is_ratio=is_ratio)
 
 
 @pytest.mark.parametrize("is_ratio", [False, True])
@@ -85,6 +87,56 @@ def test_as_many_glasses_more_as_it_says_decide(value, is_ratio):
     enough, fewer = (glasses(n, value, 1.0, is_ratio=is_ratio) for n in (total, round(0.9 * total)))
     assert decide(enough, *limits)[0] == ("confirmed" if value > 1 else "refuted")
     assert decide(fewer, *limits)[0] == "not decided"
+
+
+def haven_ratios(rng, *, means: Sequence[float], replicas: int, scatter: float) -> Estimate:
+    """Mean over compositions of these means, whose glasses scatter."""
+    x = np.repeat(means, replicas) + scatter * rng.normal(size=len(means) * replicas)
+    which = np.repeat(np.arange(len(means)), replicas)
+    found = glass_means(which, x, np.full(len(x), scatter / 5))
+    return _estimate(found.mean, found.err, found.freedom, len(x))
+
+
+@pytest.mark.parametrize("replicas", [3, 10, 50])
+def test_glasses_of_compositions_that_differ_decide_nothing(replicas):
+    """They differ by 0.2 and their glasses by 0.01: it takes other compositions."""
+    rng = np.random.default_rng(replicas)
+    found = haven_ratios(rng, means=[0.75, 1.0, 1.15], replicas=replicas, scatter=0.01)
+    assert decide(found, 0.8, 1.25)[0] == "not decided"
+    assert more_glasses(found, 0.8, 1.25) == np.inf
+
+
+def test_glasses_of_equal_compositions_decide_as_many_as_it_says():
+    """Also where their spread happens to be the larger part."""
+    rng, decided = np.random.default_rng(0), []
+    for _ in range(60):
+        found = haven_ratios(rng, means=[1.0] * 4, replicas=3, scatter=0.4)
+        more = more_glasses(found, 0.8, 1.25)
+        if decide(found, 0.8, 1.25)[0] == "not decided" and np.isfinite(more):
+            replicas = 3 + int(np.ceil(more / 4))
+            again = haven_ratios(rng, means=[found.value] * 4, replicas=replicas, scatter=0.4)
+            decided.append(decide(again, 0.8, 1.25)[0] != "not decided")
+    # The estimate moves again, so about half of those at the edge are decided.
+    assert len(decided) > 20
+    assert 0.3 < np.mean(decided) < 0.95
+
+
+def test_one_glass_of_each_composition_is_judged_by_their_spread():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        found = haven_ratios(rng, means=[1.0] * 27, replicas=1, scatter=0.03)
+        assert decide(found, 0.8, 1.25)[0] == "confirmed"
+        # Nothing tells the scatter of glasses from that of compositions.
+        assert np.isnan(more_glasses(found, 0.8, 1.25))
+    covered = [
+        found.low < 1.0 < found.high
+        for found in (
+            haven_ratios(rng, means=[1.0] * 5, replicas=1, scatter=0.03) for _ in range(400)
+        )
+    ]
+    assert np.mean(covered) > 0.92
+    equal = haven_ratios(rng, means=[1.0] * 3, replicas=1, scatter=0.0)
+    assert decide(equal, 0.8, 1.25)[0] == "confirmed"
 
 
 def test_what_is_still_needed_is_told_where_it_can_be():

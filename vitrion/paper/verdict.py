@@ -13,11 +13,13 @@ interval that fits within a stated margin (equivalence test: Schuirmann, J. Phar
 equal weights. Its error is the larger of two, and so are the degrees of freedom of its Student's t
 interval: that of the glasses, with one variance between glasses for all compositions
 (`vitrion.statistics.glasses`), and that of the spread between compositions, their number minus one.
+With one glass of each composition nothing is known of the first, and the spread counts.
 Temperatures of a glass are averaged first, because they are no independent glasses. Flagged
 trajectories and flagged Arrhenius fits do not count.
 
-A claim that is not decided says how many more glasses of the same length would decide it, if the
-estimate stays what it is: whatever the errors come from, they fall as the root of that number.
+A claim that is not decided says how many more glasses of the same compositions and length would
+decide it, if the estimate stays what it is: the error of the glasses falls as the root of their
+number, and what the compositions differ by beyond it remains.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class Estimate:
         low, high: its 95 % interval.
         n_glasses: number of independent glasses that it comes from.
         note: further information, such as why there is no number.
-        freedom: degrees of freedom of the error; 0 where the interval is no Student's t.
+        errors: what the interval comes from, where it is one of Student's t.
         is_ratio: whether the interval is one of the logarithm.
     """
 
@@ -72,8 +74,47 @@ class Estimate:
     high: float
     n_glasses: int
     note: str = ""
-    freedom: int = 0
+    errors: Errors | None = None
     is_ratio: bool = False
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What the error of a mean over compositions comes from.
+
+    Attributes:
+        within: standard error of the mean by its glasses.
+        between: standard error of the mean by the spread of the compositions, which holds the
+            scatter of their glasses too.
+        freedom: degrees of freedom of `within`; 0 for one glass of each composition.
+        n_compositions: number of compositions.
+    """
+
+    within: float
+    between: float
+    freedom: int
+    n_compositions: int
+
+    def with_glasses(self, factor: float) -> Errors:
+        """The errors expected with so many times the glasses of the same compositions."""
+        within, between = self.within / factor**0.5, self.between / factor**0.5
+        if self.between > self.within:  # by what the compositions differ
+            between = (self.between**2 - self.within**2 + within**2) ** 0.5
+        freedom = round((self.freedom + self.n_compositions) * factor) - self.n_compositions
+        return Errors(within, between, freedom, self.n_compositions)
+
+    @property
+    def error(self) -> float:
+        """The standard error that counts: the larger part."""
+        return max(self.within, self.between)
+
+    @property
+    def width(self) -> float:
+        """Half of the 95 % interval; NaN for one glass."""
+        by_spread = self.between > self.within or not self.freedom
+        freedom = self.n_compositions - 1 if by_spread else self.freedom
+        quantile = 0.5 + CONFIDENCE / 2
+        return float(stats.t.ppf(quantile, freedom)) * self.error if freedom else float("nan")
 
 
 @dataclass(frozen=True)
@@ -152,6 +193,8 @@ def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
         found: the estimate.
         low, high: the limits between which the claim holds.
     """
+    if not np.isfinite(found.value) and found.note:
+        return NOT_DECIDED, found.note
     if not np.isfinite(found.value) or found.n_glasses < LEAST_GLASSES:
         glasses = "glass gives" if found.n_glasses == 1 else "glasses give"
         few = f"{found.n_glasses} {glasses} a value; {LEAST_GLASSES} are needed"
@@ -166,31 +209,29 @@ def decide(found: Estimate, low: float, high: float) -> tuple[str, str]:
 def more_glasses(found: Estimate, low: float, high: float) -> float:
     """Glasses beside those there until the interval of an estimate crosses no limit.
 
-    If the estimate and the scatter of glasses stay as they are: the error falls as one over the
-    root of their number, and the degrees of freedom grow with it.
+    If the estimate, the scatter of glasses and the compositions stay as they are: the error of the
+    glasses falls as one over the root of their number, and the degrees of freedom grow with it.
 
     Args:
         found: an estimate that does not decide.
         low, high: the limits between which the claim holds.
 
     Returns:
-        At least as many as make `LEAST_GLASSES`; infinite for more than `MANY_GLASSES`, NaN where
-        there is no estimate or its error does not come from glasses.
+        At least as many as make `LEAST_GLASSES`; infinite where more than `MANY_GLASSES` would not
+        do, NaN where there is no estimate or nothing is known of the scatter of glasses.
     """
     n, missing = found.n_glasses, max(LEAST_GLASSES - found.n_glasses, 0)
-    if not np.isfinite(found.value):
+    errors = found.errors
+    if not np.isfinite(found.value) or errors is None:
         return float("nan")
-    if not found.freedom:
+    if not errors.freedom:
         return float(missing) if missing else float("nan")
-    error = found.err / abs(found.value) if found.is_ratio else found.err
     limits = [limit for limit in (low, high) if np.isfinite(limit)]
     apart = [np.log(found.value / x) if found.is_ratio else found.value - x for x in limits]
     distance = float(np.min(np.abs(apart)))
 
     def decides(more: int) -> bool:
-        factor = (n + more) / n
-        width = stats.t.ppf(0.5 + CONFIDENCE / 2, found.freedom * factor) * error / factor**0.5
-        return bool(width < distance)
+        return bool(errors.with_glasses((n + more) / n).width < distance)
 
     more = bisect_left(range(MANY_GLASSES), True, key=decides)
     return float(max(more, missing)) if more < MANY_GLASSES else float("inf")
@@ -212,15 +253,12 @@ def _estimate(
     if not k:
         return _no_estimate(n_glasses, note)
     within = float(np.linalg.norm(err)) / k
-    between = float(np.std(x, ddof=1)) / np.sqrt(k) if k > 1 else 0.0
-    # The degrees of freedom are those of the larger part.
-    error, freedom = (between, k - 1) if between > within else (within, freedom)
-    mean, width = float(x.mean()), float("nan")
-    if freedom:
-        width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    between = float(np.std(x, ddof=1)) / k**0.5 if k > 1 else 0.0
+    errors = Errors(within, between, freedom, k)
+    mean, width = float(x.mean()), errors.width
     many = f"{k} composition{'s' if k > 1 else ''}"
     note = "; ".join(filter(None, (many, note)))
-    return Estimate(mean, error, mean - width, mean + width, n_glasses, note, freedom)
+    return Estimate(mean, errors.error, mean - width, mean + width, n_glasses, note, errors)
 
 
 def _no_estimate(n_glasses: int, note: str) -> Estimate:

@@ -83,7 +83,7 @@ def build_report(
         subject=_subject(trajectories),
         banner=_banner(trajectories),
         numbers=_key_numbers(tables),
-        verdict=_verdict(tables.summary("verdict")) if belongs else None,
+        verdict=_verdict(tables) if belongs else None,
         groups=_groups(results),
         formats=[kind for kind in FORMATS if kind != "svg"],
         glasses=_json(read_glasses(results, trajectories, tables.summary("cutoffs"))),
@@ -207,14 +207,17 @@ def _key_numbers(tables: CampaignTables) -> dict[str, Any]:
     return {"columns": columns, "rows": rows, "missing": missing}
 
 
-def _verdict(verdict: pd.DataFrame) -> dict[str, Any]:
+def _verdict(tables: CampaignTables) -> dict[str, Any]:
     """The claims that are decided, and the others with the reasons counted."""
+    verdict, trajectories = tables.summary("verdict"), tables.summary("trajectories")
+    judged = trajectories.loc[in_family(trajectories), "composition"].unique()
     rows = [_judged(row) for row in verdict.to_dict("records")]
     open_rows = [row for row in rows if row["outcome"] == NOT_DECIDED]
     reasons = Counter(_reason(row["reason"]) for row in open_rows)
     return {
         "decided": [row for row in rows if row["outcome"] != NOT_DECIDED],
         "open": open_rows,
+        "compositions": _listed(list(judged)),
         "counts": verdict["outcome"].value_counts().to_dict(),
         "reasons": "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common()),
     }
@@ -223,7 +226,9 @@ def _verdict(verdict: pd.DataFrame) -> dict[str, Any]:
 def _reason(reason: str) -> str:
     """The kind of reason why a claim is not decided, without what is particular to the claim."""
     first = reason.partition(";")[0]
-    return "fewer than three glasses give a value" if "give" in first else first
+    return re.sub(
+        r"^\d+ glass(es)? gives? a value$", "fewer than three glasses give a value", first
+    )
 
 
 def _facts(tables: CampaignTables) -> dict[str, str]:
@@ -259,7 +264,9 @@ def _judged(row: dict[str, Any]) -> dict[str, Any]:
     if not np.isfinite(low) or not np.isfinite(high):
         limits = f"below {high:g}{unit}" if np.isfinite(high) else f"above {low:g}{unit}"
     more = ""
-    if row["more_ns"] > MOST_NS:
+    if row["more_glasses"] == np.inf:
+        more = "no number of glasses of these compositions decides it"
+    elif row["more_ns"] > MOST_NS:
         more = f"needs more than {duration(1000 * MOST_NS)} more"
     elif np.isfinite(row["more_ns"]):
         more = f"needs {row['more_glasses']:.0f} more ({duration(1000 * row['more_ns'])})"

@@ -441,8 +441,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "n_glasses": _count("independent glasses (compositions, for spreads) that it comes from"),
         "more_glasses": _real(
             "",
-            "glasses of the same length that a claim not decided needs beside them, if the "
-            "estimate stays what it is; NaN where that is not known",
+            "glasses of the same compositions and length that a claim not decided needs beside "
+            "them, if the estimate stays what it is; infinite where none would do, NaN where "
+            "that is not known",
         ),
         "more_ns": _real("ns", "simulated time of these glasses at all temperatures"),
         "reason": _text("why not decided, and what was left out"),
