@@ -15,6 +15,7 @@ from vitrion.campaign import archive as archive_module
 from vitrion.campaign.archive import CHECKSUMS, CRATE
 from vitrion.campaign.jobs import campaign_jobs
 from vitrion.campaign.opening import campaign_compositions, open_campaign
+from vitrion.campaign.stopping import Decision
 from vitrion.cli import main
 from vitrion.config import load_config
 
@@ -80,6 +81,39 @@ def test_every_file_is_hashed_once(finished: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(archive_module, "sha256", counting)
     assert archive() == 0
     assert len(hashed) == len(set(hashed)) > 20
+
+
+def test_a_trajectory_that_ended_early_is_archived_whole(
+    finished: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """`production.stop_when` left out its later segments and decisions."""
+    overlay = finished.parents[1] / "early.yaml"
+    settings = {"relative_error": 0.5, "least_ps": 2.0}
+    production = {"length_ps": 6.0, "segment_ps": 2.0, "stop_when": settings}
+    overlay.write_text(json.dumps({"production": production, "transport": {"discard_ps": 0.0}}))
+    config, compositions = open_campaign([TOY, overlay])
+    for job in campaign_jobs(config, compositions):
+        if job.rule == "decide_length":
+            decision = Decision(2.0, True, {}, config.production.stop_when.model_dump(mode="json"))
+            decision.write(finished / job.outputs[0])
+    for late in [
+        *finished.glob("production/**/segment-000[12].h5"),
+        *finished.glob("production/**/decision-0001.json"),
+    ]:
+        late.unlink()
+    arguments = ["archive", "--configfile", str(TOY), str(overlay), "--out", "archive"]
+    assert main([*arguments, "--trajectories"]) == 0
+    folder = finished.parents[1] / "archive"
+    assert len(list(folder.glob("production/**/segment-*.h5"))) == len(
+        list(folder.glob("production/**/decision-0000.json"))
+    )
+    assert verify(folder, capsys)[0] == 0
+    decision = next(folder.glob("production/**/decision-0000.json"))
+    decision.write_text("{}")
+    code, lines = verify(folder, capsys)
+    assert code != 0
+    assert any("changed" in line and "decision" in line for line in lines)
+    assert not any("lacking" in line for line in lines)
 
 
 def test_configuration_in_it_is_complete(archived: Path) -> None:

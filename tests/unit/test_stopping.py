@@ -80,9 +80,29 @@ def test_segments_follow_from_the_decisions(tmp_path: Path) -> None:
     assert decided_segments(tmp_path, Production(length_ps=4.0, segment_ps=1.0)) == 4
 
 
-def write_decision(folder: Path, segments: int, *, converged: bool) -> None:
+def test_decisions_by_another_criterion_are_made_again(tmp_path: Path) -> None:
+    write_decision(tmp_path, 2, converged=True)
+
+    def decided(**changes: object) -> int | None:
+        stop_when = STOP_WHEN.model_copy(update=changes)
+        return decided_segments(
+            tmp_path, Production(length_ps=4.0, segment_ps=1.0, stop_when=stop_when)
+        )
+
+    assert decided() == 2
+    assert decided(relative_error=0.01) is None
+    assert decided(quantities=("D_mobile",)) is None
+    # Another shortest length only asks for decisions at other lengths.
+    write_decision(tmp_path, 1, converged=False)
+    assert decided(least_ps=1.0) == 2
+
+
+def write_decision(
+    folder: Path, segments: int, *, converged: bool, stop_when: StopWhen = STOP_WHEN
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    Decision(float(segments), converged, {}, {}).write(folder / decision_name(segments))
+    criterion = stop_when.model_dump(mode="json")
+    Decision(float(segments), converged, {}, criterion).write(folder / decision_name(segments))
 
 
 @pytest.mark.parametrize(

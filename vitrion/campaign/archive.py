@@ -22,6 +22,7 @@ from vitrion.base.files import sha256, write_json
 from vitrion.campaign.jobs import campaign_jobs
 from vitrion.campaign.opening import WORKFLOW, campaign_compositions
 from vitrion.campaign.status import read_status
+from vitrion.campaign.stopping import decided_segments
 from vitrion.config import Config, load_config
 from vitrion.config.yaml_text import config_yaml
 from vitrion.structure.compositions import Composition
@@ -123,7 +124,8 @@ def archive_campaign(
         )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    wanted = {*_expected(config, compositions, trajectories=trajectories)} - {*missing}
+    expected = _expected(config, compositions, status.results, trajectories=trajectories)
+    wanted = {*expected} - {*missing}
     report = status.results / "report"
     wanted |= {
         str(path.relative_to(status.results))
@@ -186,7 +188,7 @@ def verify_archive(folder: Path) -> list[Discrepancy]:
     config = load_config(folder / "config.yaml")
     compositions = campaign_compositions(config, folder / config.compositions)
     trajectories = any(name.startswith("production/") for name in listed)
-    expected = _expected(config, compositions, trajectories=trajectories)
+    expected = _expected(config, compositions, folder, trajectories=trajectories)
     findings += [
         Discrepancy(LACKING, name)
         for name in expected
@@ -196,11 +198,19 @@ def verify_archive(folder: Path) -> list[Discrepancy]:
 
 
 def _expected(
-    config: Config, compositions: Mapping[str, Composition], *, trajectories: bool
+    config: Config, compositions: Mapping[str, Composition], results: Path, *, trajectories: bool
 ) -> Iterator[str]:
     """Files of the results that an archive holds; what `transport` says is in `summary`."""
     left_out = ("transport",) if trajectories else ("transport", "production")
-    for job in campaign_jobs(config, compositions):
+
+    def segments(trajectory: str) -> int:
+        try:
+            decided = decided_segments(results / trajectory, config.production)
+        except InputError:  # a damaged decision, which its checksum tells of, asks for no more
+            return config.production.least_segments
+        return decided or config.production.segments
+
+    for job in campaign_jobs(config, compositions, segments):
         if job.stage not in left_out:
             yield from job.outputs
 

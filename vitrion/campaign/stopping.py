@@ -70,6 +70,11 @@ class Decision:
             raise InputError("decision", str(path), "is of another version; remove it")
         return cls(**values)
 
+    def is_by(self, stop_when: StopWhen | None) -> bool:
+        """Whether it was made by this criterion; from where on it is applied does not matter."""
+        asked = {} if stop_when is None else stop_when.model_dump(mode="json")
+        return {**self.stop_when, "least_ps": None} == {**asked, "least_ps": None}
+
     def write(self, path: Path) -> None:
         """Write it as JSON; the file appears whole or not at all."""
         write_json(path, asdict(self))
@@ -89,11 +94,15 @@ def decision_name(segments: int) -> str:
 
 
 def decided_segments(folder: Path, production: Production) -> int | None:
-    """Segments of a trajectory by the decisions in its folder; None while it is undecided."""
+    """Segments of a trajectory by the decisions in its folder; None while it is undecided.
+
+    A decision by another stop criterion is made again, so it counts as none.
+    """
     for count in range(production.least_segments, production.segments):
         path = folder / decision_name(count)
-        if not path.exists():
+        decision = Decision.read(path) if path.exists() else None
+        if decision is None or not decision.is_by(production.stop_when):
             return None
-        if Decision.read(path).converged:
+        if decision.converged:
             return count
     return production.segments

@@ -254,11 +254,11 @@ def _estimate(
         return _no_estimate(n_glasses, note)
     within = float(np.linalg.norm(err)) / k
     between = float(np.std(x, ddof=1)) / k**0.5 if k > 1 else 0.0
-    errors = Errors(within, between, freedom, k)
-    mean, width = float(x.mean()), errors.width
+    parts = Errors(within, between, freedom, k)
+    mean, width = float(x.mean()), parts.width
     many = f"{k} composition{'s' if k > 1 else ''}"
     note = "; ".join(filter(None, (many, note)))
-    return Estimate(mean, errors.error, mean - width, mean + width, n_glasses, note, errors)
+    return Estimate(mean, parts.error, mean - width, mean + width, n_glasses, note, parts)
 
 
 def _no_estimate(n_glasses: int, note: str) -> Estimate:
