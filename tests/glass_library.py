@@ -40,11 +40,14 @@ def make_library(
                 "composition": name,
                 "seed": replica,
                 "model_hash": MODEL_HASH,
+                "density_g_cm3": composition.density_guess_g_cm3,
                 "protocol": {"melt_ps": 100.0},
             }
             ase.io.write(glass / "glass.extxyz", atoms, format="extxyz")
             thermo = Samples.none(0).thermo(masses_u=atoms.get_masses(), timestep_ps=0.002)
-            write_table(glass / "thermo.parquet", "thermo", thermo)
+            origin = {"seed": replica}
+            write_table(glass / "thermo.parquet", "thermo", thermo, origin)
             measurements = measurements_table([Measurement("density", 2.0, "g/cm³")])
-            write_table(glass / "glass_measurements.parquet", "glass_measurements", measurements)
+            path = glass / "glass_measurements.parquet"
+            write_table(path, "glass_measurements", measurements, origin)
     return folder

@@ -215,6 +215,9 @@ def test_not_text(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"composition": "Li/Y"}, "composition in .* = 'Li/Y': use letters and digits"),
+        ({"composition": "1e3"}, "composition in .* = '1e3': reads as a number or a truth value"),
+        ({"composition": "InF"}, "composition in .* = 'InF': reads as a number or a truth value"),
+        ({"composition": "T"}, "composition in .* = 'T': reads as a number or a truth value"),
         ({"formula": "Li3(YCl4"}, "formula of LiYClO in .*not a formula"),
         ({"formula": ""}, "formula of LiYClO in .* = '': not a formula"),
         ({"formula": "Li3QCl4O"}, "formula of LiYClO in .* = 'Q': not an element"),

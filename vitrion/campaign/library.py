@@ -7,6 +7,7 @@ with the files of `quench_glass`. So the `quench/` of a finished campaign is one
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from pathlib import Path
 
 from vitrion.base.errors import InputError
 from vitrion.base.files import whole_file
+from vitrion.base.units import U_A3_TO_G_CM3
 from vitrion.campaign import layout
 from vitrion.campaign.model_card import read_card
 from vitrion.campaign.opening import contents, locate
-from vitrion.config import Config
+from vitrion.config import Config, Quench
 from vitrion.structure.compositions import Composition
 
 logger = logging.getLogger("vitrion")
@@ -26,7 +28,9 @@ KEY = "quench.from_library"
 FILES = tuple(Path(path).name for path in layout.RULES["take_glass"].outputs.values())
 GLASS = Path(layout.RULES["take_glass"].outputs["glass"]).name
 # What the comment of a glass must say of its origin.
-ORIGIN = ("composition", "seed", "model_hash", "protocol")
+ORIGIN = ("composition", "seed", "model_hash", "density_g_cm3", "protocol")
+TABLES = tuple(Path(name).stem for name in FILES if name.endswith(".parquet"))
+DENSITY_TOLERANCE = 1e-3  # the comment has it with five digits
 
 
 def library_folder(library: str, composition: str, replica: int | str) -> Path:
@@ -44,7 +48,8 @@ def library_contents(library: str, composition: str, replica: int | str) -> list
 def check_library(config: Config, compositions: Mapping[str, Composition]) -> None:
     """Refuse a library without a fitting glass for each composition and replica of the campaign.
 
-    Glasses of another model than the campaign's are warned of, where its hash is known already.
+    Glasses of another model than the campaign's are warned of, where its hash is known already, and
+    so are settings of a protocol, which makes no glass here.
 
     Raises:
         InputError: names the glass, what is wrong with it and the remedy.
@@ -61,12 +66,45 @@ def check_library(config: Config, compositions: Mapping[str, Composition]) -> No
     model_hash = str(read_card(model).get("model_hash", "")) if model != "train" else ""
     others: dict[str, list[str]] = {}
     for name, composition in compositions.items():
+        folders: dict[object, Path] = {}
         for replica in range(config.replicas):
             origin = _origin(library, composition, replica, config.formula_units)
+            folder = library_folder(library, name, replica)
+            if twin := folders.get(origin["seed"]):
+                raise InputError(
+                    KEY,
+                    str(folder),
+                    f"has the seed of {twin} ({origin['seed']}), so the two are no independent "
+                    f"glasses; make it with vitrion quench {name} --replica {replica}, or ask for "
+                    "fewer (replicas)",
+                )
+            folders[origin["seed"]] = folder
             if model_hash and origin["model_hash"] != model_hash:
                 others.setdefault(str(origin["model_hash"]), []).append(f"{name} r{replica}")
     for other, glasses in others.items():
         warn_of_other_model(", ".join(glasses), other, model_hash)
+    _warn_of_protocol(config)
+
+
+def _warn_of_protocol(config: Config) -> None:
+    """Warn of settings that would make other glasses than the default ones, and make none."""
+    default = Quench()
+    changed = {
+        key: value
+        for key in (*default.protocol, "attempts")
+        if (value := getattr(config.quench, key)) != getattr(default, key)
+    }
+    if config.finetune.model == "train":
+        changed.pop("melt_timestep_fs", None)  # the stability test uses it
+    if changed:
+        logger.warning(
+            "%s: the glasses come from %s, so %s no glass; take %s out of the configuration",
+            KEY,
+            config.quench.from_library,
+            ", ".join(f"quench.{key} = {value}" for key, value in changed.items())
+            + (" makes" if len(changed) == 1 else " make"),
+            "it" if len(changed) == 1 else "them",
+        )
 
 
 def take_glass(
@@ -119,7 +157,8 @@ def _origin(
     library: str, composition: Composition, replica: int, formula_units: int
 ) -> dict[str, object]:
     """What the comment of a glass says, when its files are there and it fits the campaign."""
-    import ase.io  # imports scipy, which a campaign without library does without
+    # They import scipy and pandas, which a campaign without library does without.
+    from vitrion.structure.files import comment_word, read_structure
 
     folder = library_folder(library, composition.composition, replica)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -129,13 +168,16 @@ def _origin(
             library,
             f"has no {' and no '.join(missing)} in {folder}; make the glass with vitrion quench "
             f"{composition.composition} --replica {replica} --model MODEL --configfile FILE "
-            f"--out {folder}, or leave it out (compositions, replicas)",
+            f"--out {folder}, where FILE has formula_units: {formula_units} and the protocol "
+            "(quench), or leave it out (compositions, replicas)",
         )
     path = folder / GLASS
-    try:
-        (glass,) = ase.io.iread(path, index=":", format="extxyz")
-    except Exception as error:  # ASE's readers raise many kinds of errors
-        raise InputError(KEY, str(path), f"cannot be read as extxyz ({error})") from None
+    glass = read_structure(path, KEY)
+    n_lines = len(path.read_text().splitlines())
+    if n_lines != len(glass) + 2:
+        raise InputError(
+            KEY, str(path), f"has {n_lines} lines, one structure of {len(glass)} atoms has two more"
+        )
     unknown = [key for key in ORIGIN if key not in glass.info]
     if unknown:
         raise InputError(
@@ -156,4 +198,34 @@ def _origin(
             f"is {glass.symbols}, but formula_units = {formula_units} asks for "
             f"{''.join(f'{element}{count}' for element, count in wanted.items())}",
         )
-    return dict(glass.info)
+    density_g_cm3 = glass.get_masses().sum() * U_A3_TO_G_CM3 / glass.get_volume()
+    said_g_cm3 = glass.info["density_g_cm3"]
+    if not math.isclose(density_g_cm3, said_g_cm3, rel_tol=DENSITY_TOLERANCE):
+        raise InputError(
+            KEY,
+            str(path),
+            f"says {said_g_cm3} g/cm³, but its cell gives {density_g_cm3:.4g}; one of the two was "
+            "changed, take the file as vitrion quench wrote it",
+        )
+    for table in TABLES:
+        _check_table(folder / f"{table}.parquet", table, glass.info["seed"])
+    return {**glass.info, "model_hash": comment_word(path, "model_hash")}
+
+
+def _check_table(path: Path, name: str, seed: object) -> None:
+    """Refuse a table that is damaged, another one, or of another glass."""
+    from vitrion.tables.io import read_table
+
+    try:
+        attrs = read_table(path).attrs
+    except InputError as error:
+        raise InputError(KEY, str(path), str(error)) from None
+    if attrs.get("table") != name:
+        raise InputError(KEY, str(path), f"is a table {attrs.get('table')}, not {name}")
+    if attrs.get("seed") != seed:
+        raise InputError(
+            KEY,
+            str(path),
+            f"is of the seed {attrs.get('seed')}, but the glass beside it of {seed}; copy the "
+            "files of one glass together",
+        )

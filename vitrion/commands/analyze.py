@@ -274,7 +274,7 @@ def _crystals(text: str) -> list[tuple[float, Atoms]]:
     """Parse `LiCl.cif=0.11` and read the files."""
     if not text:
         return []
-    from vitrion.dynamics.engine import read_structure
+    from vitrion.structure.files import read_structure
 
     shares = numbers("crystals", text, "LiCl.cif=0.11")
     if sum(shares.values()) >= 1 or not all(share > 0 for share in shares.values()):

@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.config import Dynamics, Section, input_error, whole_multiple
     from vitrion.dynamics import simulate
     from vitrion.dynamics.checkpoint import is_unfinished
-    from vitrion.dynamics.engine import read_structure
     from vitrion.dynamics.run import BlowUp
+    from vitrion.structure.files import read_structure
     from vitrion.training.models import resolve_model
     from vitrion.trajectory.checks import OUTSIDE_TRAINING, check_segment
     from vitrion.trajectory.h5md import read_checkpoint

@@ -639,7 +639,7 @@ class Production(Section):
     keep_every: Annotated[int, Field(ge=0)] = Field(
         1,
         description="frames kept after the analysis of a trajectory: 1 all, n every n-th, 0 none; "
-        "a trajectory can be made longer in any case",
+        "a trajectory can be made longer in any case, but for stop_when, which needs some frames",
     )
 
     @cached_property

@@ -8,12 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import ase.io
 import numpy as np
-from ase import Atoms
 
-from vitrion.base.errors import InputError
-from vitrion.base.files import whole_file
 from vitrion.base.units import EV_A3_TO_GPA
 from vitrion.config import Dynamics
 from vitrion.dynamics.batch import BatchPotential
@@ -30,6 +26,7 @@ from vitrion.dynamics.run import (
     run_stages,
     stop_signals,
 )
+from vitrion.structure.files import write_structure
 from vitrion.trajectory.checks import OUTSIDE_TRAINING, Measurement
 from vitrion.trajectory.samples import Samples
 from vitrion.trajectory.state import State
@@ -187,48 +184,3 @@ class Engine:
         except BaseException:
             checkpoints.close()
             raise
-
-
-def read_structure(path: Path) -> Atoms:
-    """A periodic structure from any file that ASE reads.
-
-    Raises:
-        InputError: no such file, not readable, not periodic in three directions, or with
-            constraints, coordinates or masses that dynamics cannot have.
-    """
-    if not path.is_file():
-        raise InputError("structure", str(path), "no such file")
-    try:
-        atoms = ase.io.read(path)
-    except Exception as error:  # ASE's readers raise many kinds of errors
-        raise InputError("structure", str(path), f"ASE cannot read it ({error})") from None
-    if not (isinstance(atoms, Atoms) and atoms.cell.rank == 3 and len(atoms) > 1):
-        raise InputError("structure", str(path), "give at least two atoms in a periodic cell")
-    if not atoms.pbc.all():
-        open_axes = [
-            axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if not is_periodic
-        ]
-        raise InputError(
-            "structure",
-            str(path),
-            f"is not periodic along {', '.join(open_axes)}, but dynamics is in all directions; "
-            'mark it as such (pbc="T T T") if a vacuum inside the cell does as well',
-        )
-    if atoms.constraints:
-        kinds = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
-        raise InputError(
-            "structure",
-            str(path),
-            f"has constraints ({kinds}), which dynamics does not keep; remove them",
-        )
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError("structure", str(path), "has coordinates that are not finite")
-    if not (atoms.get_masses() > 0).all():
-        raise InputError("structure", str(path), "has a mass that is not above zero")
-    return atoms
-
-
-def write_structure(path: Path, atoms: Atoms) -> None:
-    """Write extended XYZ; the file appears whole or not at all."""
-    with whole_file(path) as partial:
-        ase.io.write(partial, atoms, format="extxyz")

@@ -22,7 +22,7 @@ from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, whole_multiple
 from vitrion.dynamics.batch import drive_together
 from vitrion.dynamics.checkpoint import CheckpointLog, Record
-from vitrion.dynamics.engine import Engine, Ensemble, read_structure
+from vitrion.dynamics.engine import Engine, Ensemble
 from vitrion.dynamics.measurements import (
     chosen_frames,
     measure_energy_drift,
@@ -31,6 +31,7 @@ from vitrion.dynamics.measurements import (
     measure_temperature,
 )
 from vitrion.dynamics.run import Interrupted, Stage, Stepping, StopFlag, drive, stop_signals
+from vitrion.structure.files import read_structure
 from vitrion.tables.io import write_table
 from vitrion.trajectory.checks import Measurement
 from vitrion.trajectory.h5md import (

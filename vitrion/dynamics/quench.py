@@ -15,11 +15,12 @@ from vitrion import __version__
 from vitrion.base.seeds import derive_seed
 from vitrion.config import Dynamics, Quench
 from vitrion.dynamics.checkpoint import CheckpointLog
-from vitrion.dynamics.engine import Engine, write_structure
+from vitrion.dynamics.engine import Engine
 from vitrion.dynamics.integrators import BussiNVT
 from vitrion.dynamics.measurements import measure_glass
 from vitrion.dynamics.run import BlowUp, Potential, Stage
 from vitrion.structure.compositions import Composition
+from vitrion.structure.files import write_structure
 from vitrion.structure.packing import ionic_packing
 from vitrion.tables.io import write_table
 from vitrion.trajectory.checks import check_glass, measurements_table

@@ -210,6 +210,10 @@ def read_compositions(table: Path | str) -> dict[str, Composition]:
         name = row["composition"]
         if not name.isalnum():
             raise InputError(f"composition in {path}", name, "use letters and digits only")
+        if _is_no_name(name):
+            raise InputError(
+                f"composition in {path}", name, "reads as a number or a truth value; give it a name"
+            )
         if name in compositions:
             raise InputError(f"composition in {path}", name, "listed twice; remove one row")
         compositions[name] = _composition(row, path)
@@ -310,6 +314,15 @@ def _check_columns(found: Sequence[str], path: Path) -> None:
     missing = [column for column in REQUIRED if column not in found]
     if missing:
         raise InputError(key, list(found), f"add, tab-separated: {', '.join(missing)}")
+
+
+def _is_no_name(text: str) -> bool:
+    """Whether files that hold names without quotes give it back as something else."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("t", "f", "true", "false")
+    return True
 
 
 def _composition(row: dict[str, str], path: Path) -> Composition:
