@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -273,13 +274,18 @@ INLINE = re.compile(r"`((?:vitrion|snakemake) [^`<…]+)`")
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda d: str(d.relative_to(ROOT)))
-def test_commands_in_sentences(document: Path) -> None:
+def test_commands_in_sentences(document: Path, capsys: pytest.CaptureFixture) -> None:
+    """Options exist; a whole command, which ends with a value, lacks no required one."""
     for found in INLINE.findall(BLOCK.sub("", document.read_text())):
         words = shlex.split(found)
         if words[0] == "vitrion":
             options = [word for word in words[1:] if word.startswith("--")]
             text = _help(words[1:])
             assert all(option in text for option in options), found
+            if options and not words[-1].startswith("--"):
+                with suppress(SystemExit):  # files that it names need not be there
+                    build_parser().parse_args(words[1:])
+                assert "required" not in capsys.readouterr().err, found
 
 
 def _help(words: list[str]) -> str:
