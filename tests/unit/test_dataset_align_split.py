@@ -8,7 +8,7 @@ from vitrion.config import Dataset, Split
 from vitrion.dataset import prepare_dataset
 from vitrion.dataset.align import fit_alignment, fitted_frames, is_determined
 from vitrion.dataset.frame import write_frames
-from vitrion.dataset.split import assign_splits
+from vitrion.dataset.split import assign_splits, check_splits
 from vitrion.potential import CHGNetCalculator
 
 GLASSES = [
@@ -154,12 +154,8 @@ def test_trajectories_may_be_numbered(tmp_path):
 
 def test_nothing_to_train_or_validate_on_is_refused():
     compositions, trajectories = campaign(n_trajectories=1)
-    with pytest.raises(InputError, match="validation_fraction"):
-        assign_splits(compositions, trajectories, settings=Split(), seed=0)
-    with pytest.raises(InputError, match="held_out"):
-        assign_splits(
-            compositions,
-            trajectories,
-            settings=Split(held_out=("LiAlCl", "NaGaBr", "KInI")),
-            seed=0,
-        )
+    held_out = Split(held_out=("LiAlCl", "NaGaBr", "KInI"))
+    for settings, key in ((Split(), "validation_fraction"), (held_out, "held_out")):
+        assigned = assign_splits(compositions, trajectories, settings=settings, seed=0)
+        with pytest.raises(InputError, match=key):
+            check_splits(assigned, settings)

@@ -16,7 +16,8 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 from vitrion.base.errors import InputError
 from vitrion.cli import main
 from vitrion.config import AseCalculator, Gpaw, Label, Vasp
-from vitrion.dataset import label_frame, label_frames
+from vitrion.dataset import import_frames, label_frame, label_frames
+from vitrion.dataset.check import label_rejection
 from vitrion.dataset.frame import LabelError, write_frames
 from vitrion.dataset.vasp import run_vasp, write_inputs
 from vitrion.structure.packing import random_packing
@@ -78,6 +79,48 @@ def test_failed_calculation_is_set_aside_with_its_reason(tmp_path, caplog):
     assert "No EMT-potential for Li" in atoms.info["label_failure"]
     assert atoms.info["label_failure"].count("then:") == 1
     assert atoms.calc is None
+
+
+def test_a_new_label_keeps_nothing_of_an_old_one(copper, tmp_path):
+    """Neither names of other programs' labels, nor the failure, nor what the stress was."""
+    frames = ase.io.read(copper, ":")
+    for atoms in frames:
+        atoms.info |= {"REF_energy": 1.0, "label_failure": "no", "stress_is_pressure_only": True}
+        atoms.info |= {"pseudopotentials": {"Cu": "Cu_pv"}, "temperature_K": 300.0}
+        atoms.arrays["REF_forces"] = np.ones((len(atoms), 3))
+    write_frames(copper, frames)
+    assert label_frames([copper], tmp_path / "labelled", settings=EMT_LABEL) == (3, 0)
+    for frame in import_frames(tmp_path / "labelled"):
+        assert not label_rejection(frame.atoms)
+        assert frame.atoms.info["temperature_K"] == 300.0
+        assert not {"label_failure", "stress_is_pressure_only"} & frame.atoms.info.keys()
+        assert frame.atoms.get_potential_energy() != 1.0
+
+
+def test_frames_that_failed_before_are_named(tmp_path, capsys, caplog):
+    source = tmp_path / "Li.extxyz"
+    write_frames(source, frames_of("Li", 2))
+    settings = tmp_path / "emt.yaml"
+    settings.write_text(
+        "dataset: {label: {engine: ase, ase: {calculator: ase.calculators.emt:EMT}}}"
+    )
+    arguments = ["label", str(source), "--configfile", str(settings), "--out", str(tmp_path / "x")]
+    with pytest.raises(SystemExit, match="no calculation gave a label"):
+        main(arguments)
+    assert main(arguments) == 0
+    assert "2 frames failed before and are not labelled again; remove their files" in caplog.text
+    assert "0 frames labelled, 0 failed" in capsys.readouterr().out
+    assert main([*arguments, "--gpaw-python", "python"]) == 2
+    assert "--gpaw-python = python: has no meaning with the engine ase" in (
+        capsys.readouterr().err.replace("'", "")
+    )
+
+
+def test_two_frames_of_one_name_are_refused(copper, tmp_path):
+    other = tmp_path / "other.extxyz"
+    write_frames(other, frames_of("Cu", 1))
+    with pytest.raises(InputError, match=r"other.extxyz = 'Cu-0': is that of a frame of .*Cu.ext"):
+        label_frames([copper, other], tmp_path / "labelled", settings=EMT_LABEL)
 
 
 def test_files_take_turns_and_finished_frames_stay(copper, tmp_path, monkeypatch):

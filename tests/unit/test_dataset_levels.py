@@ -104,7 +104,7 @@ def test_files_of_levels_eV_apart_end_the_preparation_with_both_named(tmp_path: 
     write_frames(tmp_path / "second.extxyz", distinct(labelled("LiCl", 6, shift_eV_atom=0.8)))
     with pytest.raises(InputError) as caught:
         prepare(tmp_path)
-    assert caught.value.value == f"{tmp_path} + D3(BJ) of PBE"
+    assert caught.value.value == f"folder {tmp_path} + D3(BJ) of PBE"
     for name in ("first.extxyz (-", "second.extxyz (+", "give each its own `level`"):
         assert name in caught.value.remedy
 

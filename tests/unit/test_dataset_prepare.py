@@ -223,14 +223,45 @@ def test_collected_frames_may_be_rounded(toy_frames, tmp_path):
     (atoms,) = toy_frames[:1]
     write_frames(tmp_path / "a.extxyz", [atoms])
     out = tmp_path / "all.extxyz.xz"
-    collect_frames([tmp_path / "a.extxyz"], out, decimals=2)
+    with pytest.raises(InputError, match="decimals = 2: give 3 or more"):
+        collect_frames([tmp_path / "a.extxyz"], out, decimals=2)
+    collect_frames([tmp_path / "a.extxyz"], out, decimals=3)
     with lzma.open(out, "rt") as file:
         rounded = ase.io.read(file, format="extxyz")
-    assert np.array_equal(rounded.positions, atoms.positions.round(2))
-    assert np.array_equal(rounded.get_forces(), atoms.get_forces().round(2))
+    assert np.array_equal(rounded.positions, atoms.positions.round(3))
+    assert np.array_equal(rounded.get_forces(), atoms.get_forces().round(3))
     assert rounded.get_potential_energy() == atoms.get_potential_energy()
     assert np.allclose(rounded.get_stress(), atoms.get_stress(), rtol=1e-14)
     assert rounded.info == atoms.info
+
+
+def test_frames_of_other_programs_are_collected_once(toy_frames, tmp_path):
+    """Without names of their own, of a folder named after a functional, with `info` of theirs."""
+    folder, out = tmp_path / "scan", tmp_path / "all.extxyz.xz"
+    folder.mkdir()
+    frames = [atoms.copy() for atoms in toy_frames[:3]]
+    for number, (atoms, source) in enumerate(zip(frames, toy_frames, strict=False)):
+        atoms.calc = SinglePointCalculator(atoms, **source.calc.results)
+        atoms.info = {"label": "snap1", "pseudopotentials": "SSSP", "temperature_K": "300K"}
+        if number:
+            atoms.info |= {"level": number, "temperature_K": 300}
+    write_frames(folder / "a.extxyz", frames)
+    for _ in range(2):
+        assert collect_frames([folder], out) == []
+        record = json.loads((tmp_path / "all.json").read_text())
+        assert record["n_frames"] == 3
+        assert record["n_frames_by_level"] == {"1": 1, "2": 1, f"folder {folder}": 1}
+        assert record["n_frames_by_temperature_K"] == {"300": 2, "300K": 1}
+    with pytest.raises(InputError, match="names no functional"):
+        prepare_dataset([out], tmp_path / "out", settings=Dataset(), model="0.3.0", seed=1)
+
+
+def test_a_misspelt_composition_is_not_trained_on(tmp_path, capsys):
+    settings = tmp_path / "typo.yaml"
+    settings.write_text("dataset: {split: {held_out: [NaGaCI]}}")
+    arguments = [str(SHIPPED), "--configfile", str(settings), "--out", str(tmp_path / "out")]
+    assert main(["dataset", "prepare", *arguments]) == 2
+    assert "dataset.split.held_out = NaGaCI" in capsys.readouterr().err.replace("'", "")
 
 
 def test_shipped_dataset_has_no_rejected_frame(capsys):

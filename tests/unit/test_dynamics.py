@@ -242,19 +242,21 @@ def test_what_the_potential_refuses_is_a_blow_up(tmp_path, monkeypatch):
     assert not out.exists()
 
 
-def simulate_argon(out, steps, ensemble="nvt", start=None, **options):
+def simulate_argon(
+    out, steps, ensemble="nvt", start=None, *, frame_interval_ps=0.01, resume=False, **dynamics
+):
     simulate(
         (start or argon()).to_atoms(),
         out,
         ensemble=ensemble,
         temperature_K=80,
         steps=steps,
-        frame_interval_ps=0.01,
+        frame_interval_ps=frame_interval_ps,
         position_precision_A=0.001,
-        dynamics=dynamics_worker.DYNAMICS,
+        dynamics=dynamics_worker.DYNAMICS.model_copy(update=dynamics),
         model="x",
         seed=7,
-        **options,
+        resume=resume,
     )
 
 
@@ -276,6 +278,42 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, cheap, ensemble):
         simulate_argon(
             tmp_path / "parts.h5", 50, ensemble, argon(seed=2, lattice_A=5.7), resume=True
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame_interval_ps": 0.02}, "began with frame_interval_ps 0.01, not 0.02"),
+        ({"timestep_fs": 1.0}, "began with timestep_fs 2.0, not 1.0"),
+        ({"ensemble": "npt"}, "began with ensemble nvt, not npt"),
+        ({"thermostat": "nose_hoover"}, "began with thermostat bussi, not nose_hoover"),
+        ({"steps": 10}, "steps = 10: .* has 20 already"),
+    ],
+)
+def test_a_finished_run_goes_on_with_its_own_settings_alone(tmp_path, cheap, changes, message):
+    out = tmp_path / "run.h5"
+    simulate_argon(out, 20, "nvt")
+    before = out.read_bytes()
+    settings = {"ensemble": "nvt", "steps": 40, **changes}
+    with pytest.raises(InputError, match=message):
+        simulate_argon(
+            out, settings.pop("steps"), settings.pop("ensemble"), resume=True, **settings
+        )
+    assert out.read_bytes() == before
+
+
+def test_restart_data_of_other_settings_are_kept(tmp_path, cheap, monkeypatch):
+    """A mistyped option beside `--resume` must not cost a run; nor does a second process."""
+    out = tmp_path / "run.h5"
+    log = CheckpointLog(out, {"timestep_fs": 2.0})
+    with pytest.raises(InputError, match="another process is making it with other settings"):
+        CheckpointLog(out, {"timestep_fs": 1.0})
+    log.close()
+    with pytest.raises(InputError, match=r"resume = .*was begun with other settings"):
+        CheckpointLog(out, {"timestep_fs": 1.0}, keep_others=True)
+    assert log.folder.is_dir()
+    CheckpointLog(out, {"timestep_fs": 1.0}).close()
+    assert not log.folder.exists()
 
 
 def assert_same_segment(path, other):

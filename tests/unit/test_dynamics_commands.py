@@ -61,6 +61,10 @@ def exit_code(run, *arguments):
         (["--thermostat-tau-fs", "-1"], "--thermostat-tau-fs"),
         (["--threads", "0"], "--threads"),
         (["--seed", "-1"], "--seed"),
+        (["--seed", "99999999999999999999"], "--seed"),
+        (["--frame-interval-ps", "inf"], "--frame-interval-ps"),
+        (["--temperature-K", "inf"], "--temperature-K"),
+        (["--temperature-K", "1e12"], "--temperature-K = 1000000000000.0: give at most 5000"),
         (
             ["--ensemble", "nve", "--pressure-GPa", "1"],
             "has no meaning in nve",

@@ -782,6 +782,27 @@ def test_evaluation_without_frames_writes_empty_tables(data: Path, tmp_path: Pat
         assert len(read_table(tmp_path / f"{name}.parquet")) == 0
 
 
+def test_frames_of_one_trajectory_are_evaluated(tmp_path: Path) -> None:
+    """Nothing is trained, so nothing has to be left to train or validate on."""
+    calculator = CHGNetCalculator("r2scan", device="cpu")
+    for name in ("LiCl", "LiF"):
+        ase.io.write(tmp_path / f"{name}.extxyz", [labelled(s, calculator, name) for s in range(3)])
+    (tmp_path / "config.yaml").write_text("dataset: {dispersion: none}\n")
+    common = ["--model", "pretrained", "--configfile", str(tmp_path / "config.yaml")]
+    common += ["--device", "cpu", "--out", str(tmp_path / "out")]
+    for name in ("LiCl", "LiF"):  # each option counts, also when it is given twice
+        common += ["--dataset", str(tmp_path / f"{name}.extxyz")]
+
+    def tested() -> set[str]:
+        metrics = read_table(tmp_path / "out/model_metrics.parquet")
+        return set(metrics.loc[metrics["split"] == "test", "composition"])
+
+    assert main(["evaluate", *common, "--held-out", "LiCl", "--held-out", "LiF"]) == 0
+    assert tested() == {"LiCl", "LiF", "all"}
+    assert main(["evaluate", *common]) == 0
+    assert tested() == set()
+
+
 def test_commands_train_and_evaluate_on_held_out_compositions(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

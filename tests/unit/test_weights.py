@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from chgnet.model import CHGNet
@@ -21,6 +22,7 @@ from vitrion.potential import (
     export_chgnet,
     import_chgnet,
     load_model,
+    load_training_set,
     model_hash,
     read_card,
     save_model,
@@ -97,6 +99,16 @@ def test_chgnet_loads_what_we_export(tmp_path: Path) -> None:
     theirs = CHGNet.from_file(str(tmp_path / "r2scan.pth.tar"))
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in theirs.state_dict().items())
     assert model_hash(import_chgnet(tmp_path / "r2scan.pth.tar")) == model_hash("r2scan")
+
+
+def test_conversion_keeps_the_training_set(tmp_path: Path) -> None:
+    """Without it nothing is said of atoms that the model does not know."""
+    copy = str(tmp_path / "copy.safetensors")
+    assert main(["convert", "shipped", copy]) == 0
+    kept, own = load_training_set(copy), load_training_set("shipped")
+    assert all(
+        np.array_equal(kept.to_arrays()[key], value) for key, value in own.to_arrays().items()
+    )
 
 
 def test_command_converts_to_chgnet_and_back(

@@ -183,7 +183,7 @@ def check_labelled(
         InputError: names the option or key, what it names and the remedy.
     """
     from vitrion.base.errors import InputError
-    from vitrion.campaign.opening import campaign_compositions, locate
+    from vitrion.campaign.opening import campaign_compositions, locate, unlisted_held_out
 
     sources = config.dataset.sources if dataset is None else dataset
     for source in sources:
@@ -192,7 +192,12 @@ def check_labelled(
             raise InputError(
                 key, source, "no such file or folder; name labelled frames with --dataset"
             )
-    if held_out:
+    compositions = campaign_compositions(config)
+    key, names = "--held-out", held_out
+    if held_out is None:
+        # Those of the paper that no frame has are the default, and no typing mistake.
+        key, names = "dataset.split.held_out", unlisted_held_out(config, compositions)
+    if names:
         from vitrion.dataset.held_out import check_held_out
 
-        check_held_out("--held-out", held_out, sources, campaign_compositions(config))
+        check_held_out(key, names, sources, compositions)

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
         export_chgnet,
         import_chgnet,
         load_model,
+        load_training_set,
         model_hash,
         read_card,
         save_model,
@@ -48,5 +49,6 @@ def run(args: argparse.Namespace) -> None:
         export_chgnet(model, args.out)
     else:
         card = {**read_card(source), "model_hash": model_hash(model), "converted_from": args.model}
-        save_model(model, args.out, card)
+        training_set = None if source.endswith(CHECKPOINT) else load_training_set(source)
+        save_model(model, args.out, card, training_set)
     print(f"{args.out}: model {model_hash(model)}")

@@ -113,6 +113,7 @@ def _sample(args: argparse.Namespace) -> None:
         composition = choose(name, compositions)
         out = args.out / f"{name}.extxyz"
         if out.exists():
+            print(f"kept, as it was made before: {out}")
             continue
         frames = sample_frames(
             composition,
@@ -136,12 +137,16 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from vitrion.campaign.opening import job_seed, locate, open_campaign
+    from vitrion.campaign.opening import job_seed, locate, open_campaign, unlisted_held_out
+    from vitrion.dataset.held_out import check_held_out
     from vitrion.dataset.prepare import prepare_dataset
 
     config, compositions = open_campaign(args.configfile)
+    sources = [str(locate(source)) for source in args.sources or config.dataset.sources]
+    if unlisted := unlisted_held_out(config, compositions):
+        check_held_out("dataset.split.held_out", unlisted, sources, compositions)
     table = prepare_dataset(
-        [str(locate(source)) for source in args.sources or config.dataset.sources],
+        sources,
         args.out,
         settings=config.dataset,
         model=config.finetune.start,

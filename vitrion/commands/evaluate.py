@@ -20,6 +20,7 @@ EMPTY = {
     "test": "no composition of these frames was held out of the model's training; "
     "name some with --held-out, or leave --split out",
     "val": "no composition has frames of two trajectories; leave --split out",
+    "train": "all compositions of these frames are held out; leave --split out",
 }
 
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         nargs="+",
+        action="extend",
         metavar="PATH",
         help="files or folders of labelled frames (default: dataset.sources)",
     )
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out",
         nargs="*",
+        action="extend",
         metavar="COMPOSITION",
         help="compositions of the test split (default: those of the model's card, else of "
         "dataset.split.held_out)",
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         held_out = card.get("campaign", {}).get("split", {}).get("held_out")
     config = with_data(config, args.dataset, held_out)
     published = baseline(config.finetune.start)
-    frames = prepare_splits(config, args.out / "dataset", model=published)
+    frames = prepare_splits(config, args.out / "dataset", model=published, to_train=False)
     if args.split is not None and not frames[args.split].stat().st_size:
         raise InputError("--split", args.split, EMPTY[args.split])
     models = {"pretrained": published}

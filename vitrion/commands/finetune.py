@@ -23,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         nargs="+",
+        action="extend",
         metavar="PATH",
         help="files or folders of labelled frames (default: dataset.sources)",
     )
     parser.add_argument(
         "--held-out",
         nargs="*",
+        action="extend",
         metavar="COMPOSITION",
         help="compositions of the test split (default: dataset.split.held_out)",
     )

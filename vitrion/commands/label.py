@@ -59,6 +59,12 @@ def run(args: argparse.Namespace) -> None:
     if args.engine:
         settings = settings.model_copy(update={"engine": args.engine})
     if args.gpaw_python:
+        if settings.engine != "gpaw":
+            raise InputError(
+                "--gpaw-python",
+                args.gpaw_python,
+                f"has no meaning with the engine {settings.engine}; leave it out",
+            )
         gpaw = settings.gpaw.model_copy(update={"python": args.gpaw_python})
         settings = settings.model_copy(update={"gpaw": gpaw})
     labelled, failed = label_frames(
@@ -69,3 +75,5 @@ def run(args: argparse.Namespace) -> None:
         known=labelled_names(args.known),
     )
     print(f"{labelled} frames labelled, {failed} failed, in {args.out}")
+    if failed and not labelled:
+        raise SystemExit("vitrion label: no calculation gave a label; its reasons are above")

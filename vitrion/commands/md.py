@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from pathlib import Path
 
 from vitrion.commands import add_configfile, add_device, check_device, output_file
@@ -19,6 +20,8 @@ EXAMPLE = (
 )
 
 
+# As for a campaign's temperatures and seed.
+HOTTEST_K, LARGEST_SEED = 5000.0, 10**15
 # Options that an ensemble has no use for.
 UNUSED = {
     "nve": ("pressure_GPa", "barostat_tau_fs", "thermostat", "thermostat_tau_fs"),
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     from vitrion.config import Dynamics, Section, input_error, whole_multiple
     from vitrion.dynamics import simulate
     from vitrion.dynamics.checkpoint import is_unfinished
-    from vitrion.dynamics.run import BlowUp
+    from vitrion.dynamics.run import BlowUp, Interrupted
     from vitrion.structure.files import read_structure
     from vitrion.training.models import resolve_model
     from vitrion.trajectory.checks import OUTSIDE_TRAINING, check_segment
@@ -126,16 +129,18 @@ def run(args: argparse.Namespace) -> None:
     args.frame_interval_ps = production["frame_interval_ps"]
     args.position_precision_A = production["position_precision_A"]
     for name in ("temperature_K", "steps", "frame_interval_ps", "position_precision_A"):
-        if not getattr(args, name) > 0:
+        if not 0 < getattr(args, name) < math.inf:
             raise InputError(_option(name), getattr(args, name), "give a positive number")
+    if args.temperature_K > HOTTEST_K:
+        raise InputError("--temperature-K", args.temperature_K, f"give at most {HOTTEST_K:g}")
     if whole_multiple(args.frame_interval_ps, dynamics.timestep_ps) is None:
         raise InputError(
             "--frame-interval-ps",
             args.frame_interval_ps,
             f"make it a whole multiple of --timestep-fs ({dynamics.timestep_fs:g})",
         )
-    if args.seed < 0:
-        raise InputError("--seed", args.seed, "give zero or more")
+    if not 0 <= args.seed <= LARGEST_SEED:
+        raise InputError("--seed", args.seed, f"give a number from zero to {LARGEST_SEED}")
     atoms, model = read_structure(args.structure), resolve_model(args.model, config.finetune.start)
     found = outside_training(
         model,
@@ -158,6 +163,9 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             resume=args.resume,
         )
+    except Interrupted:
+        logger.warning("the same command with --resume continues it")
+        raise
     except BlowUp as blow_up:
         raise SystemExit(f"vitrion md: {blow_up}") from None
     measured = read_checkpoint(args.out)[1].measurements

@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replica",
         type=int,
-        default=0,
         metavar="R",
         help="which of the campaign's independent glasses to make (default: 0)",
     )
@@ -64,11 +63,25 @@ def run(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < least:
             raise InputError("--" + option.replace("_", "-"), value, f"give {least} or more")
+    if None not in (args.seed, args.replica):
+        raise InputError(
+            "--seed", args.seed, f"takes the place of --replica {args.replica}; give one of the two"
+        )
+    if config.quench.from_library:
+        raise InputError(
+            "quench.from_library",
+            config.quench.from_library,
+            "takes glasses from there, but this command makes one; leave it out",
+        )
+    if (args.out / "glass_checks.parquet").exists():
+        raise InputError(
+            "--out", str(args.out), "has a finished glass; name another folder, or remove it"
+        )
     model = resolve_model(args.model, config.finetune.start)
     counts = composition.counts(args.formula_units or config.formula_units)
     found = outside_training(model, counts, hottest_K=config.quench.melt_temperature_K)
     warn_outside_training(composition.composition, model, found)
-    seed = job_seed(config, "quench", composition.composition, args.replica)
+    seed = job_seed(config, "quench", composition.composition, args.replica or 0)
     quench_glass(
         composition,
         args.out,

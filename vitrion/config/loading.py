@@ -81,8 +81,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raise InputError("configfile", str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError("configfile", str(path), "is not text; save it as UTF-8") from None
-    except _Twice as twice:
-        raise InputError("configfile", str(path), str(twice)) from None
+    except _Refused as refused:
+        raise InputError("configfile", str(path), str(refused)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -97,12 +97,24 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     return read or {}
 
 
-class _Twice(Exception):
-    """A key that is there twice."""
+class _Refused(Exception):
+    """Something that YAML takes, but not as it was meant."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key of a table is there twice: the last one would win unnoticed."""
+    """YAML in which no key of a table is there twice: the last one would win unnoticed.
+
+    Nor are numbers octal (0600 is 384) or of base 60 (1:30 is 90).
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if ":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value):
+            number = super().construct_yaml_int(node)
+            raise _Refused(
+                f"has {node.value} in line {node.start_mark.line + 1}, which YAML reads as "
+                f"{number}; write the decimal number without leading zero, or a text in quotes"
+            )
+        return super().construct_yaml_int(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         lines: dict[str, int] = {}
@@ -110,12 +122,15 @@ class _Loader(yaml.SafeLoader):
             line = key.start_mark.line + 1
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in lines:
-                    raise _Twice(
+                    raise _Refused(
                         f"has the key {key.value} twice, in lines {lines[key.value]} and {line}; "
                         "remove one"
                     )
                 lines[key.value] = line
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def validate_config(values: Mapping[str, Any]) -> Config:

@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 
 from vitrion.dataset.frame import Frame
-from vitrion.dataset.labels import missing_label
+from vitrion.dataset.labels import FAILURE, missing_label
 from vitrion.dataset.levels import separate_levels
 from vitrion.structure.neighbors import neighbor_distances
 
@@ -72,8 +72,8 @@ def frame_rejection(atoms: Atoms, *, max_force_eV_A: float) -> str:
 
 def label_rejection(atoms: Atoms) -> str:
     """Why the labels cannot be used; empty when they can. Stress may be missing."""
-    if "label_failure" in atoms.info:
-        return f"labelling failed: {atoms.info['label_failure']}"
+    if FAILURE in atoms.info:
+        return f"labelling failed: {atoms.info[FAILURE]}"
     results = atoms.calc.results if atoms.calc is not None else {}
     for name, shape in (("energy", ()), ("forces", (len(atoms), 3)), ("stress", (6,))):
         if name not in results:

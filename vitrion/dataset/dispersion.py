@@ -18,7 +18,7 @@ import numpy as np
 from ase.units import Bohr
 
 from vitrion.base.errors import InputError
-from vitrion.dataset.frame import Frame
+from vitrion.dataset.frame import FOLDER_LEVEL, Frame
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,13 +59,8 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
     """
     if settings.dispersion == "none":
         return
-    # Without name a level is a folder, whose words say nothing.
-    words = {
-        level: "" if level == str(frame.source.parent) else level
-        for frame in frames
-        if not frame.rejection_reason and (level := str(frame.atoms.info["level"]))
-    }
-    methods = {level: _method(words[level], level, settings) for level in words}
+    levels = {str(frame.atoms.info["level"]) for frame in frames if not frame.rejection_reason}
+    methods = {level: _method(level, settings) for level in levels}
     counted: Counter[str] = Counter()
     for frame in frames:
         level = str(frame.atoms.info.get("level"))
@@ -75,7 +70,7 @@ def add_dispersion(frames: Sequence[Frame], settings: Dataset) -> None:
             if method is not None:
                 _add(frame.atoms, method)
         if method is not None:
-            of_setting = "" if _functionals(words[level]) else OF_SETTING + method
+            of_setting = "" if _functionals(level) else OF_SETTING + method
             frame.atoms.info["level"] = f"{level} {ADDED}{of_setting}"
     for level, count in sorted(counted.items()):
         logger.info(
@@ -124,7 +119,12 @@ def _add(atoms: Atoms, method: str) -> None:
 
 
 def _words(level: str) -> list[str]:
-    """Words of a level of theory, without its pseudopotentials, named after functionals too."""
+    """Words of a level of theory, without its pseudopotentials, named after functionals too.
+
+    A folder, which stands for the level of frames that do not name theirs, says nothing.
+    """
+    if level.startswith(FOLDER_LEVEL):
+        return []
     return re.findall(r"[A-Za-z0-9]+", level.split(";")[0])
 
 
@@ -134,15 +134,15 @@ def _functionals(level: str) -> list[str]:
     return list(dict.fromkeys(METHODS[word] for word in words if word in METHODS))
 
 
-def _method(words: str, level: str, settings: Dataset) -> str | None:
+def _method(level: str, settings: Dataset) -> str | None:
     """Functional of a level as s-dftd3 calls it; None where its labels hold dispersion already.
 
     Raises:
         InputError: no functional, or several.
     """
-    if any(CONTAINED.fullmatch(word) for word in _words(words)):
+    if any(CONTAINED.fullmatch(word) for word in _words(level)):
         return None
-    methods = _functionals(words)
+    methods = _functionals(level)
     if len(methods) == 1:
         return methods[0]
     if not methods and settings.functional is not None:

@@ -23,6 +23,10 @@ from vitrion.base.files import whole_file
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
+# Begins the level of theory of frames that do not name theirs, which is that of their folder.
+FOLDER_LEVEL = "folder "
+
+
 class LabelError(Exception):
     """A calculation that gave no label; the message is the reason."""
 

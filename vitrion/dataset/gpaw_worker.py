@@ -163,7 +163,7 @@ def calculate(atoms: Atoms, settings: dict, log: Path) -> Atoms:
     labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     kpoints = "mean value" if mean_value else "x".join(map(str, settings["kpoints"]))
     labelled.info = {
-        **atoms.info,
+        **{key: value for key, value in atoms.info.items() if key not in settings["left_out"]},
         "engine": "gpaw",
         # Frames of one level share an energy zero.
         "level": f"GPAW {gpaw.__version__} PBE {settings['cutoff_eV']:g} eV, k {kpoints}",

@@ -25,6 +25,7 @@ from vitrion.base.errors import InputError
 from vitrion.base.progress import Progress
 from vitrion.config import AseCalculator, Gpaw, Label
 from vitrion.dataset.frame import LabelError, read_frame, read_frames, write_frames
+from vitrion.dataset.labels import FAILURE, LABEL_KEYS
 from vitrion.dataset.vasp import run_vasp
 from vitrion.runtime.processes import run_guarded, stop_guarded
 
@@ -57,6 +58,8 @@ def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> 
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     atoms = read_frame(source, index)
+    for key in LABEL_KEYS:
+        atoms.info.pop(key, None)
     reasons = []
     for safer in (False, True):
         try:
@@ -78,7 +81,7 @@ def label_frame(source: Path, out: Path, *, settings: Label, index: int = 0) -> 
         else:
             return True
     atoms.calc = None
-    atoms.info |= {"engine": settings.engine, "label_failure": "; then: ".join(reasons)}
+    atoms.info |= {"engine": settings.engine, FAILURE: "; then: ".join(reasons)}
     write_frames(out, [atoms])
     return False
 
@@ -98,7 +101,8 @@ def label_frames(
 
     Args:
         sources: files of frames, each with a `frame_id` in its info.
-        folder: where <frame_id>.extxyz are written; a frame that has its file is skipped.
+        folder: where <frame_id>.extxyz are written; a frame that has its file is skipped, with a
+            warning if its calculation failed.
         settings: engine and its settings.
         processes: calculations at the same time.
         known: names of frames that have labels elsewhere; they are skipped too.
@@ -107,11 +111,14 @@ def label_frames(
         Number of frames labelled now, and of those that failed.
 
     Raises:
-        InputError: a file that cannot be read; a frame without name; an engine that is not usable.
+        InputError: a file that cannot be read; a frame without name, or with that of another; an
+            engine that is not usable.
     """
+    turns = _in_turns(sources)
+    _warn_of_failures([folder / f"{name}.extxyz" for _, _, name in turns])
     jobs = [
         (source, index, folder / f"{name}.extxyz")
-        for source, index, name in _in_turns(sources)
+        for source, index, name in turns
         if name not in known and not (folder / f"{name}.extxyz").exists()
     ]
 
@@ -134,9 +141,22 @@ def label_frames(
     return len(jobs) - failed, failed
 
 
+def _warn_of_failures(files: Sequence[Path]) -> None:
+    """Say which frames are not labelled again although they have no label."""
+    failed = [path for path in files if path.exists() and FAILURE in read_frame(path, 0).info]
+    if failed:
+        logger.warning(
+            "%d frames failed before and are not labelled again; remove their files to try once "
+            "more: %s",
+            len(failed),
+            ", ".join(map(str, failed)),
+        )
+
+
 def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
     """File, index and name of the first frame of each file, then of the second, and so on."""
     listed: list[list[tuple[Path, int, str]]] = []
+    sources_of: dict[str, Path] = {}
     for source in sources:
         listed.append([])
         for index, atoms in enumerate(read_frames(source)):
@@ -145,6 +165,13 @@ def _in_turns(sources: Sequence[Path]) -> list[tuple[Path, int, str]]:
                 raise InputError(
                     f"frame_id in {source}", name, "give every frame one that can name a file"
                 )
+            if name in sources_of:
+                raise InputError(
+                    f"frame_id in {source}",
+                    name,
+                    f"is that of a frame of {sources_of[name]} too; give every frame its own",
+                )
+            sources_of[name] = source
             listed[-1].append((source, index, name))
     return [job for turn in zip_longest(*listed) for job in turn if job is not None]
 
@@ -154,7 +181,9 @@ def _run_gpaw(source: Path, index: int, out: Path, safer: bool, settings: Gpaw) 
     python = settings.python or sys.executable
     if shutil.which(python) is None:
         raise InputError("dataset.label.gpaw.python", python, "no such interpreter")
-    request = json.dumps({**settings.model_dump(exclude={"python"}), "safer": safer})
+    request = json.dumps(
+        {**settings.model_dump(exclude={"python"}), "safer": safer, "left_out": LABEL_KEYS}
+    )
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         code = run_guarded(
             [python, str(WORKER), str(source), str(index), str(out), request],

@@ -39,8 +39,17 @@ UNITS = {
 }
 # Set in `info` where only the trace of the stress is meant (VASP's ISIF = 1).
 PRESSURE_ONLY = "stress_is_pressure_only"
+# Why a calculation gave no label, in `info`.
+FAILURE = "label_failure"
 # POTCAR title and U of each element, in `info`; they belong to the level of theory.
 PSEUDOPOTENTIALS = "pseudopotentials"
+# What a new calculation of a frame must not keep of an earlier one.
+LABEL_KEYS = (
+    *(f"{prefix}{name}" for prefix in PREFIXES for names in NAMES.values() for name in names),
+    PRESSURE_ONLY,
+    PSEUDOPOTENTIALS,
+    FAILURE,
+)
 
 
 def missing_label(label: str) -> str:

@@ -36,13 +36,19 @@ def separate_levels(frames: Sequence[Frame]) -> None:
     variants: dict[tuple[str, str], set[str]] = defaultdict(set)
     usable = [frame for frame in frames if not frame.rejection_reason]
     for frame in usable:
-        for element, variant in frame.atoms.info.get(PSEUDOPOTENTIALS, {}).items():
+        for element, variant in _pseudopotentials(frame).items():
             variants[frame.atoms.info["level"], element].add(variant)
     for frame in usable:
-        level, own = frame.atoms.info["level"], frame.atoms.info.get(PSEUDOPOTENTIALS, {})
+        level, own = frame.atoms.info["level"], _pseudopotentials(frame)
         differing = [own[element] for element in sorted(own) if len(variants[level, element]) > 1]
         if differing:
             frame.atoms.info["level"] = "; ".join([level, *differing])
+
+
+def _pseudopotentials(frame: Frame) -> Mapping[str, str]:
+    """Pseudopotential of each element; nothing where `info` has something else of this name."""
+    found = frame.atoms.info.get(PSEUDOPOTENTIALS, {})
+    return found if isinstance(found, Mapping) else {}
 
 
 def count_levels(frames: Sequence[Frame]) -> Counter[str]:

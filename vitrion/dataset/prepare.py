@@ -24,7 +24,7 @@ from vitrion.dataset.labels import PRESSURE_ONLY, STRESS_REMARKS, stress_extent
 from vitrion.dataset.levels import require_single_levels
 from vitrion.dataset.plausibility import compare_labels, predict_frames
 from vitrion.dataset.read import import_frames
-from vitrion.dataset.split import SPLITS, assign_splits
+from vitrion.dataset.split import SPLITS, assign_splits, check_splits
 from vitrion.potential import PotentialResult, load_model
 from vitrion.structure.compositions import Composition
 from vitrion.tables.io import write_table
@@ -40,6 +40,7 @@ def prepare_dataset(
     model: str,
     seed: int,
     compositions: Mapping[str, Composition] | None = None,
+    to_train: bool = True,
 ) -> pd.DataFrame:
     """Read, check, align and split labelled frames, and add dispersion to their labels.
 
@@ -54,6 +55,7 @@ def prepare_dataset(
         model: potential whose energy zero labels get, as in `vitrion.potential.load_model`.
         seed: seed of the split.
         compositions: the campaign's compositions, to name frames that do not name theirs.
+        to_train: whether there must be frames to train and to validate on.
 
     Returns:
         The table.
@@ -93,17 +95,16 @@ def prepare_dataset(
     )
     _require_usable(frames, sources)
     usable = [index for index, frame in enumerate(frames) if not frame.rejection_reason]
+    assigned = assign_splits(
+        [names[index] for index in usable],
+        [str(frames[index].atoms.info["trajectory"]) for index in usable],
+        settings=settings.split,
+        seed=seed,
+    )
+    if to_train:
+        check_splits(assigned, settings.split)
     split = ["none"] * len(frames)
-    for index, part in zip(
-        usable,
-        assign_splits(
-            [names[index] for index in usable],
-            [str(frames[index].atoms.info["trajectory"]) for index in usable],
-            settings=settings.split,
-            seed=seed,
-        ),
-        strict=True,
-    ):
+    for index, part in zip(usable, assigned, strict=True):
         split[index] = part
     for part in SPLITS:
         write_frames(

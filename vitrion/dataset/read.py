@@ -37,7 +37,7 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from vitrion.base.errors import InputError
-from vitrion.dataset.frame import Frame, open_text
+from vitrion.dataset.frame import FOLDER_LEVEL, Frame, open_text
 from vitrion.dataset.labels import with_labels
 from vitrion.dataset.vasp_output import read_outcar, read_vasprun
 
@@ -82,7 +82,7 @@ def _read_file(path: Path) -> Iterator[Frame]:
                 yield Frame(path, index, rejection_reason=reason)
                 continue
             atoms.info.setdefault("engine", "unknown")
-            atoms.info.setdefault("level", str(path.parent))
+            atoms.info["level"] = str(atoms.info.get("level", f"{FOLDER_LEVEL}{path.parent}"))
             atoms.info.setdefault("trajectory", str(path))
             yield Frame(path, index, atoms, reason)
     except Exception as error:  # parsers raise anything; the other files are read all the same

@@ -31,9 +31,6 @@ def assign_splits(
 
     Returns:
         `train`, `val` or `test` for each frame.
-
-    Raises:
-        InputError: nothing left to train or to validate on.
     """
     sizes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for composition, trajectory in zip(compositions, trajectories, strict=True):
@@ -54,7 +51,15 @@ def assign_splits(
             validating += counts[name]
             if validating >= wanted:
                 break
-    assigned = [split[key] for key in zip(compositions, trajectories, strict=True)]
+    return [split[key] for key in zip(compositions, trajectories, strict=True)]
+
+
+def check_splits(assigned: Sequence[str], settings: Split) -> None:
+    """Refuse splits without a frame to train or to validate on.
+
+    Raises:
+        InputError: names the key and the remedy.
+    """
     if "train" not in assigned:
         raise InputError(
             "dataset.split.held_out", list(settings.held_out), "leaves no frame to train on"
@@ -66,4 +71,3 @@ def assign_splits(
             "no composition has frames of two trajectories, so none can validate without leaking "
             "into training; bring frames of more packings or MD runs",
         )
-    return assigned

@@ -66,23 +66,40 @@ class CheckpointLog:
     Args:
         output: the file that the run will write.
         inputs: everything that determines the trajectory; must be representable as JSON.
+        keep_others: refuse a run that has records of other inputs alone, in place of removing them.
 
     Attributes:
         folder: where the records lie.
         state: state at the end of the last record; None without records.
 
     Raises:
-        InputError: another process works on the same run.
+        InputError: another process writes the same file, or records of other inputs are to be kept.
     """
 
-    def __init__(self, output: Path, inputs: Mapping[str, object]) -> None:
+    def __init__(
+        self, output: Path, inputs: Mapping[str, object], *, keep_others: bool = False
+    ) -> None:
         text = json.dumps({"vitrion": __version__, **inputs}, sort_keys=True, default=str)
         stem = f".{output.name}."
         self.folder = output.parent / (stem + hashlib.sha256(text.encode()).hexdigest()[:16])
         for other in output.parent.glob(glob.escape(stem) + "?" * 16):
-            if other != self.folder:
-                logger.info("removing restart data of other inputs: %s", other)
-                shutil.rmtree(other)
+            if other == self.folder:
+                continue
+            if locks.is_locked(other / "lock"):
+                raise InputError(
+                    "output",
+                    str(output),
+                    "another process is making it with other settings; wait for it or end it",
+                )
+            if keep_others and not self.folder.exists():
+                raise InputError(
+                    "resume",
+                    str(output),
+                    f"was begun with other settings, or another version of Vitrion ({other}); give "
+                    "its own settings again, or begin anew without it",
+                )
+            logger.warning("removing restart data of other inputs: %s", other)
+            shutil.rmtree(other)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock = locks.acquire(self.folder / "lock")

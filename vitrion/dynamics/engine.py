@@ -121,10 +121,14 @@ class Engine:
             return NoseHooverNVT(self.timestep_ps, tau_ps)
         return BussiNVT(self.timestep_ps, tau_ps)
 
-    def checkpoint_log(self, out: Path, inputs: Mapping[str, object]) -> CheckpointLog:
+    def checkpoint_log(
+        self, out: Path, inputs: Mapping[str, object], *, keep_others: bool = False
+    ) -> CheckpointLog:
         """The checkpoint log of a run, keyed by all that determines its trajectory."""
-        settings = self.dynamics.values("physics")
-        return CheckpointLog(out, {**inputs, "model": self.model_hash, "dynamics": settings})
+        inputs = {
+            **inputs, "model": self.model_hash, "dynamics": self.dynamics.values("physics"),
+        }  # fmt: skip
+        return CheckpointLog(out, inputs, keep_others=keep_others)
 
     def run(
         self,

@@ -118,6 +118,39 @@ def equilibrate(
     checkpoints.discard()
 
 
+def _check_same_run(
+    out: Path,
+    before: SegmentMetadata,
+    engine: Engine,
+    start: State,
+    ensemble: Ensemble,
+    frame_interval_ps: float,
+) -> None:
+    """Refuse to continue a finished run with other settings than it was begun with."""
+    if before.start != start.fingerprint():
+        raise InputError("resume", str(out), "began with another structure, seed or temperature")
+    dynamics = type(engine.dynamics).model_validate(before.dynamics).values("physics")
+    begun = {
+        "model": before.model_hash,
+        "ensemble": before.ensemble,
+        "frame_interval_ps": before.frame_interval_ps,
+        **dynamics,
+    }
+    asked = {
+        "model": engine.model_hash,
+        "ensemble": ensemble,
+        "frame_interval_ps": frame_interval_ps,
+        **engine.dynamics.values("physics"),
+    }
+    changed = [f"{key} {begun[key]}, not {asked[key]}" for key in asked if begun[key] != asked[key]]
+    if changed:
+        raise InputError(
+            "resume",
+            str(out),
+            f"began with {', '.join(changed)}; give the same again, or another name to write",
+        )
+
+
 def _plain(value: object) -> object:
     """A number or text without numpy's type, for JSON."""
     return value.item() if isinstance(value, np.generic) else value
@@ -363,8 +396,9 @@ def simulate(
         resume: continue a run that was stopped, or that finished with fewer steps.
 
     Raises:
-        InputError: `out` exists and `resume` was not asked for, no frame fits into the run, or a
-            frame's interval is no whole number of steps.
+        InputError: `out` exists and `resume` was not asked for, the run to resume was begun with
+            other settings or is longer, no frame fits into the run, or a frame's interval is no
+            whole number of steps.
         BlowUp: a state that no condensed phase can have; the last good frame is beside `out`.
         Interrupted: on a signal, with the state saved.
     """
@@ -388,6 +422,7 @@ def simulate(
             "temperature_K": temperature_K,
             "frame_interval_ps": frame_interval_ps,
         },
+        keep_others=resume,
     )
     if not resume:
         if checkpoints.state is not None:
@@ -396,9 +431,10 @@ def simulate(
         checkpoints.clear()
     elif checkpoints.state is None and out.exists():
         state, before = read_checkpoint(out)
-        if before.start != start.fingerprint():
+        _check_same_run(out, before, engine, start, ensemble, frame_interval_ps)
+        if steps < state.step:
             raise InputError(
-                "resume", str(out), "began with another structure, seed or temperature"
+                "steps", steps, f"{out} has {state.step} already; give as many or more"
             )
         checkpoints.append(Record(0, state, read_samples(out), before.wall_s))
     state = engine.run(

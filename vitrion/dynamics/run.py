@@ -250,7 +250,7 @@ def _run_stage(
             progress.update(1, f"{stage.name} {state.temperature_K:.0f} K")
             if stop.is_set and state.step < total:
                 recorder.save(state)
-                logger.warning("stopped at step %d; run again to continue", state.step)
+                logger.warning("stopped at step %d, its state is saved", state.step)
                 raise Interrupted
     except PotentialError as error:
         raise BlowUp(f"{stage.name}, step {state.step + 1}: {error}", state) from error

@@ -24,13 +24,16 @@ def with_data(
     return config.model_copy(update={"dataset": dataset})
 
 
-def prepare_splits(config: Config, out: Path, model: str | None = None) -> dict[str, Path]:
+def prepare_splits(
+    config: Config, out: Path, model: str | None = None, *, to_train: bool = True
+) -> dict[str, Path]:
     """Check, align and split the labelled frames into `out`; the file of each split.
 
     Args:
         config: what to read, and how to split it.
         out: folder to write.
         model: potential whose energy zero the labels get; the configuration's start model if None.
+        to_train: whether there must be frames to train and to validate on.
     """
     prepare_dataset(
         [str(locate(source)) for source in config.dataset.sources],
@@ -39,5 +42,6 @@ def prepare_splits(config: Config, out: Path, model: str | None = None) -> dict[
         model=model or config.finetune.start,
         seed=job_seed(config, "dataset"),
         compositions=campaign_compositions(config),
+        to_train=to_train,
     )
     return {split: out / f"{split}.extxyz" for split in SPLITS}
