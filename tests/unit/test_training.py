@@ -410,6 +410,14 @@ def test_killed_run_ends_with_the_same_weights(
         read_table(trained / "learning.parquet")[columns],
     )
     assert not list(tmp_path.glob(".finetune*"))
+    # A kill after the training, in the evaluation of it, loses nothing.
+    before = (tmp_path / "model.json").read_bytes()
+    with caplog.at_level("INFO", "vitrion"):
+        run(data, tmp_path)
+    assert "nothing to do" in caplog.text
+    assert (tmp_path / "model.json").read_bytes() == before
+    run(data, tmp_path, seed=2)
+    assert weights_hash(tmp_path) != weights_hash(trained)
 
 
 def test_a_torn_checkpoint_falls_back_and_a_foreign_one_is_ignored(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def finetune(
     model's and these, the ones with the smallest error are kept, so that the result is never worse
     than the start model on validation frames. Without validation frames all epochs are run and the
     last one is kept. A killed run continues from its last epoch. On a CPU with the same number of
-    threads it ends with the same weights bit for bit.
+    threads it ends with the same weights bit for bit. Where `out` has the model of the same inputs
+    already, nothing is trained.
 
     Args:
         train: training frames (extxyz).
@@ -140,6 +141,10 @@ def finetune(
         },
     }
     key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    model_file, learning = out / "model.safetensors", out / "learning.parquet"
+    if learning.exists() and read_card(str(model_file)).get("inputs_sha256") == key:
+        logger.info("fine-tune: %s is of the same frames and settings; nothing to do", model_file)
+        return
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / ".finetune.checkpoint"
@@ -153,6 +158,8 @@ def finetune(
     )
     saved = read_checkpoint(checkpoint, key)
     if saved is None:
+        if checkpoint.exists():
+            logger.warning("fine-tune: begins anew, since %s is of other inputs", checkpoint)
         run.measure_start()
         _warn_of_absurd_errors(run.history[0])
     else:
@@ -187,14 +194,13 @@ def finetune(
             "result": _plain_row(errors),
         },
         "wall_s": round(float(history["wall_s"].sum()), 1),
+        "inputs_sha256": key,
         "campaign": metadata,
     }
     if share == 0:
         logger.warning("fine-tune: no weights were better than the start model's, which are kept")
-    save_model(best, out / "model.safetensors", card, training_set)
-    write_table(
-        out / "learning.parquet", "learning", history, {**metadata, "best_epoch": run.best_epoch}
-    )
+    save_model(best, model_file, card, training_set)
+    write_table(learning, "learning", history, {**metadata, "best_epoch": run.best_epoch})
     remove_checkpoint(checkpoint)
 
 
