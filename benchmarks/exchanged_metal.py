@@ -7,7 +7,7 @@ A glass of resources/glasses, its central cation exchanged for another if one is
 scaled to the volume guessed for the new composition, is annealed at zero pressure: at 300 K, at
 800 K, where such a glass is liquid, and at 300 K again after cooling. If glasses that began with
 other coordination end alike, the protocol does not matter. Of the second half of each stage it
-prints density, coordination and energy.
+prints density (g/cm³), central cations with 3, 4, 5 and 6 ligands (%) and energy (meV/atom).
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "resources/glasses"
 FORMULA_UNITS = 16
 HOT_K, COLD_K = 800.0, 300.0
-LENGTHS_PS = {"300 K": 4.0, "800 K": 20.0, "cooling": 10.0, "300 K again": 6.0}
 
 
 def main(glass: str, metal: str = "") -> None:
@@ -49,10 +48,11 @@ def main(glass: str, metal: str = "") -> None:
         atoms.set_cell(atoms.cell * (volume_A3 / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
         relax(atoms, engine.potential(atoms.numbers))
     npt = engine.integrator("npt")
-    temperatures_K = ((COLD_K, None), (HOT_K, None), (HOT_K, COLD_K), (COLD_K, None))
     stages = [
-        Stage(name, engine.steps(length_ps), npt, *ends_K)
-        for (name, length_ps), ends_K in zip(LENGTHS_PS.items(), temperatures_K, strict=True)
+        Stage("300 K", engine.steps(4.0), npt, COLD_K),
+        Stage("800 K", engine.steps(20.0), npt, HOT_K),
+        Stage("cooling", engine.steps(10.0), npt, HOT_K, COLD_K),
+        Stage("300 K again", engine.steps(6.0), npt, COLD_K),
     ]
     seed = job_seed(config, "exchanged metal", glass, metal)
     state = State.from_atoms(atoms, temperature_K=COLD_K, seed=seed)
@@ -69,11 +69,11 @@ def main(glass: str, metal: str = "") -> None:
             measured.quantity: measured.value
             for measured in measure_coordination(settled, atoms.numbers, composition)
         }
-        print(
-            f"| {composition.composition} from {glass} | {stage.name} | {density_g_cm3:.2f} |",
-            *(f"{100 * shares.get(COORDINATION.format(n), 0.0):.0f} |" for n in (3, 4, 5, 6)),
-            f"{1000 * settled.energy_eV.mean() / len(atoms):.1f} |",
-        )
+        cells = [f"{composition.composition} from {glass}", stage.name, f"{density_g_cm3:.2f}"]
+        for n_ligands in (3, 4, 5, 6):
+            cells.append(f"{100 * shares.get(COORDINATION.format(n_ligands), 0.0):.0f}")
+        cells.append(f"{1000 * settled.energy_eV.mean() / len(atoms):.1f}")
+        print("|", " | ".join(cells), "|")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def draw(campaign: str, each: str, out: str) -> None:
 
 
 def _drawn(folder: Path, each: int) -> list[Atoms]:
-    segments = sorted(path for path in folder.glob("segment-*.h5") if not path.stem.count("."))
+    segments = sorted(folder.glob("segment-????.h5"))  # not their files of frames
     state, metadata = read_checkpoint(segments[-1])
     samples = Samples.join(read_samples(path) for path in segments)
     name = "-".join(folder.parts[-3:])
@@ -96,12 +96,10 @@ def _errors(atoms: Atoms, predicted: PotentialResult) -> tuple[float, ...]:
 
 def _print_row(name: str, errors: np.ndarray) -> None:
     mean, err = errors.mean(axis=0), errors.std(axis=0, ddof=1) / len(errors) ** 0.5
-    columns = zip(mean, err, DIGITS, strict=True)
-    print(
-        "|",
-        " | ".join([name, str(len(errors)), *(f"{m:.{d}f} ± {e:.{d}f}" for m, e, d in columns)]),
-        "|",
-    )
+    cells = [name, str(len(errors))]
+    for value, error, digits in zip(mean, err, DIGITS, strict=True):
+        cells.append(f"{value:.{digits}f} ± {error:.{digits}f}")
+    print("|", " | ".join(cells), "|")
 
 
 if __name__ == "__main__":

@@ -294,15 +294,12 @@ def test_a_finished_run_goes_on_with_its_own_settings_alone(tmp_path, cheap, cha
     out = tmp_path / "run.h5"
     simulate_argon(out, 20, "nvt")
     before = out.read_bytes()
-    settings = {"ensemble": "nvt", "steps": 40, **changes}
     with pytest.raises(InputError, match=message):
-        simulate_argon(
-            out, settings.pop("steps"), settings.pop("ensemble"), resume=True, **settings
-        )
+        simulate_argon(out, **{"steps": 40, **changes}, resume=True)
     assert out.read_bytes() == before
 
 
-def test_restart_data_of_other_settings_are_kept(tmp_path, cheap, monkeypatch):
+def test_restart_data_of_other_settings_are_kept(tmp_path):
     """A mistyped option beside `--resume` must not cost a run; nor does a second process."""
     out = tmp_path / "run.h5"
     log = CheckpointLog(out, {"timestep_fs": 2.0})

@@ -132,10 +132,21 @@ def _copied(source: str, target: str) -> Callable[[Path], None]:
         ),
     ],
     ids=[
-        "missing", "no origin", "another composition", "damaged", "empty", "two", "open", "nan",
-        "another cell", "same glass", "damaged table", "another table", "table of another glass",
+        "missing",
+        "no origin",
+        "another composition",
+        "damaged",
+        "empty",
+        "two",
+        "open",
+        "nan",
+        "another cell",
+        "same glass",
+        "damaged table",
+        "another table",
+        "table of another glass",
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(
     library: Path, change: Callable[[Path], None], message: str
 ) -> None:

@@ -97,11 +97,9 @@ def test_decisions_by_another_criterion_are_made_again(tmp_path: Path) -> None:
     assert decided(least_ps=1.0) == 2
 
 
-def write_decision(
-    folder: Path, segments: int, *, converged: bool, stop_when: StopWhen = STOP_WHEN
-) -> None:
+def write_decision(folder: Path, segments: int, *, converged: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    criterion = stop_when.model_dump(mode="json")
+    criterion = STOP_WHEN.model_dump(mode="json")
     Decision(float(segments), converged, {}, criterion).write(folder / decision_name(segments))
 
 

@@ -96,7 +96,7 @@ class CheckpointLog:
                     "resume",
                     str(output),
                     f"was begun with other settings, or another version of Vitrion ({other}); give "
-                    "its own settings again, or begin anew without it",
+                    "the settings that it was begun with, or start again without --resume",
                 )
             logger.warning("removing restart data of other inputs: %s", other)
             shutil.rmtree(other)

@@ -125,9 +125,8 @@ class Engine:
         self, out: Path, inputs: Mapping[str, object], *, keep_others: bool = False
     ) -> CheckpointLog:
         """The checkpoint log of a run, keyed by all that determines its trajectory."""
-        inputs = {
-            **inputs, "model": self.model_hash, "dynamics": self.dynamics.values("physics"),
-        }  # fmt: skip
+        settings = self.dynamics.values("physics")
+        inputs = {**inputs, "model": self.model_hash, "dynamics": settings}
         return CheckpointLog(out, inputs, keep_others=keep_others)
 
     def run(

@@ -142,7 +142,7 @@ def finetune(
     }
     key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
     model_file, learning = out / "model.safetensors", out / "learning.parquet"
-    if learning.exists() and read_card(str(model_file)).get("inputs_sha256") == key:
+    if learning.exists() and read_card(model_file).get("inputs_sha256") == key:
         logger.info("fine-tune: %s is of the same frames and settings; nothing to do", model_file)
         return
 
@@ -159,7 +159,7 @@ def finetune(
     saved = read_checkpoint(checkpoint, key)
     if saved is None:
         if checkpoint.exists():
-            logger.warning("fine-tune: begins anew, since %s is of other inputs", checkpoint)
+            logger.warning("fine-tune: starts again; %s is of other frames or settings", checkpoint)
         run.measure_start()
         _warn_of_absurd_errors(run.history[0])
     else:
