@@ -301,6 +301,7 @@ def test_element_without_charge_is_refused(tmp_path: Path) -> None:
         (b"seed: 1\n\nseed: 2\n", "has the key seed twice, in lines 1 and 3; remove one"),
         (b"quench: {melt_ps: 1.0, melt_ps: 2.0}", "has the key melt_ps twice"),
         (b"seed: 1\ntemperatures_K: [0600]", "has 0600 in line 2, which YAML reads as 384; write"),
+        (b"quench: {melt_ps: 1:30.5}", "has 1:30.5 in line 1, which YAML reads as 90.5; write"),
         (b"seed: 1:30", "has 1:30 in line 1, which YAML reads as 90; write the decimal number"),
     ],
 )

@@ -116,6 +116,15 @@ class _Loader(yaml.SafeLoader):
             )
         return super().construct_yaml_int(node)
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        number = super().construct_yaml_float(node)
+        if ":" in node.value:
+            raise _Refused(
+                f"has {node.value} in line {node.start_mark.line + 1}, which YAML reads as "
+                f"{number}; write the decimal number, or a text in quotes"
+            )
+        return number
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         lines: dict[str, int] = {}
         for key, _ in node.value:
@@ -131,6 +140,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def validate_config(values: Mapping[str, Any]) -> Config:
